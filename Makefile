@@ -1,0 +1,88 @@
+# Everything runs from the checkout, in .venv. `make` alone lists the targets.
+
+VENV := .venv
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip --disable-pip-version-check --no-input -qq install --require-hashes
+UV := $(VENV)/lock/bin/uv
+UV_VERSION := 0.13.9
+COMPILE := $(UV) pip compile --quiet --no-config --universal --python-version 3.11 \
+	--generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+.PHONY: help run test check coverage bench faults evidence migrate lock clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+
+run: $(VENV)/.run ## serve API, worker and SQLite in one process on 127.0.0.1:8000
+	@exec $(PY) -m api
+
+test: $(VENV)/.dev ## run the tests (ARGS="-k memory" are pytest's)
+	@exec $(PY) -m pytest $(ARGS)
+
+check: $(VENV)/.dev ## ruff, mypy and the import rules
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+	$(VENV)/bin/lint-imports
+
+coverage: $(VENV)/.dev ## run the tests and say which lines and branches they leave out
+	@rm -f .coverage .coverage.*
+	$(PY) -m coverage run -m pytest $(ARGS)
+	@$(PY) -m coverage combine --quiet
+	@$(PY) -m coverage report
+
+bench: $(VENV)/.dev ## compare with the same agent run directly in a request
+	@exec $(PY) -m tests.benchmarks $(ARGS)
+
+faults: $(VENV)/.dev ## kill processes at real points, then read the database
+	@exec $(PY) -m pytest --timeout=0 tests/faults $(ARGS)
+
+evidence: $(VENV)/.dev ## write validated_test_evidence from a service that runs
+	@exec bash tests/evidence.sh
+
+migrate: $(VENV)/.run ## bring the database of VIBECODER_DATABASE_URL to the newest schema
+	@exec $(VENV)/bin/alembic upgrade head
+
+lock: $(UV) ## resolve pyproject.toml into the lock files (ARGS=--upgrade for newer versions)
+	$(COMPILE) $(ARGS) -o requirements.lock pyproject.toml
+	$(COMPILE) $(ARGS) --group dev -c requirements.lock -o requirements-dev.lock pyproject.toml
+	@! grep -nE '://|^-' requirements.lock requirements-dev.lock
+
+clean: ## remove .venv and caches; stored data stays
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -f .coverage .coverage.*
+	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
+
+$(PY):
+	@rm -rf $(VENV)
+	@found=; for python in $(PYTHON) python3.13 python3.12 python3.11 python3; do \
+		$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue; \
+		found=$$python; \
+		$$python -c 'import ensurepip, venv' 2>/dev/null || continue; \
+		echo "Making $(VENV) with $$($$python --version)."; \
+		exec $$python -m venv $(VENV); \
+	done; \
+	if [ "$$found" ]; then \
+		echo "$$found cannot make a virtual environment: install its venv module" \
+			"(Debian and Ubuntu: apt install python3-venv), then run make again." >&2; \
+	else \
+		echo "Python 3.11 or newer is needed and none was found: install it," \
+			"or name it with make PYTHON=/path/to/python3." >&2; \
+	fi; exit 1
+
+$(VENV)/.run: requirements.lock | $(PY)
+	@echo "Installing the service from requirements.lock, once; this takes less than a minute."
+	@$(PIP) -r requirements.lock
+	@touch $@
+
+$(VENV)/.dev: requirements-dev.lock | $(PY)
+	@echo "Installing service and tools from requirements-dev.lock, once; this takes a minute."
+	@$(PIP) -r requirements-dev.lock
+	@touch $@ $(VENV)/.run
+
+$(UV): | $(PY)
+	@$(PY) -m venv $(VENV)/lock
+	@$(VENV)/lock/bin/pip install -qq uv==$(UV_VERSION)

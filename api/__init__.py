@@ -1,0 +1,1 @@
+"""The HTTP side: it accepts, waits and answers, and knows no agent."""

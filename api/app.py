@@ -1,0 +1,128 @@
+"""The application: what an API process is made of, how it starts and how it ends."""
+
+import signal
+import threading
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from types import FrameType
+from typing import Any
+from uuid import UUID
+
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+from starlette.types import Message, Receive, Scope, Send
+from typing_extensions import override
+
+from api import health, messages, problems, projects, sessions
+from api.context import RequestContext
+from api.dependencies import Services
+from api.embedded import embedded_worker
+from api.replies import Replies
+from api.watch import watch_overdue
+from shared.announcer import Announcer
+from shared.channels import Channel
+from shared.database import Database
+from shared.errors import SettingsError
+from shared.logging import configure_logging
+from shared.queue import Hinter, make_celery
+from shared.schema import require_schema
+from shared.settings import Settings, load_settings
+from shared.store import messages as message_store
+
+_DESCRIPTION = """
+Build multi-agent workflows by talking to VibeCoder, an agent on the OpenAI Agents SDK.
+
+**A message is a transaction**: accepted once, answered once, in order, through any crash.
+`POST /projects`, `POST /projects/{id}/sessions`, `POST /sessions/{id}/messages`: that is all.
+"""
+
+
+class Application(FastAPI):
+    """FastAPI, but what prevents a start is said in one sentence."""
+
+    @override
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_sentence(message: Message) -> None:
+            if message["type"] == "lifespan.startup.failed":
+                message["message"] = message["message"].strip().rsplit("\n", 1)[-1]
+            await send(message)
+
+        lifespan = scope["type"] == "lifespan"
+        await super().__call__(scope, receive, send_sentence if lifespan else send)
+
+
+def create_app(settings: Settings) -> FastAPI:
+    """Wire an API process; nothing is opened before its lifespan begins."""
+    app = Application(
+        title="VibeCoder sessions",
+        version=health.VERSION,
+        description=_DESCRIPTION,
+        lifespan=_lifespan,
+        generate_unique_id_function=_operation_id,
+    )
+    app.state.settings = settings
+    app.add_middleware(RequestContext, body_limit=settings.body_limit)
+    problems.install(app)
+    for module in (projects, sessions, messages, health):
+        app.include_router(module.router)
+    return app
+
+
+def _operation_id(route: APIRoute) -> str:
+    return route.name
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    settings: Settings = app.state.settings
+    configure_logging(settings)
+    async with AsyncExitStack() as stack:
+        if settings.embedded:
+            await stack.enter_async_context(embedded_worker(settings))
+        else:
+            require_schema(settings)
+        app.state.services = services = await _open(settings, stack)
+        _answer_before_draining(services.replies)
+        yield
+
+
+async def _open(settings: Settings, stack: AsyncExitStack) -> Services:
+    database = Database(settings, name="api")
+    stack.push_async_callback(database.close)
+    channel = Channel(settings)
+    stack.push_async_callback(channel.close)
+    hinter = Hinter(make_celery(settings))
+    stack.callback(hinter.close)
+    announcer = Announcer(channel, hinter)
+
+    async def ended_among(ids: Sequence[UUID]) -> Sequence[UUID]:
+        async with database.read() as db:
+            return await message_store.ended_among(db, ids)
+
+    replies = Replies(channel, ended_among)
+    replies.start()
+    stack.push_async_callback(replies.close)
+    await stack.enter_async_context(watch_overdue(database, announcer, settings))
+    return Services(settings, database, channel, announcer, replies)
+
+
+def _answer_before_draining(replies: Replies) -> None:
+    """Answer all waits at SIGTERM and SIGINT: the server drains requests before the lifespan ends."""
+    if threading.current_thread() is not threading.main_thread():
+        return  # in tests: no signals here
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        previous: Any = signal.getsignal(number)
+
+        def answer(number: int, frame: FrameType | None, previous: Any = previous) -> None:
+            replies.give_up_soon()
+            if callable(previous):
+                previous(number, frame)
+
+        signal.signal(number, answer)
+
+
+try:
+    app = create_app(load_settings())
+except SettingsError as error:
+    raise SystemExit(f"vibecoder: {error}") from None

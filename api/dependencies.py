@@ -1,0 +1,162 @@
+"""What routes ask for: the process's parts, who calls, and what the headers and the query say."""
+
+import re
+from dataclasses import dataclass
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import Depends, Header, Query, Request
+
+from api.context import trace_id_of
+from api.replies import Replies
+from shared.announcer import Announcer
+from shared.channels import Channel
+from shared.database import Database
+from shared.errors import InvalidRequest
+from shared.settings import Settings
+
+_ANONYMOUS = "anonymous"
+_LONGEST_WAIT_S = 3600.0
+_PREFERENCE = re.compile(r"\s*([A-Za-z-]+)\s*(?:=\s*\"?([^\",;]*)\"?)?\s*(?:;[^,]*)?\Z")
+_IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+_REVISION_TAG = re.compile(r'\s*(?:W/)?"?(\d{1,9})"?\s*')
+
+
+@dataclass(frozen=True)
+class Services:
+    """The parts of an API process."""
+
+    settings: Settings
+    database: Database
+    channel: Channel
+    announcer: Announcer
+    replies: Replies
+
+
+@dataclass(frozen=True)
+class Page:
+    """Which part of a list is asked for."""
+
+    limit: int
+    after: str | None
+
+    def after_id(self) -> UUID | None:
+        """Read the cursor of a list whose entries have ids."""
+        if self.after is None:
+            return None
+        try:
+            return UUID(self.after)
+        except ValueError:
+            raise self._wrong_cursor() from None
+
+    def after_number(self) -> int | None:
+        """Read the cursor of a list whose entries are numbered."""
+        if self.after is None:
+            return None
+        if not re.fullmatch(r"[0-9]{1,9}", self.after):
+            raise self._wrong_cursor()
+        return int(self.after)
+
+    def _wrong_cursor(self) -> InvalidRequest:
+        return InvalidRequest(
+            "after: not a cursor of this list. Take it from the Link header of the page before.",
+            errors=[{"parameter": "after", "detail": "not a cursor of this list"}],
+        )
+
+
+def services(request: Request) -> Services:
+    """Return the process's parts."""
+    found: Services = request.app.state.services
+    return found
+
+
+def caller() -> str:
+    """Name whose projects the request may see."""
+    return _ANONYMOUS
+
+
+def page(
+    limit: Annotated[int, Query(ge=1, le=1000, description="Entries at the most.")] = 100,
+    after: Annotated[
+        str | None, Query(max_length=64, description="Cursor, from the `Link` header.")
+    ] = None,
+) -> Page:
+    """Read the paging parameters."""
+    return Page(limit, after)
+
+
+def wait_preference(
+    prefer: Annotated[
+        str | None,
+        Header(
+            description="`respond-async`: answer at once; `wait=N`: wait N seconds at the most.",
+            examples=["wait=30"],
+        ),
+    ] = None,
+) -> float | None:
+    """Read how long the client wants to wait, in seconds; None: it does not say.
+
+    What is not understood is ignored, as RFC 7240 asks.
+    """
+    for part in (prefer or "").split(","):
+        match _PREFERENCE.match(part):
+            case re.Match() as found if found[1].lower() == "respond-async":
+                return 0.0
+            case re.Match() as found if found[1].lower() == "wait" and _is_number(found[2]):
+                return min(float(found[2]), _LONGEST_WAIT_S)
+    return None
+
+
+def idempotency_key(
+    value: Annotated[
+        str | None,
+        Header(
+            alias="Idempotency-Key",
+            description="Makes the POST repeatable: the same key in the same session is the same "
+            "message. 1 to 255 printable ASCII characters.",
+            examples=["7d0e9a52-6c6e-4a8e-9d6f-3b1a9a2f4c11"],
+        ),
+    ] = None,
+) -> str | None:
+    """Read the idempotency key."""
+    if value is not None and not _IDEMPOTENCY_KEY.fullmatch(value):
+        raise InvalidRequest(
+            "Idempotency-Key: must be 1 to 255 printable ASCII characters without spaces.",
+            errors=[{"parameter": "Idempotency-Key", "detail": "not a valid key"}],
+        )
+    return value
+
+
+def if_match(
+    value: Annotated[
+        str | None,
+        Header(
+            alias="If-Match",
+            description="The revision that the change is meant for, as in the `ETag`.",
+            examples=['"1"'],
+        ),
+    ] = None,
+) -> int | None:
+    """Read which revision the caller believes to change; None: whichever it is."""
+    if value is None or value.strip() == "*":
+        return None
+    found = _REVISION_TAG.fullmatch(value)
+    if found is None:
+        raise InvalidRequest(
+            'If-Match: must be a revision in quotes, like "1".',
+            errors=[{"parameter": "If-Match", "detail": "not a revision"}],
+        )
+    return int(found[1])
+
+
+def _is_number(text: str | None) -> bool:
+    return bool(text and re.fullmatch(r"\d{1,9}(\.\d{1,9})?", text, re.ASCII))
+
+
+ServicesDep = Annotated[Services, Depends(services)]
+Caller = Annotated[str, Depends(caller)]
+PageDep = Annotated[Page, Depends(page)]
+WaitPreference = Annotated[float | None, Depends(wait_preference)]
+IdempotencyKey = Annotated[str | None, Depends(idempotency_key)]
+IfMatch = Annotated[int | None, Depends(if_match)]
+TraceId = Annotated[str, Depends(trace_id_of)]

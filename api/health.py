@@ -1,0 +1,42 @@
+"""Is the process alive, and can the service do its job?"""
+
+from fastapi import APIRouter, Response, status
+from sqlalchemy.exc import SQLAlchemyError
+
+from api.dependencies import ServicesDep, TraceId
+from api.schemas import Health, Readiness
+from shared.store import workers
+
+VERSION = "0.1.0"
+router = APIRouter(tags=["operations"])
+
+
+@router.get("/health")
+async def get_health(trace_id: TraceId) -> Health:
+    """Tell that this process answers."""
+    return Health(trace_id=trace_id, version=VERSION)
+
+
+@router.get(
+    "/ready",
+    responses={503: {"model": Readiness, "description": "Something is missing: see the body."}},
+)
+async def get_readiness(services: ServicesDep, trace_id: TraceId, response: Response) -> Readiness:
+    """Tell whether database, broker and at least one worker are there."""
+    broker = await services.channel.ping()
+    try:
+        async with services.database.read() as db:
+            alive, _ = await workers.alive(db)
+        database = True
+    except (SQLAlchemyError, OSError):
+        alive, database = 0, False
+    ready = database and broker and alive > 0
+    response.status_code = status.HTTP_200_OK if ready else status.HTTP_503_SERVICE_UNAVAILABLE
+    return Readiness(
+        trace_id=trace_id,
+        status="ready" if ready else "not_ready",
+        database=database,
+        broker=broker,
+        workers=alive,
+        model=services.settings.default_model,
+    )

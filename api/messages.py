@@ -1,0 +1,119 @@
+"""Messages: what became of them, in short and in full, and how to stop one."""
+
+from uuid import UUID
+
+from fastapi import APIRouter, Request, Response, status
+
+from api.dependencies import Caller, Services, ServicesDep, WaitPreference
+from api.problems import problems
+from api.replies import wait_for_end
+from api.schemas import FullMessageOut, MessageOut
+from shared import errors
+from shared.database import retried
+from shared.errors import MessageFailed
+from shared.store import cancels, messages
+from shared.store.transitions import Ended
+from shared.tables import Message, MessageStatus
+
+router = APIRouter(prefix="/messages", tags=["messages"])
+_MISSING = problems(errors.MessageNotFound)
+_ASK_AGAIN_S = "1"
+
+
+async def answer(
+    services: Services,
+    message: Message,
+    request: Request,
+    response: Response,
+    *,
+    rolled_back: tuple[UUID, ...] = (),
+) -> MessageOut:
+    """Answer a POST with what became of its message: 200, 202, or the problem that ended it.
+
+    Raises:
+        MessageFailed: it failed or was cancelled.
+    """
+    request.state.trace_id = message.trace_id
+    if message.status in {MessageStatus.FAILED, MessageStatus.CANCELLED}:
+        assert message.error is not None
+        raise MessageFailed(message.error, message_id=message.id)
+    if message.status == MessageStatus.COMPLETED:
+        return MessageOut.of(message, rolled_back=rolled_back)
+    response.status_code = status.HTTP_202_ACCEPTED
+    response.headers["Location"] = f"/messages/{message.id}"
+    response.headers["Retry-After"] = _ASK_AGAIN_S
+    return await _unfinished(services, message, rolled_back=rolled_back)
+
+
+async def _unfinished(
+    services: Services, message: Message, *, rolled_back: tuple[UUID, ...] = ()
+) -> MessageOut:
+    async with services.database.read() as db:
+        position = await messages.position(db, message)
+    return MessageOut.of(message, position=position, rolled_back=rolled_back)
+
+
+@router.get("/{message_id}", responses=_MISSING)
+async def get_message(
+    message_id: UUID,
+    services: ServicesDep,
+    owner: Caller,
+    wait: WaitPreference,
+    request: Request,
+) -> MessageOut:
+    """Read a message; with `Prefer: wait=N` wait so long for its end."""
+    message = await _get(services, message_id, owner)
+    if wait and not messages.has_ended(message):
+        message = await _wait(services, message, seconds=wait)
+    return await _shown(services, message, request)
+
+
+async def _wait(services: Services, message: Message, *, seconds: float) -> Message:
+    with services.replies.expecting(message.id) as ended:
+        async with services.database.read() as db:  # it may have ended before the registration
+            message = await messages.reread(db, message)
+        if not messages.has_ended(message):
+            await wait_for_end(ended, None, seconds=seconds)
+    async with services.database.read() as db:
+        return await messages.reread(db, message)
+
+
+@router.get("/{message_id}/full", responses=_MISSING)
+async def get_full_message(
+    message_id: UUID, services: ServicesDep, owner: Caller, request: Request
+) -> FullMessageOut:
+    """Read a message with everything: tool calls, raw model responses, items and attempts."""
+    async with services.database.read() as db:
+        full = await messages.full(db, message_id, owner=owner)
+    request.state.trace_id = full.message.trace_id
+    return FullMessageOut.of_full(full)
+
+
+@router.post("/{message_id}/cancel", responses=_MISSING)
+async def cancel_message(
+    message_id: UUID, services: ServicesDep, owner: Caller, request: Request
+) -> MessageOut:
+    """Cancel a message, queued or running; one that has ended stays as it is."""
+    message, ended = await _cancel(services, message_id, owner)
+    await services.announcer.announce(ended)
+    return await _shown(services, message, request)
+
+
+@retried
+async def _cancel(services: Services, message_id: UUID, owner: str) -> tuple[Message, Ended]:
+    async with services.database.begin() as db:
+        message = await messages.get(db, message_id, owner=owner)
+        ended = await cancels.cancel(db, message, limit=services.settings.project_concurrency)
+        return message, ended
+
+
+async def _get(services: Services, message_id: UUID, owner: str) -> Message:
+    async with services.database.read() as db:
+        return await messages.get(db, message_id, owner=owner)
+
+
+async def _shown(services: Services, message: Message, request: Request) -> MessageOut:
+    request.state.trace_id = message.trace_id
+    if messages.has_ended(message):
+        return MessageOut.of(message)
+    return await _unfinished(services, message)

@@ -1,0 +1,263 @@
+"""Projects, their code and its revisions."""
+
+import asyncio
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Path, Request, Response, status
+from fastapi.responses import PlainTextResponse
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from api.dependencies import Caller, IfMatch, PageDep, Services, ServicesDep, TraceId
+from api.paging import link_next
+from api.picture import draw
+from api.problems import problems
+from api.schemas import (
+    ProjectDeleted,
+    ProjectIn,
+    ProjectOut,
+    ProjectPatch,
+    ProjectSummary,
+    RevisionOut,
+    WorkflowOut,
+)
+from shared import errors, workflow
+from shared.database import retried
+from shared.errors import InvalidWorkflow, RevisionMismatch
+from shared.store import cancels, projects
+from shared.store.transitions import Ended
+from shared.tables import Project
+
+router = APIRouter(prefix="/projects", tags=["projects"])
+_MISSING = problems(errors.ProjectNotFound)
+_CHANGED = problems(
+    errors.ProjectNotFound, errors.RevisionMismatch, errors.InvalidWorkflow, errors.BodyTooLarge
+)
+
+
+@router.post(
+    "",
+    status_code=status.HTTP_201_CREATED,
+    responses=problems(errors.InvalidWorkflow, errors.BodyTooLarge),
+)
+async def create_project(
+    body: ProjectIn, services: ServicesDep, owner: Caller, trace_id: TraceId, response: Response
+) -> ProjectOut:
+    """Begin a workflow, empty or with code that is there already."""
+    code = workflow.EMPTY_WORKFLOW if body.code is None else body.code
+    await _check(code, services)
+    project = await _create(services, owner, body, code)
+    response.headers["Location"] = f"/projects/{project.id}"
+    return await _shown(project, response, trace_id)
+
+
+@router.get("")
+async def list_projects(
+    services: ServicesDep,
+    owner: Caller,
+    page: PageDep,
+    trace_id: TraceId,
+    request: Request,
+    response: Response,
+) -> list[ProjectSummary]:
+    """List the projects, oldest first."""
+    after = page.after_id()
+    async with services.database.read() as db:
+        cursor = await projects.get(db, after, owner=owner) if after else None
+        found = await projects.listing(db, owner=owner, after=cursor, limit=page.limit)
+    link_next(request, response, found, limit=page.limit, after=found[-1].id if found else "")
+    return [ProjectSummary.of(project, trace_id=trace_id) for project in found]
+
+
+@router.get("/{project_id}", responses=_MISSING)
+async def get_project(
+    project_id: UUID, services: ServicesDep, owner: Caller, trace_id: TraceId, response: Response
+) -> ProjectOut:
+    """Read a project with its code."""
+    project = await _get(services, project_id, owner)
+    return await _shown(project, response, trace_id)
+
+
+@router.patch("/{project_id}", responses=_CHANGED)
+async def change_project(
+    project_id: UUID,
+    body: ProjectPatch,
+    services: ServicesDep,
+    owner: Caller,
+    trace_id: TraceId,
+    revision: IfMatch,
+    response: Response,
+) -> ProjectOut:
+    """Change a project; other code becomes its next revision."""
+    if body.code is not None:
+        await _check(body.code, services)
+    project = await _change(services, project_id, owner, body, revision)
+    return await _shown(project, response, trace_id)
+
+
+@router.delete("/{project_id}", responses=_MISSING)
+async def delete_project(
+    project_id: UUID, services: ServicesDep, owner: Caller, trace_id: TraceId
+) -> ProjectDeleted:
+    """Delete a project and all below it; its unfinished messages are cancelled."""
+    ended = await _delete(services, project_id, owner)
+    await services.announcer.announce(ended)
+    return ProjectDeleted(id=project_id, trace_id=trace_id)
+
+
+@router.get("/{project_id}/code", response_class=PlainTextResponse, responses=_MISSING)
+async def get_code(project_id: UUID, services: ServicesDep, owner: Caller) -> PlainTextResponse:
+    """Download the workflow as a Python module."""
+    project = await _get(services, project_id, owner)
+    return PlainTextResponse(
+        project.code,
+        media_type="text/x-python",
+        headers={
+            "Content-Disposition": 'attachment; filename="workflow.py"',
+            "ETag": f'"{project.revision}"',
+        },
+    )
+
+
+@router.get("/{project_id}/workflow", responses=_MISSING)
+async def get_workflow(
+    project_id: UUID, services: ServicesDep, owner: Caller, trace_id: TraceId
+) -> WorkflowOut:
+    """Read the agents, the tools and the handoffs that the code defines."""
+    project = await _get(services, project_id, owner)
+    parsed = await asyncio.to_thread(workflow.parse_workflow, project.code)
+    return WorkflowOut.of(project, parsed, trace_id=trace_id)
+
+
+@router.get(
+    "/{project_id}/workflow.svg",
+    response_class=Response,
+    responses={**_MISSING, 200: {"content": {"image/svg+xml": {}}, "description": "The picture."}},
+)
+async def get_workflow_picture(project_id: UUID, services: ServicesDep, owner: Caller) -> Response:
+    """Draw the workflow."""
+    project = await _get(services, project_id, owner)
+    parsed = await asyncio.to_thread(workflow.parse_workflow, project.code)
+    picture = await asyncio.to_thread(draw, parsed, title=project.name)
+    return Response(picture, media_type="image/svg+xml")
+
+
+@router.get("/{project_id}/revisions", responses=_MISSING)
+async def list_revisions(
+    project_id: UUID,
+    services: ServicesDep,
+    owner: Caller,
+    page: PageDep,
+    trace_id: TraceId,
+    request: Request,
+    response: Response,
+) -> list[RevisionOut]:
+    """List the states of the code, oldest first, with the diffs between them."""
+    after = page.after_number() or 0
+    async with services.database.read() as db:
+        await projects.get(db, project_id, owner=owner)
+        found = await projects.revisions(db, project_id, after=after, limit=page.limit)
+    link_next(request, response, found, limit=page.limit, after=found[-1].number if found else "")
+    return [RevisionOut.of(revision, trace_id=trace_id) for revision in found]
+
+
+RevisionNumber = Annotated[int, Path(ge=1, le=999_999_999)]
+_NO_REVISION = problems(errors.ProjectNotFound, errors.RevisionNotFound)
+
+
+@router.get("/{project_id}/revisions/{number}", responses=_NO_REVISION)
+async def get_revision(
+    project_id: UUID,
+    number: RevisionNumber,
+    services: ServicesDep,
+    owner: Caller,
+    trace_id: TraceId,
+) -> RevisionOut:
+    """Read one state of the code."""
+    async with services.database.read() as db:
+        await projects.get(db, project_id, owner=owner)
+        found = await projects.revision(db, project_id, number=number)
+    return RevisionOut.of(found, trace_id=trace_id)
+
+
+@router.post("/{project_id}/revisions/{number}/restore", responses=_NO_REVISION)
+async def restore_revision(
+    project_id: UUID,
+    number: RevisionNumber,
+    services: ServicesDep,
+    owner: Caller,
+    trace_id: TraceId,
+    response: Response,
+) -> ProjectOut:
+    """Make an earlier state the newest revision; nothing between is lost."""
+    project = await _restore(services, project_id, owner, number)
+    return await _shown(project, response, trace_id)
+
+
+async def _check(code: str, services: Services) -> None:
+    limit = services.settings.code_limit
+    if len(code) > limit:
+        raise InvalidWorkflow(f"The module has {len(code)} characters; {limit} are allowed.")
+    await asyncio.to_thread(workflow.check_workflow, code)
+
+
+async def _shown(project: Project, response: Response, trace_id: str) -> ProjectOut:
+    response.headers["ETag"] = f'"{project.revision}"'
+    # parsing a large module takes longer than the loop's other clients should wait
+    return await asyncio.to_thread(ProjectOut.of, project, trace_id=trace_id)
+
+
+async def _get(services: Services, project_id: UUID, owner: str) -> Project:
+    async with services.database.read() as db:
+        return await projects.get(db, project_id, owner=owner)
+
+
+@retried
+async def _create(services: Services, owner: str, body: ProjectIn, code: str) -> Project:
+    async with services.database.begin() as db:
+        return await projects.create(
+            db, owner=owner, name=body.name, instructions=body.instructions, code=code
+        )
+
+
+@retried
+async def _change(
+    services: Services, project_id: UUID, owner: str, body: ProjectPatch, revision: int | None
+) -> Project:
+    async with services.database.begin() as db:
+        project = await projects.lock(db, project_id, owner=owner)
+        if revision is not None and revision != project.revision:
+            raise RevisionMismatch(
+                f"The project is at revision {project.revision}, not {revision}. "
+                "Read it again and repeat the change on the new code.",
+                revision=project.revision,
+            )
+        project.name = body.name or project.name
+        if body.instructions is not None:
+            project.instructions = body.instructions
+        if body.code is not None:
+            await _revise(db, project, body.code)
+        await db.flush()
+        return project
+
+
+@retried
+async def _restore(services: Services, project_id: UUID, owner: str, number: int) -> Project:
+    async with services.database.begin() as db:
+        project = await projects.lock(db, project_id, owner=owner)
+        earlier = await projects.revision(db, project_id, number=number)
+        await _revise(db, project, earlier.code)
+        return project
+
+
+async def _revise(db: AsyncSession, project: Project, code: str) -> None:
+    if code != project.code:
+        diff = await asyncio.to_thread(workflow.unified_diff, project.code, code)
+        await projects.revise(db, project, code=code, diff=diff, message_id=None)
+
+
+@retried
+async def _delete(services: Services, project_id: UUID, owner: str) -> Ended:
+    async with services.database.begin() as db:
+        project = await projects.lock(db, project_id, owner=owner)
+        return await cancels.delete_project(db, project)

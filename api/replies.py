@@ -1,0 +1,110 @@
+"""Waiting for messages to end: one subscription for all waiting clients of this process."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from uuid import UUID
+
+from sqlalchemy.exc import DBAPIError
+
+from shared.channels import Channel
+from shared.logging import get_logger
+
+_ASK_S = 2.0
+_log = get_logger(__name__)
+
+EndedAmong = Callable[[Sequence[UUID]], Awaitable[Sequence[UUID]]]
+"""Asks the database which of the messages have ended."""
+
+
+class Replies:
+    """Futures of messages that clients wait for, resolved by the channel or the database."""
+
+    def __init__(self, channel: Channel, ended_among: EndedAmong) -> None:
+        self._channel = channel
+        self._ended_among = ended_among
+        self._waiting: dict[UUID, set[asyncio.Future[bool]]] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        """Listen to the channel, and ask the database for what the channel lost."""
+        self._loop = asyncio.get_running_loop()
+        self._tasks = [asyncio.create_task(self._listen()), asyncio.create_task(self._ask())]
+
+    async def close(self) -> None:
+        """Answer whoever waits and stop listening."""
+        self.give_up()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    @contextmanager
+    def expecting(self, message_id: UUID) -> Iterator["asyncio.Future[bool]"]:
+        """Register for a message's end: before its hint goes out, or the end may be missed.
+
+        The future gives True when the message ended, False when waiting became pointless.
+        """
+        future = asyncio.get_running_loop().create_future()
+        waiting = self._waiting.setdefault(message_id, set())
+        waiting.add(future)
+        try:
+            yield future
+        finally:
+            waiting.discard(future)
+            if not waiting and self._waiting.get(message_id) is waiting:
+                del self._waiting[message_id]
+
+    def give_up(self) -> None:
+        """Tell all who wait that they get no reply from this process."""
+        for message_id in list(self._waiting):
+            self._resolve(message_id, ended=False)
+
+    def give_up_soon(self) -> None:
+        """Give up on the loop's next turn; callable from a signal handler."""
+        self._loop.call_soon_threadsafe(self.give_up)
+
+    async def _listen(self) -> None:
+        async for ids in self._channel.listen():
+            if not ids:  # just (re)connected: what was published meanwhile is lost
+                await self._ask_now()
+            for message_id in ids:
+                self._resolve(message_id, ended=True)
+
+    async def _ask(self) -> None:
+        while True:
+            await asyncio.sleep(_ASK_S)
+            await self._ask_now()
+
+    async def _ask_now(self) -> None:
+        if not self._waiting:
+            return
+        try:
+            ended = await self._ended_among(list(self._waiting))
+        except DBAPIError as error:
+            _log.info("the database is away, asking again", error=type(error).__name__)
+            return
+        for message_id in ended:
+            self._resolve(message_id, ended=True)
+
+    def _resolve(self, message_id: UUID, *, ended: bool) -> None:
+        for future in self._waiting.pop(message_id, ()):
+            if not future.done():
+                future.set_result(ended)
+
+
+async def wait_for_end(
+    ended: "asyncio.Future[bool]", hint: "asyncio.Future[bool] | None", *, seconds: float
+) -> bool:
+    """Wait until the message ended, its hint failed, or the time is over; tell if it ended."""
+    if hint is not None:
+        hint.add_done_callback(lambda sent: _hint_done(ended, sent))
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            return await ended
+    return False
+
+
+def _hint_done(ended: "asyncio.Future[bool]", sent: "asyncio.Future[bool]") -> None:
+    failed = sent.cancelled() or sent.exception() is not None or not sent.result()
+    if failed and not ended.done():
+        ended.set_result(False)

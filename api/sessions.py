@@ -1,0 +1,285 @@
+"""Sessions, and the main job: send a prompt, get the reply."""
+
+import hashlib
+import json
+from asyncio import Future
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Body, Request, Response, status
+
+from api.dependencies import (
+    Caller,
+    IdempotencyKey,
+    PageDep,
+    Services,
+    ServicesDep,
+    TraceId,
+    WaitPreference,
+)
+from api.messages import answer
+from api.paging import link_next
+from api.problems import problems
+from api.replies import wait_for_end
+from api.schemas import (
+    ItemOut,
+    MessageIn,
+    MessageOut,
+    SessionCleared,
+    SessionIn,
+    SessionOut,
+    SessionPatch,
+)
+from shared import errors
+from shared.database import retried
+from shared.errors import FailureCode, InvalidRequest
+from shared.store import cancels, messages, projects, sessions
+from shared.store.messages import Accepted, Draft
+from shared.store.sessions import SessionSummary
+from shared.store.transitions import Ended
+from shared.tables import Message
+
+router = APIRouter(tags=["sessions"])
+_MISSING = problems(errors.SessionNotFound)
+_SEND = problems(
+    errors.SessionNotFound,
+    errors.SessionBusy,
+    errors.IdempotencyKeyReused,
+    errors.SessionQueueFull,
+    errors.ProjectQueueFull,
+    errors.ServiceQueueFull,
+    errors.BodyTooLarge,
+    *FailureCode,
+)
+
+
+@router.post(
+    "/sessions/{session_id}/messages",
+    responses={
+        202: {"model": MessageOut, "description": "Accepted, not ended yet: see `Location`."},
+        **_SEND,
+    },
+)
+async def send_message(
+    session_id: UUID,
+    body: MessageIn,
+    services: ServicesDep,
+    owner: Caller,
+    trace_id: TraceId,
+    key: IdempotencyKey,
+    wait: WaitPreference,
+    request: Request,
+    response: Response,
+) -> MessageOut:
+    """Send a prompt to VibeCoder and wait for its reply.
+
+    The message is accepted before anything else happens: it will be answered once, in the order
+    of acceptance, whatever becomes of this connection. If it has not ended in time, the answer is
+    202; `GET` the `Location`, or send the same POST with the same `Idempotency-Key` again.
+    """
+    draft = _draft(body, services, key=key, trace_id=trace_id)
+    accepted = await _accept(services, session_id, draft, owner)  # commit 1: accepted
+    message = accepted.message
+    if accepted.replayed:
+        response.headers["Idempotency-Replayed"] = "true"
+    with services.replies.expecting(message.id) as ended:
+        hints = await services.announcer.announce(accepted.ended)
+        message = await _reply(services, accepted, ended, hints.get(message.id), wait)
+    return await answer(services, message, request, response, rolled_back=accepted.ended.ids)
+
+
+def _draft(body: MessageIn, services: Services, *, key: str | None, trace_id: str) -> Draft:
+    settings = services.settings
+    if len(body.prompt) > settings.prompt_limit:
+        raise _invalid("prompt", f"longer than the {settings.prompt_limit} characters allowed")
+    if body.model is not None and body.model not in settings.allowed_models:
+        raise _invalid("model", f"must be one of {', '.join(settings.allowed_models)}")
+    options = json.dumps([body.prompt, body.on_busy, body.model])
+    return Draft(
+        prompt=body.prompt,
+        model=body.model or settings.default_model,
+        on_busy=body.on_busy,
+        idempotency_key=key,
+        request_hash=hashlib.sha256(options.encode()).hexdigest(),
+        trace_id=trace_id,
+    )
+
+
+def _invalid(member: str, detail: str) -> InvalidRequest:
+    return InvalidRequest(
+        f"#/{member}: {detail}.", errors=[{"pointer": f"#/{member}", "detail": detail}]
+    )
+
+
+@retried
+async def _accept(services: Services, session_id: UUID, draft: Draft, owner: str) -> Accepted:
+    async with services.database.begin() as db:
+        return await messages.accept(db, session_id, draft, owner=owner, settings=services.settings)
+
+
+async def _reply(
+    services: Services,
+    accepted: Accepted,
+    ended: "Future[bool]",
+    hint: "Future[bool] | None",
+    wait: float | None,
+) -> Message:
+    """Wait as long as the client wants and may; return the message as it is then."""
+    message = accepted.message
+    seconds = services.settings.sync_wait_s if wait is None else wait
+    if not messages.has_ended(message) and seconds > 0:
+        await wait_for_end(ended, hint, seconds=seconds)
+    async with services.database.read() as db:
+        return await messages.reread(db, message)
+
+
+@router.post(
+    "/projects/{project_id}/sessions",
+    responses={
+        201: {"model": SessionOut, "description": "Begun."},
+        **problems(errors.ProjectNotFound),
+    },
+)
+async def open_session(
+    project_id: UUID,
+    services: ServicesDep,
+    owner: Caller,
+    trace_id: TraceId,
+    response: Response,
+    body: Annotated[SessionIn | None, Body()] = None,
+) -> SessionOut:
+    """Find or begin a conversation: on the project, or on one of its agents."""
+    summary, created = await _open(services, project_id, owner, body or SessionIn())
+    if created:
+        response.status_code = status.HTTP_201_CREATED
+        response.headers["Location"] = f"/sessions/{summary.session.id}"
+    return SessionOut.of(summary, trace_id=trace_id)
+
+
+@retried
+async def _open(
+    services: Services, project_id: UUID, owner: str, body: SessionIn
+) -> tuple[SessionSummary, bool]:
+    async with services.database.begin() as db:
+        # locked, so that a session cannot appear in a project while it is deleted
+        await projects.lock(db, project_id, owner=owner)
+        session, created = await sessions.ensure(
+            db, project_id=project_id, node_id=body.node_id, new=body.new, title=body.title
+        )
+        return await sessions.summary(db, session.id), created
+
+
+@router.get("/projects/{project_id}/sessions", responses=problems(errors.ProjectNotFound))
+async def list_sessions(
+    project_id: UUID,
+    services: ServicesDep,
+    owner: Caller,
+    page: PageDep,
+    trace_id: TraceId,
+    request: Request,
+    response: Response,
+) -> list[SessionOut]:
+    """List a project's conversations, oldest first."""
+    after = page.after_id()
+    async with services.database.read() as db:
+        await projects.get(db, project_id, owner=owner)
+        cursor = await sessions.get(db, after, owner=owner) if after else None
+        found = await sessions.summaries(db, project_id=project_id, after=cursor, limit=page.limit)
+    last = found[-1].session.id if found else ""
+    link_next(request, response, found, limit=page.limit, after=last)
+    return [SessionOut.of(summary, trace_id=trace_id) for summary in found]
+
+
+@router.get("/sessions/{session_id}", responses=_MISSING)
+async def get_session(
+    session_id: UUID, services: ServicesDep, owner: Caller, trace_id: TraceId
+) -> SessionOut:
+    """Read a session with its figures."""
+    async with services.database.read() as db:
+        await sessions.get(db, session_id, owner=owner)
+        return SessionOut.of(await sessions.summary(db, session_id), trace_id=trace_id)
+
+
+@router.patch("/sessions/{session_id}", responses=_MISSING)
+async def change_session(
+    session_id: UUID,
+    body: SessionPatch,
+    services: ServicesDep,
+    owner: Caller,
+    trace_id: TraceId,
+) -> SessionOut:
+    """Give a session another title."""
+    await _retitle(services, session_id, owner, body.title)
+    return await get_session(session_id, services, owner, trace_id)
+
+
+@retried
+async def _retitle(services: Services, session_id: UUID, owner: str, title: str | None) -> None:
+    async with services.database.begin() as db:
+        await sessions.get(db, session_id, owner=owner)
+        await sessions.set_title(db, session_id, title=title)
+
+
+@router.delete("/sessions/{session_id}", responses=_MISSING)
+async def clear_session(
+    session_id: UUID, services: ServicesDep, owner: Caller, trace_id: TraceId
+) -> SessionCleared:
+    """Forget the conversation; the session can be used again, empty.
+
+    What is unfinished is cancelled. The old messages leave the list; each can still be read.
+    """
+    ended = await _clear(services, session_id, owner)
+    await services.announcer.announce(ended)
+    return SessionCleared(session_id=session_id, trace_id=trace_id)
+
+
+@retried
+async def _clear(services: Services, session_id: UUID, owner: str) -> Ended:
+    async with services.database.begin() as db:
+        await sessions.get(db, session_id, owner=owner)
+        return await cancels.clear_session(
+            db, session_id, limit=services.settings.project_concurrency
+        )
+
+
+@router.get("/sessions/{session_id}/messages", responses=_MISSING)
+async def list_messages(
+    session_id: UUID,
+    services: ServicesDep,
+    owner: Caller,
+    page: PageDep,
+    request: Request,
+    response: Response,
+) -> list[MessageOut]:
+    """List the messages since the session was last cleared, oldest first."""
+    after = page.after_id()
+    async with services.database.read() as db:
+        session = await sessions.get(db, session_id, owner=owner)
+        cursor = await messages.get(db, after, owner=owner) if after else None
+        found = await messages.listing(db, session, after=cursor, limit=page.limit)
+    link_next(request, response, found, limit=page.limit, after=found[-1].id if found else "")
+    return [MessageOut.of(message) for message in found]
+
+
+@router.get("/sessions/{session_id}/items", responses=_MISSING)
+async def list_items(
+    session_id: UUID,
+    services: ServicesDep,
+    owner: Caller,
+    page: PageDep,
+    request: Request,
+    response: Response,
+) -> list[ItemOut]:
+    """List what the model remembers, oldest first."""
+    after = page.after_number()
+    async with services.database.read() as db:
+        session = await sessions.get(db, session_id, owner=owner)
+        found = await sessions.items(
+            db,
+            session_id,
+            generation=session.generation,
+            start=0 if after is None else after + 1,
+            limit=page.limit,
+        )
+    link_next(request, response, found, limit=page.limit, after=found[-1].position if found else "")
+    return [ItemOut.of(item) for item in found]

@@ -1,0 +1,1 @@
+"""What both processes use: settings, data, queue, channel, workflow; it knows neither."""

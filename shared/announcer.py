@@ -1,0 +1,24 @@
+"""What follows every transition's commit: tell who waits, and hint the next heads."""
+
+import asyncio
+from uuid import UUID
+
+from shared.channels import Channel
+from shared.queue import Hinter
+from shared.store.transitions import Ended
+
+
+class Announcer:
+    """Publish ended messages and hint new heads, in this order."""
+
+    def __init__(self, channel: Channel, hinter: Hinter) -> None:
+        self._channel = channel
+        self._hinter = hinter
+
+    async def announce(self, ended: Ended) -> dict[UUID, "asyncio.Future[bool]"]:
+        """Do what a committed transition leaves to be done; map each hint to whether it was sent.
+
+        A crash before or in here loses nothing: clients ask the database, the sweep hints again.
+        """
+        await self._channel.publish(ended.ids)
+        return {head: self._hinter.enqueue_message(head) for head in ended.heads}

@@ -1,0 +1,213 @@
+"""The database as one event loop sees it: transactions, the clock, and which errors pass."""
+
+import asyncio
+import functools
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any, ParamSpec, TypeVar
+
+from sqlalchemy import URL, Double, Engine, create_engine, event, make_url
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
+
+from shared.settings import Settings
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_RETRY_DELAYS_S = (0.02, 0.1, 0.4)
+_DEADLOCK_OR_SERIALIZATION = {"40P01", "40001"}
+
+
+class clock(FunctionElement[float]):  # noqa: N801 -- an SQL function, named like one
+    """Give the database's time in seconds since 1970, also in the middle of a transaction."""
+
+    type = Double()
+    inherit_cache = True
+
+
+@compiles(clock, "postgresql")
+def _clock_postgresql(*_: Any, **__: Any) -> str:
+    # now() is when the transaction began: stale after a wait for a lock
+    return "extract(epoch from clock_timestamp())::float8"
+
+
+@compiles(clock, "sqlite")
+def _clock_sqlite(*_: Any, **__: Any) -> str:
+    return "((julianday('now') - 2440587.5) * 86400.0)"
+
+
+def insert_new(db: AsyncSession, table: Any) -> Any:
+    """Begin an INSERT that leaves alone what is there already, by whichever unique key."""
+    dialect = db.get_bind().dialect.name
+    insert = sqlite.insert if dialect == "sqlite" else postgresql.insert
+    return insert(table).on_conflict_do_nothing()
+
+
+class CommitUnknownError(Exception):
+    """The connection broke during COMMIT: it may have happened or not."""
+
+
+class Database:
+    """Open transactions for one event loop; an engine must not be shared between two.
+
+    On SQLite one connection writes, so that writers of a loop queue here instead of in the
+    file's busy handler, and a few others read.
+    """
+
+    def __init__(self, settings: Settings, *, name: str) -> None:
+        self.dialect = settings.dialect
+        if self.dialect == "sqlite":
+            self._writer = _sqlite_engine(settings, begin="BEGIN IMMEDIATE", pool_size=1)
+            self._reader = _sqlite_engine(settings, begin="BEGIN", pool_size=4)
+            self._snapshot = self._reader
+        else:
+            self._writer = _postgresql_engine(settings, name=name)
+            self._reader = self._writer.execution_options(isolation_level="AUTOCOMMIT")
+            self._snapshot = self._writer.execution_options(isolation_level="REPEATABLE READ")
+
+    @asynccontextmanager
+    async def begin(self) -> AsyncIterator[AsyncSession]:
+        """Open a writing transaction; commit at the end, roll back on any exception.
+
+        Raises:
+            CommitUnknownError: the connection was lost during the commit itself.
+        """
+        async with _session(self._writer) as db:
+            yield db
+            try:
+                await db.commit()
+            except DBAPIError as error:
+                if error.connection_invalidated:
+                    raise CommitUnknownError from error
+                raise
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncSession]:
+        """Open a reading session; each statement sees the latest commits."""
+        async with _session(self._reader) as db:
+            yield db
+
+    @asynccontextmanager
+    async def snapshot(self) -> AsyncIterator[AsyncSession]:
+        """Open a reading transaction in which all statements see the same state."""
+        async with _session(self._snapshot) as db:
+            yield db
+
+    async def close(self) -> None:
+        """Close every connection."""
+        for engine in {self._writer, self._reader}:
+            await engine.dispose()
+
+
+def _session(engine: AsyncEngine) -> AsyncSession:
+    return AsyncSession(engine, expire_on_commit=False, autoflush=False)
+
+
+def retried(step: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
+    """Run a step (one transaction, nothing else) again after an error that passes.
+
+    A deadlock, a serialization failure, a locked SQLite file and a connection that broke before
+    the commit leave nothing behind. A commit whose outcome is unknown is never repeated.
+    """
+
+    @functools.wraps(step)
+    async def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        for delay in _RETRY_DELAYS_S:
+            try:
+                return await step(*args, **kwargs)
+            except DBAPIError as error:
+                if not _passes(error):
+                    raise
+            await asyncio.sleep(delay)
+        return await step(*args, **kwargs)
+
+    return run
+
+
+def _passes(error: DBAPIError) -> bool:
+    sqlstate = getattr(error.orig, "sqlstate", None)
+    locked = "database is locked" in str(error.orig)
+    return error.connection_invalidated or locked or sqlstate in _DEADLOCK_OR_SERIALIZATION
+
+
+def database_url(settings: Settings, *, driver: str) -> URL:
+    """Return the URL with its driver; a SQLite file's folder is made."""
+    if settings.dialect == "sqlite":
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        return make_url(f"sqlite{driver}:///{settings.database_location}")
+    return make_url(f"postgresql+psycopg://{settings.database_location}")
+
+
+def sync_engine(settings: Settings, *, name: str) -> Engine:
+    """Make an engine of one connection for a thread without an event loop."""
+    url = database_url(settings, driver="")
+    if settings.dialect == "sqlite":
+        engine = create_engine(url, pool_size=1, max_overflow=0, hide_parameters=True)
+        _configure_sqlite(engine, settings, begin="BEGIN IMMEDIATE")
+        return engine
+    return create_engine(
+        url,
+        pool_size=1,
+        max_overflow=0,
+        hide_parameters=True,
+        connect_args=_postgresql_arguments(settings, name),
+    )
+
+
+def _sqlite_engine(settings: Settings, *, begin: str, pool_size: int) -> AsyncEngine:
+    url = database_url(settings, driver="+aiosqlite")
+    engine = create_async_engine(
+        url, pool_size=pool_size, max_overflow=0, pool_timeout=60, hide_parameters=True
+    )
+    _configure_sqlite(engine.sync_engine, settings, begin=begin)
+    return engine
+
+
+def _configure_sqlite(engine: Engine, settings: Settings, *, begin: str) -> None:
+    # a writer must not wait so long for the file that its worker's lease ends meanwhile
+    busy_ms = int(settings.lease_s * 1000 / 4)
+
+    @event.listens_for(engine, "connect")
+    def connect(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None  # the driver's own BEGIN is deferred: it deadlocks
+        cursor = connection.cursor()
+        for pragma in (
+            f"busy_timeout={busy_ms}",
+            "journal_mode=WAL",
+            "synchronous=NORMAL",
+            "foreign_keys=ON",
+        ):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def start(connection: Any) -> None:
+        connection.exec_driver_sql(begin)
+
+
+def _postgresql_engine(settings: Settings, *, name: str) -> AsyncEngine:
+    return create_async_engine(
+        database_url(settings, driver="+psycopg"),
+        pool_size=settings.database_pool,
+        max_overflow=0,
+        pool_timeout=60,
+        hide_parameters=True,  # they are prompts and replies; errors are logged
+        connect_args=_postgresql_arguments(settings, name),
+    )
+
+
+def _postgresql_arguments(settings: Settings, name: str) -> dict[str, Any]:
+    return {
+        "application_name": f"{settings.namespace}-{name}",
+        "connect_timeout": 5,
+        "options": "-c timezone=UTC",
+        # a host that vanished must not hold a worker for the kernel's two hours
+        "keepalives_idle": 5,
+        "keepalives_interval": 2,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 15_000,
+    }

@@ -1,0 +1,63 @@
+"""Log lines: JSON, or readable on a terminal; bound context (trace, message, session) is on each."""
+
+import logging
+import logging.config
+import sys
+from typing import Any
+
+import structlog
+from structlog.stdlib import BoundLogger
+
+from shared.settings import Settings
+
+_SHARED: list[Any] = [
+    structlog.contextvars.merge_contextvars,
+    structlog.stdlib.add_log_level,
+    structlog.stdlib.add_logger_name,
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+    structlog.processors.format_exc_info,
+]
+
+
+def get_logger(name: str) -> BoundLogger:
+    """Return the logger of a module."""
+    logger: BoundLogger = structlog.stdlib.get_logger(name)
+    return logger
+
+
+def configure_logging(settings: Settings) -> None:
+    """Send all log lines of this process, the libraries' too, to standard error."""
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *_SHARED,
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=BoundLogger,
+        cache_logger_on_first_use=True,
+    )
+    level = settings.log_level.upper()
+    logging.config.dictConfig(
+        {
+            "version": 1,
+            "disable_existing_loggers": False,
+            "formatters": {"line": {"()": _formatter}},
+            "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+            "root": {"level": "WARNING", "handlers": ["stderr"]},
+            "loggers": {
+                **{name: {"level": level} for name in ("api", "worker", "shared")},
+                # the SDK logs a failed call with its body; failures.py says what matters
+                **{name: {"level": "CRITICAL"} for name in ("openai", "openai.agents")},
+            },
+        }
+    )
+
+
+def _formatter() -> logging.Formatter:
+    terminal = sys.stderr.isatty()
+    renderer = structlog.dev.ConsoleRenderer() if terminal else structlog.processors.JSONRenderer()
+    return structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=_SHARED,
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+    )

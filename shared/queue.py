@@ -1,0 +1,115 @@
+"""The Celery application and the one thing that is sent through it: hints.
+
+A hint says "this message may be its session's head". It may be lost, doubled or late: the claim
+in the database decides. So the whole policy is: send fast, never keep a client or a worker
+waiting for the broker, acknowledge early, store no results.
+"""
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from uuid import UUID
+
+from celery import Celery
+from kombu.entity import Queue
+
+from shared.logging import get_logger
+from shared.settings import Settings
+
+MESSAGE_RUN = "message.run"
+_HINT_LIMIT_S = 1.5
+_log = get_logger(__name__)
+
+
+def make_celery(settings: Settings) -> Celery:
+    """Make the Celery app of a process from its settings; nothing is connected yet."""
+    app = Celery(settings.namespace, broker=settings.redis_url or "memory://localhost/")
+    # kombu's memory queues are global to a process: the namespace keeps services apart
+    name = f"{settings.namespace}.messages"
+    app.conf.update(
+        task_queues=[Queue(name)],  # type: ignore[no-untyped-call]
+        task_default_queue=name,
+        task_serializer="json",
+        accept_content=["json"],
+        # the result of a task is the message's row
+        task_ignore_result=True,
+        # acknowledged late, a Redis restart crashes the worker, and a lost worker costs 90 s
+        task_acks_late=False,
+        task_publish_retry_policy={"max_retries": 1, "interval_start": 0},
+        worker_pool="threads",
+        worker_concurrency=settings.worker_concurrency,
+        # a worker takes a hint only when it has a free slot
+        worker_disable_prefetch=not settings.embedded,
+        worker_prefetch_multiplier=1,
+        worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
+        worker_send_task_events=False,
+        worker_enable_remote_control=False,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_transport_options=_transport_options(settings),
+        imports=["worker.tasks"],
+    )
+    return app
+
+
+def _transport_options(settings: Settings) -> dict[str, object]:
+    if settings.embedded:
+        return {"polling_interval": 0.01}
+    return {
+        "socket_timeout": 5,
+        "socket_connect_timeout": 1,
+        "socket_keepalive": True,
+        "global_keyprefix": f"{settings.namespace}:",
+    }
+
+
+def send_hint(app: Celery, message_id: UUID) -> None:
+    """Send a hint now, in this thread; raise what the broker's client raises."""
+    # a signature, not send_task: that one ignores eager mode
+    app.signature(MESSAGE_RUN, args=(str(message_id),)).apply_async(task_id=str(message_id))
+
+
+class Hinter:
+    """Send hints from one event loop without ever blocking it."""
+
+    def __init__(self, app: Celery) -> None:
+        self._app = app
+        self._threads = ThreadPoolExecutor(max_workers=4, thread_name_prefix="hint")
+        self._under_way: set[asyncio.Future[bool]] = set()
+
+    def enqueue_message(self, message_id: UUID) -> "asyncio.Future[bool]":
+        """Schedule a hint; the future tells whether the broker took it in time.
+
+        Nobody has to await it: what is not sent, the sweep hints again.
+        """
+        task = asyncio.ensure_future(self._enqueue(message_id))
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
+        return task
+
+    async def _enqueue(self, message_id: UUID) -> bool:
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(_HINT_LIMIT_S):
+                await loop.run_in_executor(self._threads, send_hint, self._app, message_id)
+        except Exception as error:  # noqa: BLE001 -- whatever the broker's client raises
+            _log.info(
+                "hint not sent, the sweep will", message_id=str(message_id), error=repr(error)
+            )
+            return False
+        return True
+
+    async def length(self) -> int:
+        """Count the hints that wait in the broker."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, self._length)
+
+    def _length(self) -> int:
+        with self._app.connection_for_read() as connection:
+            queue = connection.default_channel.queue_declare(self._app.conf.task_default_queue)
+            return int(queue.message_count)
+
+    def close(self) -> None:
+        """Send nothing more; what is not sent yet, the sweep hints again."""
+        self._threads.shutdown(wait=False, cancel_futures=True)

@@ -1,0 +1,52 @@
+"""The database's schema: bring it up to date, or refuse to run on an older one."""
+
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection
+
+from shared.database import sync_engine
+from shared.errors import SchemaOutdated
+from shared.settings import Settings
+
+_MIGRATIONS = Path(__file__).parent / "migrations"
+
+
+def migrate(settings: Settings) -> None:
+    """Upgrade the settings' database to this code's schema."""
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS))
+    engine = sync_engine(settings, name="migrate")
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+    engine.dispose()
+
+
+def require_schema(settings: Settings) -> None:
+    """Check that the schema is this code's or a newer one; migrations stay compatible for one step.
+
+    Raises:
+        SchemaOutdated: with the command that upgrades it.
+    """
+    engine = sync_engine(settings, name="schema")
+    try:
+        with engine.connect() as connection:
+            found = current_revision(connection)
+    finally:
+        engine.dispose()
+    script = ScriptDirectory(str(_MIGRATIONS))
+    known = [revision.revision for revision in script.walk_revisions()]
+    if found is None or found in known[1:]:
+        raise SchemaOutdated(
+            f"The database's schema is {found or 'missing'}, this version needs {known[0]}: "
+            "run `alembic upgrade head` first."
+        )
+
+
+def current_revision(connection: Connection) -> str | None:
+    """Read which migration the database is at."""
+    return MigrationContext.configure(connection).get_current_revision()

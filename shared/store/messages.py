@@ -1,0 +1,295 @@
+"""Messages as clients see them: accepting one, and reading what became of it."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import ColumnElement, Select, func, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
+
+from shared.database import clock
+from shared.errors import (
+    IdempotencyKeyReused,
+    MessageNotFound,
+    ProjectQueueFull,
+    ServiceQueueFull,
+    SessionBusy,
+    SessionNotFound,
+    SessionQueueFull,
+)
+from shared.settings import Settings
+from shared.store import cancels, heads
+from shared.store.transitions import Ended
+from shared.tables import (
+    UNFINISHED,
+    Attempt,
+    Item,
+    Message,
+    MessageResponse,
+    Project,
+    VibeSession,
+)
+
+_DRAIN_WINDOW_S = 60
+
+
+class OnBusy(StrEnum):
+    """What a new message does when its session has an unfinished one."""
+
+    ENQUEUE = "enqueue"
+    REJECT = "reject"
+    ROLLBACK = "rollback"
+
+
+@dataclass(frozen=True)
+class Draft:
+    """What a client sent: a message before it is accepted."""
+
+    prompt: str
+    model: str
+    on_busy: OnBusy
+    idempotency_key: str | None
+    request_hash: str
+    trace_id: str
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """A message that is stored, and what to do now that it is.
+
+    `replayed` tells that the idempotency key was known; `ended.ids` are the messages that
+    `on_busy=rollback` cancelled.
+    """
+
+    message: Message
+    replayed: bool = False
+    ended: Ended = field(default_factory=Ended)
+
+
+@dataclass(frozen=True)
+class FullMessage:
+    """A message with everything that its attempts left behind."""
+
+    message: Message
+    response: MessageResponse | None
+    items: Sequence[Item]
+    attempts: Sequence[Attempt]
+
+
+async def accept(
+    db: AsyncSession, session_id: UUID, draft: Draft, *, owner: str, settings: Settings
+) -> Accepted:
+    """Store a message as the last of its session: commit 1.
+
+    In this order, under the session's lock: idempotency key, on_busy, limits, insert. A refused
+    message changes nothing, since the caller's transaction is rolled back by the error.
+
+    Raises:
+        SessionNotFound, IdempotencyKeyReused, SessionBusy, and the three QueueFull.
+    """
+    session = await _next_place(db, session_id, owner=owner)
+    known = await _known(db, session_id, draft)
+    if known is not None:
+        return Accepted(known, replayed=True)
+    ended = await _make_room(db, session, draft, settings)
+    message = await _insert(db, session, draft)
+    ready = await heads.take_hints(db, session.project_id, limit=settings.project_concurrency)
+    return Accepted(message, ended=Ended(ids=ended, heads=ready))
+
+
+async def _next_place(db: AsyncSession, session_id: UUID, *, owner: str) -> VibeSession:
+    """Lock the session by taking its next number, then see whether its project still lives.
+
+    Deleting a project locks its sessions, so the second statement sees that commit.
+    """
+    session = await db.scalar(
+        update(VibeSession)
+        .where(VibeSession.id == session_id)
+        .values(next_seq=VibeSession.next_seq + 1)
+        .returning(VibeSession)
+        .execution_options(synchronize_session=False)
+    )
+    if session is not None:
+        living = select(Project.id).where(
+            Project.id == session.project_id, Project.owner == owner, Project.deleted_at.is_(None)
+        )
+        if await db.scalar(living):
+            return session
+    raise SessionNotFound(f"There is no session {session_id}.")
+
+
+async def _known(db: AsyncSession, session_id: UUID, draft: Draft) -> Message | None:
+    if draft.idempotency_key is None:
+        return None
+    message = await db.scalar(
+        select(Message).where(
+            Message.session_id == session_id, Message.idempotency_key == draft.idempotency_key
+        )
+    )
+    if message is not None and message.request_hash != draft.request_hash:
+        raise IdempotencyKeyReused(
+            "This Idempotency-Key came before with another prompt or other options. "
+            "Use a new key for a new message.",
+            message_id=str(message.id),
+        )
+    return message
+
+
+async def _make_room(
+    db: AsyncSession, session: VibeSession, draft: Draft, settings: Settings
+) -> tuple[UUID, ...]:
+    here, in_project, in_service = await _unfinished_counts(db, session)
+    if here and draft.on_busy is OnBusy.REJECT:
+        raise SessionBusy(
+            f"The session has {here} unfinished message(s). Wait for them, or send with "
+            "on_busy `enqueue` or `rollback`."
+        )
+    freed = here if draft.on_busy is OnBusy.ROLLBACK else 0
+    full = _full(here - freed, in_project - freed, in_service - freed, settings)
+    if full is not None:
+        kind, detail = full
+        wait_s = await _retry_after(db, in_service)
+        raise kind(f"{detail} Try again in {wait_s} s.", retry_after=wait_s)
+    return await cancels.cancel_session(db, session) if freed else ()
+
+
+async def _unfinished_counts(db: AsyncSession, session: VibeSession) -> tuple[int, int, int]:
+    unfinished = Message.status.in_(UNFINISHED)
+
+    def count(*where: ColumnElement[bool]) -> Any:
+        return select(func.count()).select_from(Message).where(unfinished, *where).scalar_subquery()
+
+    counts = select(
+        count(Message.session_id == session.id),
+        count(Message.project_id == session.project_id),
+        count(),
+    )
+    here, in_project, in_service = (await db.execute(counts)).one()
+    return here, in_project, in_service
+
+
+def _full(
+    here: int, in_project: int, in_service: int, settings: Settings
+) -> tuple[type[SessionQueueFull | ProjectQueueFull | ServiceQueueFull], str] | None:
+    if here >= settings.session_queue_limit:
+        return SessionQueueFull, f"The session has {here} unfinished messages, as many as it may."
+    if in_project >= settings.project_queue_limit:
+        return ProjectQueueFull, f"The project has {in_project} unfinished messages."
+    if in_service >= settings.service_queue_limit:
+        return ServiceQueueFull, f"The service has {in_service} unfinished messages."
+    return None
+
+
+async def _retry_after(db: AsyncSession, unfinished: int) -> int:
+    """Estimate when a tenth of the queue is gone, by what ended in the last minute (1 to 60 s)."""
+    ended = await db.scalar(
+        select(func.count())
+        .select_from(Message)
+        .where(Message.ended_at > clock() - _DRAIN_WINDOW_S)
+    )
+    rate = max(ended or 0, 1) / _DRAIN_WINDOW_S
+    return min(max(math.ceil(unfinished / 10 / rate), 1), 60)
+
+
+async def _insert(db: AsyncSession, session: VibeSession, draft: Draft) -> Message:
+    statement = (
+        insert(Message)
+        .values(
+            id=uuid4(),
+            session_id=session.id,
+            project_id=session.project_id,
+            generation=session.generation,
+            seq=session.next_seq - 1,
+            content=draft.prompt,
+            model=draft.model,
+            idempotency_key=draft.idempotency_key,
+            request_hash=draft.request_hash,
+            trace_id=draft.trace_id,
+        )
+        .returning(Message)
+    )
+    return (await db.scalars(statement)).one()
+
+
+async def get(db: AsyncSession, message_id: UUID, *, owner: str) -> Message:
+    """Read a message of a living project of that owner."""
+    message = await db.scalar(_owned(owner).where(Message.id == message_id))
+    if message is None:
+        raise MessageNotFound(f"There is no message {message_id}.")
+    return message
+
+
+async def reread(db: AsyncSession, message: Message) -> Message:
+    """Read a message again, also when its project was deleted in the meantime."""
+    return await db.get_one(Message, message.id)
+
+
+def has_ended(message: Message) -> bool:
+    """Tell whether nothing will become of it any more."""
+    return message.status not in UNFINISHED
+
+
+async def position(db: AsyncSession, message: Message) -> int:
+    """Count the unfinished messages before it in its session: 0 means next or running."""
+    count = await db.scalar(
+        select(func.count())
+        .select_from(Message)
+        .where(
+            Message.session_id == message.session_id,
+            Message.seq < message.seq,
+            Message.status.in_(UNFINISHED),
+        )
+    )
+    return count or 0
+
+
+async def listing(
+    db: AsyncSession, session: VibeSession, *, after: Message | None, limit: int
+) -> Sequence[Message]:
+    """List the messages of the session's current generation, oldest first."""
+    found = await db.scalars(
+        select(Message)
+        .where(
+            Message.session_id == session.id,
+            Message.generation == session.generation,
+            Message.seq > (after.seq if after else 0),
+        )
+        .order_by(Message.seq)
+        .limit(limit)
+    )
+    return found.all()
+
+
+async def full(db: AsyncSession, message_id: UUID, *, owner: str) -> FullMessage:
+    """Read a message with its responses, items and attempts."""
+    message = await get(db, message_id, owner=owner)
+    items = await db.scalars(
+        select(Item).where(Item.message_id == message_id).order_by(Item.position)
+    )
+    attempts = await db.scalars(
+        select(Attempt).where(Attempt.message_id == message_id).order_by(Attempt.number)
+    )
+    return FullMessage(
+        message, await db.get(MessageResponse, message_id), items.all(), attempts.all()
+    )
+
+
+async def ended_among(db: AsyncSession, message_ids: Sequence[UUID]) -> Sequence[UUID]:
+    """Name those of the messages that have ended."""
+    found = await db.scalars(
+        select(Message.id).where(Message.id.in_(message_ids), Message.status.not_in(UNFINISHED))
+    )
+    return found.all()
+
+
+def _owned(owner: str) -> Select[Message]:
+    project = aliased(Project)
+    return (
+        select(Message)
+        .join(project, project.id == Message.project_id)
+        .where(project.owner == owner, project.deleted_at.is_(None))
+    )

@@ -1,0 +1,256 @@
+"""The tables. Times are the database's clock in seconds since 1970; what they mean: DESIGN."""
+
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    JSON,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    text,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from shared.database import clock
+
+
+class MessageStatus(StrEnum):
+    """Where a message is in its life; the first two are unfinished, the others final."""
+
+    QUEUED = "queued"
+    IN_PROGRESS = "in_progress"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class AttemptOutcome(StrEnum):
+    """How one try at a message ended; None while it runs."""
+
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    RELEASED = "released"
+    CONFLICT = "conflict"
+    LOST = "lost"
+
+
+UNFINISHED = (MessageStatus.QUEUED, MessageStatus.IN_PROGRESS)
+_UNFINISHED_SQL = text("status IN ('queued', 'in_progress')")
+
+
+class Base(DeclarativeBase):
+    """What all tables share: names of constraints that migrations can rely on."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    # JSON, never JSONB: JSONB refuses NUL and reorders keys
+    type_annotation_map = {
+        str: Text,
+        float: Double,
+        dict[str, Any]: JSON(none_as_null=True),
+        list[Any]: JSON,
+    }
+
+
+class Project(Base):
+    """A workflow under construction."""
+
+    __tablename__ = "projects"
+    __table_args__ = (Index(None, "owner", "created_at"),)
+    __mapper_args__ = {"eager_defaults": True}  # noqa: RUF012 -- SQLAlchemy reads a plain dict
+
+    id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
+    owner: Mapped[str] = mapped_column(String(200))
+    name: Mapped[str]
+    instructions: Mapped[str]
+    code: Mapped[str]
+    revision: Mapped[int]
+    created_at: Mapped[float] = mapped_column(default=clock())
+    updated_at: Mapped[float] = mapped_column(default=clock(), onupdate=clock())
+    deleted_at: Mapped[float | None]
+
+
+class Revision(Base):
+    """A state of a project's code; `message_id` is None for a person's own edit."""
+
+    __tablename__ = "revisions"
+
+    project_id: Mapped[UUID] = mapped_column(
+        ForeignKey("projects.id", ondelete="CASCADE"), primary_key=True
+    )
+    number: Mapped[int] = mapped_column(primary_key=True)
+    message_id: Mapped[UUID | None] = mapped_column(Uuid)
+    code: Mapped[str]
+    diff: Mapped[str]
+    created_at: Mapped[float] = mapped_column(default=clock())
+
+
+class VibeSession(Base):
+    """A conversation with VibeCoder, on a project or on one node.
+
+    `item_count` and `last_message_id` describe the current `generation`'s memory.
+    """
+
+    __tablename__ = "sessions"
+    __table_args__ = (Index(None, "project_id", "created_at"),)
+
+    id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
+    project_id: Mapped[UUID] = mapped_column(ForeignKey("projects.id", ondelete="CASCADE"))
+    node_id: Mapped[str | None] = mapped_column(String(64))
+    title: Mapped[str | None]
+    openai_session_key: Mapped[str] = mapped_column(String(200), unique=True)
+    generation: Mapped[int] = mapped_column(default=1)
+    next_seq: Mapped[int] = mapped_column(default=1)
+    item_count: Mapped[int] = mapped_column(default=0)
+    last_message_id: Mapped[UUID | None] = mapped_column(Uuid)
+    created_at: Mapped[float] = mapped_column(default=clock())
+
+
+class Message(Base):
+    """One prompt and what became of it; the queue of record.
+
+    `attempt` only grows and is the fence: a finish names the attempt that it finishes.
+    """
+
+    __tablename__ = "messages"
+    __table_args__ = (
+        UniqueConstraint("session_id", "idempotency_key"),
+        UniqueConstraint("session_id", "seq"),
+        Index(
+            "ix_messages_unfinished_session",
+            "session_id",
+            "seq",
+            postgresql_where=_UNFINISHED_SQL,
+            sqlite_where=_UNFINISHED_SQL,
+        ),
+        Index(
+            "ix_messages_unfinished_project",
+            "project_id",
+            "status",
+            "queued_at",
+            postgresql_where=_UNFINISHED_SQL,
+            sqlite_where=_UNFINISHED_SQL,
+        ),
+        Index(
+            "ix_messages_unfinished_worker",
+            "worker_id",
+            postgresql_where=text("status = 'in_progress'"),
+            sqlite_where=text("status = 'in_progress'"),
+        ),
+        Index(None, "ended_at"),
+    )
+
+    id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
+    session_id: Mapped[UUID] = mapped_column(ForeignKey("sessions.id", ondelete="CASCADE"))
+    project_id: Mapped[UUID] = mapped_column(Uuid)
+    generation: Mapped[int]
+    seq: Mapped[int]
+    content: Mapped[str]
+    model: Mapped[str] = mapped_column(String(200))
+    status: Mapped[str] = mapped_column(String(20), default=MessageStatus.QUEUED)
+    attempt: Mapped[int] = mapped_column(default=0)
+    lost_count: Mapped[int] = mapped_column(default=0)
+    conflict_count: Mapped[int] = mapped_column(default=0)
+    worker_id: Mapped[UUID | None] = mapped_column(Uuid)
+    created_at: Mapped[float] = mapped_column(default=clock())
+    queued_at: Mapped[float] = mapped_column(default=clock())
+    hinted_at: Mapped[float | None]
+    claimed_at: Mapped[float | None]
+    ended_at: Mapped[float | None]
+    idempotency_key: Mapped[str | None] = mapped_column(String(255))
+    request_hash: Mapped[str] = mapped_column(String(64))
+    trace_id: Mapped[str] = mapped_column(String(38))
+    reply: Mapped[str | None]
+    diff: Mapped[str] = mapped_column(default="")
+    revision: Mapped[int | None]
+    usage: Mapped[dict[str, Any] | None]
+    error: Mapped[dict[str, Any] | None]
+
+
+class Item(Base):
+    """One thing that the model remembers; the key refuses a second commit of the same place."""
+
+    __tablename__ = "items"
+
+    session_id: Mapped[UUID] = mapped_column(
+        ForeignKey("sessions.id", ondelete="CASCADE"), primary_key=True
+    )
+    generation: Mapped[int] = mapped_column(primary_key=True)
+    position: Mapped[int] = mapped_column(primary_key=True)
+    message_id: Mapped[UUID] = mapped_column(Uuid, index=True)
+    item: Mapped[dict[str, Any]]
+
+
+class MessageResponse(Base):
+    """The full response, apart from the message so that lists stay fast."""
+
+    __tablename__ = "message_responses"
+
+    message_id: Mapped[UUID] = mapped_column(
+        ForeignKey("messages.id", ondelete="CASCADE"), primary_key=True
+    )
+    responses: Mapped[list[Any]]
+    tool_calls: Mapped[list[Any]]
+
+
+class Attempt(Base):
+    """One try at a message by one worker."""
+
+    __tablename__ = "attempts"
+
+    message_id: Mapped[UUID] = mapped_column(
+        ForeignKey("messages.id", ondelete="CASCADE"), primary_key=True
+    )
+    number: Mapped[int] = mapped_column(primary_key=True)
+    worker_id: Mapped[UUID] = mapped_column(Uuid)
+    started_at: Mapped[float] = mapped_column(default=clock())
+    ended_at: Mapped[float | None]
+    outcome: Mapped[str | None] = mapped_column(String(20))
+    error: Mapped[dict[str, Any] | None]
+
+
+class ModelCall(Base):
+    """One call of the model, of whatever attempt, successful or not."""
+
+    __tablename__ = "model_calls"
+
+    message_id: Mapped[UUID] = mapped_column(
+        ForeignKey("messages.id", ondelete="CASCADE"), primary_key=True
+    )
+    attempt: Mapped[int] = mapped_column(primary_key=True)
+    n: Mapped[int] = mapped_column(primary_key=True)
+    model: Mapped[str] = mapped_column(String(200))
+    usage: Mapped[dict[str, Any] | None]
+    error: Mapped[str | None]
+    started_at: Mapped[float]
+    ended_at: Mapped[float]
+
+
+class Worker(Base):
+    """A worker process and its lease, which covers every message that it runs."""
+
+    __tablename__ = "workers"
+
+    id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
+    host: Mapped[str] = mapped_column(String(255))
+    pid: Mapped[int] = mapped_column(Integer)
+    version: Mapped[str] = mapped_column(String(40))
+    started_at: Mapped[float] = mapped_column(default=clock())
+    lease_expires_at: Mapped[float]
+    running: Mapped[int] = mapped_column(default=0)
+    slots: Mapped[int]

@@ -1,0 +1,155 @@
+"""Redis and PostgreSQL on free ports, from Debian's packages or the PATH."""
+
+import atexit
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import NoReturn
+
+import psycopg
+import pytest
+import redis
+
+from tests.services.process import Service, clean_environment, free_port, tether
+
+
+class RedisServer(Service):
+    """A redis-server that keeps nothing: each start is empty."""
+
+    def __init__(self, directory: Path, *, name: str = "redis") -> None:
+        super().__init__(directory, name=name)
+        self.program = _program("redis-server", package="redis-server")
+        self.port = free_port()
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+
+    def command(self) -> list[str]:
+        listen = ["--bind", "127.0.0.1", "--port", str(self.port)]
+        return [self.program, *listen, "--save", "", "--appendonly", "no"]
+
+    def ready(self) -> bool:
+        try:
+            with redis.Redis.from_url(self.url, socket_timeout=1) as client:
+                return bool(client.ping())
+        except redis.RedisError:
+            return False
+
+
+class PostgresServer(Service):
+    """A PostgreSQL server of its own; not durable, which makes it fast, but kill -9 is safe."""
+
+    stop_signal = signal.SIGINT  # "fast": ends connections and stops
+
+    def __init__(self, directory: Path, *, name: str = "postgres") -> None:
+        super().__init__(directory, name=name)
+        self.programs = Path(_postgres_program()).parent
+        self.port = free_port()
+        # not in `directory`: pytest's are closed to the user postgres, and long for a socket
+        self.home = Path(tempfile.mkdtemp(prefix="vibecoder-postgres-"))
+        self._user = _postgres_user(self.home)
+        self._databases = 0
+        atexit.register(shutil.rmtree, self.home, ignore_errors=True)
+
+    def command(self) -> list[str]:
+        options = {
+            "listen_addresses": "127.0.0.1",
+            "port": str(self.port),
+            "unix_socket_directories": str(self.home),
+            "fsync": "off",
+            "synchronous_commit": "off",
+            "full_page_writes": "off",
+            "max_connections": "200",
+        }
+        settings = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
+        return [*self._user, str(self.programs / "postgres"), "-D", str(self._data), *settings]
+
+    def launch(self) -> None:
+        if not self._data.exists():
+            subprocess.run(
+                [
+                    *self._user,
+                    str(self.programs / "initdb"),
+                    *("-D", str(self._data), "-U", "postgres", "-A", "trust", "-E", "UTF8"),
+                    *("--no-sync", "--locale=C"),
+                ],
+                check=True,
+                cwd=self.home,
+                env=clean_environment(),
+                stdout=subprocess.DEVNULL,
+            )
+        super().launch()
+
+    def ready(self) -> bool:
+        try:
+            self.execute("SELECT 1")
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    @property
+    def _data(self) -> Path:
+        return self.home / "data"
+
+    def url(self, database: str) -> str:
+        """Return the URL of a database on this server."""
+        return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
+
+    def execute(self, statement: str, *, database: str = "postgres") -> None:
+        """Run one statement outside of a transaction."""
+        options = {"autocommit": True, "connect_timeout": 2}
+        with psycopg.connect(self.url(database), **options) as connection:  # type: ignore[arg-type]
+            connection.execute(statement.encode())
+
+    def create_database(self, name: str | None = None, *, template: str = "template1") -> str:
+        """Create a database as a copy of the template and return its URL."""
+        self._databases += 1
+        name = name or f"test_{self._databases}"
+        self.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+        return self.url(name)
+
+    def drop_database(self, name: str) -> None:
+        """Drop a database, whoever is connected."""
+        self.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        super().__exit__(kind, error, traceback)
+        shutil.rmtree(self.home, ignore_errors=True)
+
+
+def _program(name: str, *, package: str) -> str:
+    return shutil.which(name) or _missing(name, package)
+
+
+def _postgres_program() -> str:
+    versions = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=_major)
+    if versions:
+        return str(versions[-1])
+    return _program("postgres", package="postgresql")
+
+
+def _major(program: Path) -> int:
+    return int(program.parents[1].name)
+
+
+def _missing(name: str, package: str) -> NoReturn:
+    sentence = f"{name} is not installed; on Debian: apt install {package}"
+    if os.environ.get("CI"):
+        pytest.fail(sentence)
+    pytest.skip(sentence)
+
+
+def _postgres_user(home: Path) -> Sequence[str]:
+    """Return what runs a command as a user whom PostgreSQL accepts; it refuses root."""
+    if os.geteuid() != 0:
+        return ()
+    shutil.chown(home, "postgres", "postgres")
+    return ("setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups", *tether())

@@ -1,0 +1,396 @@
+"""The HTTP path to the model: real runs of the Agents SDK against a stub server."""
+
+import asyncio
+import json
+import logging
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+from agents import Agent, ModelSettings, RunConfig, Runner, function_tool
+from agents.testing import ScriptedModel, assistant_message
+
+from shared.errors import FailureCode
+from shared.settings import Settings
+from tests.stub_process import StubOpenAI
+from worker.failures import Failure, ModelUnavailable, failure_from
+from worker.llm import ModelCall, Models, RecordingModel, retry_settings
+
+APIS = ["responses", "chat_completions"]
+
+
+@pytest.fixture(scope="module")
+def stub() -> Iterator[StubOpenAI]:
+    with StubOpenAI() as running:
+        yield running
+
+
+class Client:
+    """Runs a trivial agent with a fresh RecordingModel, as an attempt does."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.models = Models(settings)
+        self.calls: list[ModelCall] = []
+
+    def agent(self) -> tuple[Agent[None], RecordingModel]:
+        model = RecordingModel(self.models.get("gpt-test"), name="gpt-test")
+        agent = Agent(
+            "VibeCoder",
+            model=model,
+            tools=[add],
+            model_settings=ModelSettings(
+                retry=retry_settings(self.settings), timeout=self.settings.model_timeout_s
+            ),
+        )
+        return agent, model
+
+    async def ask(self, prompt: str) -> Any:
+        agent, model = self.agent()
+        self.calls = model.calls
+        config = RunConfig(tracing_disabled=True)
+        return (await Runner.run(agent, prompt, run_config=config)).final_output
+
+    async def ask_streamed(self, prompt: str) -> Any:
+        agent, model = self.agent()
+        self.calls = model.calls
+        result = Runner.run_streamed(agent, prompt, run_config=RunConfig(tracing_disabled=True))
+        async for _ in result.stream_events():
+            pass
+        return result.final_output
+
+    async def fail(self, prompt: str) -> Failure:
+        with pytest.raises(Exception) as raised:  # noqa: PT011, which one is not the question
+            await self.ask(prompt)
+        return failure_from(raised.value)
+
+    @property
+    def errors(self) -> list[str | None]:
+        return [call.error for call in self.calls]
+
+
+@function_tool
+def add(a: int, b: int) -> int:
+    """Add two numbers."""
+    return a + b
+
+
+def settings_for(url: str, **values: Any) -> Settings:
+    defaults: dict[str, Any] = {"model_retries": 2, "model_timeout_s": 5, "OPENAI_API_KEY": None}
+    return Settings(**{"OPENAI_BASE_URL": url, **defaults, **values})
+
+
+@pytest.fixture(params=APIS)
+async def client(stub: StubOpenAI, request: pytest.FixtureRequest) -> AsyncIterator[Client]:
+    running = Client(settings_for(stub.base_url, model_api=request.param))
+    yield running
+    await running.models.aclose()
+
+
+def unique(text: str) -> str:
+    return f"{text} #{uuid.uuid4().hex}"
+
+
+async def test_a_plain_prompt_is_answered_and_recorded(client: Client) -> None:
+    assert await client.ask("hello") == "echo 1: hello"
+    [call] = client.calls
+    assert (call.number, call.model, call.error) == (1, "gpt-test-2026-01-01", None)
+    assert call.response_id
+    assert call.response_id.startswith(("resp_", "chatcmpl-"))
+    assert call.request_id
+    assert call.request_id.startswith("req_")
+    assert call.usage
+    assert call.usage["requests"] == 1
+    assert call.usage["total_tokens"] == call.usage["input_tokens"] + call.usage["output_tokens"]
+    assert set(call.usage) > {"input_tokens_details", "output_tokens_details"}
+    assert json.dumps(call.usage)
+    assert call.started_at <= call.ended_at
+
+
+async def test_the_raw_body_is_what_the_server_sent_byte_by_byte(
+    client: Client, stub: StubOpenAI
+) -> None:
+    prompt = unique(r"[[say ü 😀 </script> \ud800 \u0000 \u007f]] faithful")
+    await client.ask(prompt)
+    [request] = stub.requests(prompt)
+    assert json.dumps(client.calls[0].raw) == request["sent"]
+    assert client.calls[0].raw["x_vendor"]["big"] == 123456789012345678901234567890
+
+
+async def test_a_tool_is_called_and_both_calls_are_recorded(
+    client: Client, stub: StubOpenAI
+) -> None:
+    prompt = unique('[[tool add {"a": 40, "b": 2}]] [[say done]]')
+    assert await client.ask(prompt) == "done"
+    assert [call.number for call in client.calls] == [1, 2]
+    assert [json.dumps(call.raw) for call in client.calls] == [
+        request["sent"] for request in stub.requests(prompt)
+    ]
+    assert "42" in json.dumps(stub.requests(prompt)[1]["body"])
+
+
+async def test_without_a_key_a_local_server_is_used_and_no_real_key_is_sent(
+    client: Client, stub: StubOpenAI
+) -> None:
+    prompt = unique("no key")
+    await client.ask(prompt)
+    [request] = stub.requests(prompt)
+    assert request["headers"]["authorization"] == "Bearer unused"
+
+
+async def test_without_key_and_server_there_is_no_model_and_no_connection() -> None:
+    with pytest.raises(ModelUnavailable) as raised:
+        Models(Settings(OPENAI_API_KEY=None, OPENAI_BASE_URL=None)).get("gpt-test")
+    assert failure_from(raised.value).code == FailureCode.MODEL_REJECTED
+
+
+async def test_with_a_key_the_server_gets_it(stub: StubOpenAI) -> None:
+    client = Client(settings_for(stub.base_url, OPENAI_API_KEY="sk-mine"))
+    prompt = unique("with key")
+    await client.ask(prompt)
+    [request] = stub.requests(prompt)
+    assert request["headers"]["authorization"] == "Bearer sk-mine"
+    assert "sk-mine" not in str(client.calls)
+    await client.models.aclose()
+
+
+async def test_a_redirect_is_not_followed_to_another_host(client: Client, stub: StubOpenAI) -> None:
+    prompt = unique(f"[[status 307 location {stub.base_url}/elsewhere]]")
+    failure = await client.fail(prompt)
+    assert (failure.code, failure.retryable) == (FailureCode.MODEL_ERROR, False)
+    assert len(stub.requests(prompt)) == 1
+
+
+async def test_a_rate_limit_is_waited_out_as_long_as_the_server_said(
+    client: Client, stub: StubOpenAI
+) -> None:
+    prompt = unique("[[status 429 retry-after 0.3 times 2]]")
+    assert (await client.ask(prompt)).startswith("echo 1")
+    first, second, third = (request["at"] for request in stub.requests(prompt))
+    assert second - first >= 0.3
+    assert third - second >= 0.3
+    assert client.errors == ["429 RateLimitError", "429 RateLimitError", None]
+    assert [call.number for call in client.calls] == [1, 2, 3]
+    assert client.calls[0].raw is None
+
+
+async def test_a_server_that_is_overloaded_for_long_is_not_waited_for(
+    client: Client, stub: StubOpenAI
+) -> None:
+    prompt = unique("[[status 429 retry-after 600]]")
+    failure = await client.fail(prompt)
+    assert (failure.code, failure.retry_after) == (FailureCode.MODEL_OVERLOADED, 600)
+    assert len(stub.requests(prompt)) == 1
+
+
+async def test_an_exhausted_quota_is_not_tried_again(client: Client, stub: StubOpenAI) -> None:
+    prompt = unique("[[status 429 code insufficient_quota retry-after 0.1]]")
+    failure = await client.fail(prompt)
+    assert (failure.code, failure.retryable) == (FailureCode.MODEL_OVERLOADED, False)
+    assert len(stub.requests(prompt)) == 1
+
+
+async def test_a_server_error_is_tried_again_until_it_passes(client: Client) -> None:
+    assert (await client.ask(unique("[[status 500 times 1]]"))).startswith("echo 1")
+    assert client.errors == ["500 InternalServerError", None]
+
+
+async def test_a_server_error_for_ever_fails_after_the_retries(client: Client) -> None:
+    failure = await client.fail(unique("[[status 500]]"))
+    assert (failure.code, failure.retryable) == (FailureCode.MODEL_ERROR, True)
+    assert client.errors == ["500 InternalServerError"] * 3
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 422])
+async def test_a_rejection_is_not_tried_again_and_its_words_do_not_leak(
+    client: Client, stub: StubOpenAI, caplog: pytest.LogCaptureFixture, status: int
+) -> None:
+    caplog.set_level(logging.INFO)
+    prompt = unique(f"[[status {status}]] secret words")
+    failure = await client.fail(prompt)
+    assert len(stub.requests(prompt)) == 1
+    assert str(status) in failure.detail
+    for text in (failure.detail, str(client.calls), caplog.text):
+        assert "secret" not in text
+        assert "sk-stub" not in text
+
+
+@pytest.mark.parametrize("api", APIS)
+async def test_a_server_that_hangs_ends_as_a_timeout_and_is_not_asked_again(
+    stub: StubOpenAI, api: str
+) -> None:
+    client = Client(settings_for(stub.base_url, model_api=api, model_timeout_s=0.4))
+    failure = await client.fail(unique("[[hang]]"))
+    assert (failure.code, failure.retryable) == (FailureCode.MODEL_TIMEOUT, True)
+    assert client.errors == ["ModelTimeoutError"]
+    await client.models.aclose()
+
+
+async def test_a_read_timeout_of_the_client_alone_is_a_timeout_too(stub: StubOpenAI) -> None:
+    client = Client(settings_for(stub.base_url, model_timeout_s=0.4))
+    model = RecordingModel(client.models.get("gpt-test"), name="gpt-test")
+    agent = Agent(
+        "a", model=model, model_settings=ModelSettings(retry=retry_settings(client.settings))
+    )
+    with pytest.raises(Exception) as raised:  # noqa: PT011
+        await Runner.run(agent, "[[hang]]", run_config=RunConfig(tracing_disabled=True))
+    assert failure_from(raised.value).code == FailureCode.MODEL_TIMEOUT
+    assert [call.error for call in model.calls] == ["APITimeoutError"]
+    await client.models.aclose()
+
+
+async def test_a_server_that_is_not_there_is_tried_again_then_fails(unused_port: int) -> None:
+    client = Client(settings_for(f"http://127.0.0.1:{unused_port}/v1", model_retries=1))
+    failure = await client.fail("hello")
+    assert (failure.code, failure.retryable) == (FailureCode.MODEL_ERROR, True)
+    assert client.errors == ["APIConnectionError"] * 2
+    await client.models.aclose()
+
+
+@pytest.fixture
+async def unused_port() -> int:
+    server = await asyncio.start_server(lambda _r, _w: None, "127.0.0.1", 0)
+    port: int = server.sockets[0].getsockname()[1]
+    server.close()
+    await server.wait_closed()
+    return port
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [
+        "",
+        "null",
+        "[]",
+        "17",
+        "{}",
+        '{"output": null, "choices": null}',
+        '{"output": ["x"], "choices": ["x"]}',
+        '{"output": [], "choices": [{"message": null}]}',
+        '{"output": [{}], "choices": [{"message": {"content": [1]}}]}',
+        '{"output": [{"type": "message"}], "choices": [{"message": 1}]}',
+        '{"output": [{"type": "message", "content": [null]}], "usage": {"input_tokens": "x"}}',
+        '{"output": [{"type": "function_call"}], "choices": [{"message": {"tool_calls": [1]}}]}',
+        "<html>busy</html>",
+    ],
+)
+async def test_an_answer_that_is_none_fails_as_the_models_error(
+    client: Client, garbage: str
+) -> None:
+    failure = await client.fail(unique(f"[[garbage {garbage}]]"))
+    assert failure.code == FailureCode.MODEL_ERROR
+    assert len(client.calls) == 1
+    assert client.errors != [None]
+
+
+async def test_a_connection_that_breaks_in_the_answer_is_tried_again(client: Client) -> None:
+    assert (await client.ask(unique("[[broken times 1]]"))).startswith("echo 1")
+    assert client.errors == ["APIConnectionError", None]
+
+
+async def test_a_refusal_of_the_model_is_a_failure_and_keeps_its_raw_body(client: Client) -> None:
+    failure = await client.fail(unique("[[refuse]]"))
+    assert failure.code == FailureCode.MODEL_REFUSED
+    assert "I cannot help with that." in json.dumps(client.calls[0].raw)
+
+
+async def test_an_incomplete_answer_fails_and_its_tokens_are_recorded(stub: StubOpenAI) -> None:
+    client = Client(settings_for(stub.base_url))
+    failure = await client.fail(unique("[[incomplete]]"))
+    assert failure.code == FailureCode.MODEL_ERROR
+    [call] = client.calls
+    assert call.raw["status"] == "incomplete"
+    assert call.usage
+    assert call.usage["total_tokens"] == call.raw["usage"]["total_tokens"]
+    await client.models.aclose()
+
+
+async def test_runs_at_once_record_only_their_own_bodies(client: Client, stub: StubOpenAI) -> None:
+    prompts = [unique("[[delay 0.1]] [[status 503 retry-after 0.1 times 1]]") for _ in range(50)]
+
+    async def run(prompt: str) -> list[ModelCall]:
+        agent, model = client.agent()
+        await Runner.run(agent, prompt, run_config=RunConfig(tracing_disabled=True))
+        return model.calls
+
+    recorded = await asyncio.gather(*map(run, prompts))
+    sent = {request["prompt"]: request["sent"] for request in stub.requests()}
+    for prompt, (failed, call) in zip(prompts, recorded, strict=True):
+        assert failed.raw is None
+        assert failed.error == "503 InternalServerError"
+        assert json.dumps(call.raw) == sent[prompt]
+    assert stub.stats()["max_concurrent"] >= 25
+
+
+async def test_a_streamed_run_is_answered_and_recorded(client: Client) -> None:
+    assert await client.ask_streamed("hello") == "echo 1: hello"
+    [call] = client.calls
+    assert call.error is None
+    assert call.usage
+    assert call.usage["total_tokens"] > 0
+    assert "echo 1: hello" in json.dumps(call.raw)
+
+
+async def test_a_streamed_tool_call_is_answered_and_recorded(client: Client) -> None:
+    assert await client.ask_streamed('[[tool add {"a": 1, "b": 2}]] [[say done]]') == "done"
+    assert client.errors == [None, None]
+
+
+async def test_a_stream_that_breaks_fails_as_the_models_error(client: Client) -> None:
+    with pytest.raises(Exception) as raised:  # noqa: PT011
+        await client.ask_streamed(unique("[[broken]]"))
+    assert failure_from(raised.value).code == FailureCode.MODEL_ERROR
+    assert client.errors[-1]
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+async def test_half_a_surrogate_pair_does_not_end_a_conversation(
+    client: Client, stub: StubOpenAI, streamed: bool
+) -> None:
+    ask = client.ask_streamed if streamed else client.ask
+    said = await ask(unique(r"[[say half \ud83d and whole \ud83d\ude00]]"))
+    assert said == "half \ud83d and whole 😀"
+    assert json.dumps(said) in json.dumps(client.calls[0].raw)
+    second = unique(said)
+    assert (await ask(second)).startswith("echo 1: half \ufffd and whole 😀")
+    assert client.errors == [None]
+
+
+async def test_a_stream_of_garbage_fails_as_the_models_error(client: Client) -> None:
+    with pytest.raises(Exception) as raised:  # noqa: PT011
+        await client.ask_streamed(unique("[[garbage]]"))
+    assert failure_from(raised.value).code == FailureCode.MODEL_ERROR
+
+
+async def test_an_incomplete_stream_is_recorded_with_its_body(stub: StubOpenAI) -> None:
+    client = Client(settings_for(stub.base_url))
+    with pytest.raises(Exception) as raised:  # noqa: PT011
+        await client.ask_streamed(unique("[[incomplete]]"))
+    assert failure_from(raised.value).code == FailureCode.MODEL_ERROR
+    assert client.errors == ["ResponseIncompleteEvent"]
+    assert client.calls[0].raw["status"] == "incomplete"
+    await client.models.aclose()
+
+
+async def test_a_run_that_is_cancelled_leaves_its_call_recorded(client: Client) -> None:
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.3):
+            await client.ask(unique("[[hang]]"))
+    assert client.errors == ["CancelledError"]
+
+
+async def test_a_model_without_a_server_is_recorded_as_json() -> None:
+    model = RecordingModel(ScriptedModel([[assistant_message("hello")]]), name="scripted")
+    agent = Agent("a", model=model)
+    await Runner.run(agent, "hi", run_config=RunConfig(tracing_disabled=True))
+    [call] = model.calls
+    assert call.model == "scripted"
+    assert "hello" in json.dumps(call.raw)
+
+
+def test_models_are_made_once_a_name(stub: StubOpenAI) -> None:
+    models = Models(settings_for(stub.base_url))
+    assert models.get("a") is models.get("a")
+    assert models.get("a") is not models.get("b")
+    assert models.get("offline") is models.get("offline")

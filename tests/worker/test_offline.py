@@ -1,0 +1,208 @@
+"""Conversations with the offline model, through the real agent, tools and memory."""
+
+# ruff: noqa: SIM905 - the words of the properties read better as one text
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from agents import ModelSettings, ModelTracing, SQLiteSession
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from shared.settings import Settings
+from shared.workflow import EMPTY_WORKFLOW, Edge, check_workflow, unified_diff
+from worker.briefing import write_briefing
+from worker.offline import OfflineModel
+from worker.offline_plan import HELP, Change, make_plan
+from worker.offline_text import patch_between
+from worker.tools import Workbench
+from worker.vibecoder import run_vibecoder
+
+
+class Conversation:
+    """One project, with a global session and sessions of nodes."""
+
+    def __init__(self, code: str = EMPTY_WORKFLOW) -> None:
+        self.code = code
+        self.memories: dict[str | None, SQLiteSession] = {}
+        self.diff = ""
+
+    async def say(self, prompt: str, node_id: str | None = None) -> str:
+        workbench = Workbench(self.code, node_id=node_id, code_limit=100_000)
+        result = await run_vibecoder(
+            prompt=prompt,
+            workbench=workbench,
+            project_instructions="",
+            memory=self.memories.setdefault(node_id, SQLiteSession(str(node_id))),
+            model=OfflineModel(),
+            trace_id="trace_" + "0" * 32,
+            settings=Settings(),
+        )
+        self.diff = unified_diff(self.code, workbench.code)
+        self.code = workbench.code
+        return str(result.final_output)
+
+    def instructions(self, node_id: str) -> str:
+        node = check_workflow(self.code).node(node_id)
+        assert node is not None
+        return node.instructions or ""
+
+
+def output_of(script: str, folder: Path) -> str:
+    command = [sys.executable, "-c", script]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout
+
+
+async def test_the_conversation_of_the_first_ten_minutes(tmp_path: Path) -> None:
+    talk = Conversation()
+    assert await talk.say("Create a triage agent") == "Created the agent `triage`."
+    assert "Spanish" in await talk.say("Make it Spanish")
+    assert talk.instructions("triage").endswith("Always answer in Spanish.")
+    await talk.say("Add a billing agent and let triage hand off to it")
+    assert check_workflow(talk.code).edges == (Edge("triage", "billing"),)
+
+    about = await talk.say("What does this workflow do?")
+    assert "agent triage" in about
+    assert talk.diff == ""
+
+    refused = await talk.say("Rename the billing agent", node_id="triage")
+    assert (
+        "only for the agent `triage`: it changes, moves or removes the agent `billing`" in refused
+    )
+    assert refused.endswith("Nothing was changed.")
+    assert talk.diff == ""
+
+    (tmp_path / "workflow.py").write_text(talk.code)
+    script = "import workflow as w; print(w.triage.name, [a.name for a in w.triage.handoffs])"
+    assert output_of(script, tmp_path) == "triage ['billing']\n"
+
+
+async def test_every_kind_of_request_is_understood() -> None:
+    talk = Conversation()
+    await talk.say("Please create a refund agent, a sales agent and a triage agent")
+    await talk.say("Let triage hand off to sales and let sales hand off to triage")
+    assert set(check_workflow(talk.code).edges) == {
+        Edge("triage", "sales"),
+        Edge("sales", "triage"),
+    }
+    await talk.say("Rename sales to shop")
+    assert Edge("triage", "shop") in check_workflow(talk.code).edges
+    await talk.say("Tell the shop agent to be brief and polite")
+    assert talk.instructions("shop").endswith("Be brief and polite.")
+    await talk.say("make triage answer in German")
+    await talk.say("make triage answer in French")
+    assert talk.instructions("triage").endswith("agent that can help. Always answer in French.")
+    await talk.say("Give triage a tool to look up orders")
+    assert [tool.name for tool in check_workflow(talk.code).tools] == ["look_up_orders"]
+    await talk.say("Remove the shop agent")
+    assert check_workflow(talk.code).edges == ()
+    assert await talk.say("hello") == HELP
+
+
+async def test_a_node_session_changes_its_own_agent() -> None:
+    talk = Conversation()
+    await talk.say("Create agent", node_id="billing")
+    assert talk.instructions("billing")
+    await talk.say("Add Spanish", node_id="billing")
+    await talk.say("Give it a tool to send invoices", node_id="billing")
+    await talk.say("Rename it to Front desk", node_id="billing")
+    node = check_workflow(talk.code).node("billing")
+    assert node is not None
+    assert (node.name, node.tools) == ("Front desk", ("send_invoices",))
+
+
+async def test_what_cannot_be_done_is_said_and_changes_nothing() -> None:
+    talk = Conversation()
+    await talk.say("Create a triage agent")
+    assert "Say the new name" in await talk.say("Rename the triage agent")
+    assert "There is already" in await talk.say("Create a triage agent")
+    assert "There is no agent `sales`" in await talk.say("Remove the sales agent")
+    assert talk.diff == ""
+    broken = Conversation("def (")
+    assert "line 1: invalid syntax" in await broken.say("Create a triage agent")
+
+
+@pytest.mark.parametrize(
+    ("prompt", "node_id"),
+    [
+        ('Create a "); import os" agent', "import_os"),
+        ("Create a class agent", "class_agent"),
+        ("Create a print agent", "print_agent"),
+        ("Create a Légal & Co agent", "legal_co"),
+        ("Create a 日本 agent", "assistant"),
+        ("Create an agent called 9 lives", "agent_9_lives"),
+        ("Create an Agent agent", "assistant"),
+        ("Create agent", "assistant"),
+    ],
+)
+async def test_any_name_becomes_a_safe_variable(prompt: str, node_id: str) -> None:
+    talk = Conversation()
+    await talk.say(prompt)
+    assert [node.node_id for node in check_workflow(talk.code).nodes] == [node_id]
+
+
+WORDS = st.sampled_from(
+    "create add a an the agent agents triage billing rename remove to it make Spanish let hand off "
+    "and then tool give tell be brief \" ' \\ ; ( ) { } \n ` \0 🙂 é called named named that "
+    "should what does , . called None class Agent function_tool from import =".split(" ")
+)
+PROMPTS = st.one_of(
+    st.text(max_size=100),
+    st.lists(WORDS, max_size=15).map(" ".join),
+    st.text(max_size=40).map(lambda name: f"Create a {name} agent"),
+    st.text(max_size=40).map(lambda name: f"Rename it to {name}"),
+    st.text(max_size=40).map(lambda text: f"Tell it to {text}"),
+    st.text(max_size=40).map(lambda text: f"Give it a tool to {text}"),
+)
+
+
+@given(st.lists(PROMPTS, max_size=6), st.sampled_from([None, "triage"]))
+@hypothesis_settings(deadline=None, max_examples=300)
+def test_no_prompt_makes_it_raise_or_write_wrong_code(
+    prompts: list[str], node_id: str | None
+) -> None:
+    code = EMPTY_WORKFLOW + '\ntriage = Agent(name="triage")\n'
+    for prompt in prompts:
+        plan = make_plan(prompt, code=code, node_id=node_id, said=prompts)
+        if isinstance(plan, Change):
+            check_workflow(plan.code)
+            patch = patch_between(code, plan.code)
+            assert patch is None or Workbench(code, node_id=None, code_limit=10**6).apply(patch)
+            code = plan.code
+
+
+async def _events(prompt: str) -> list[Any]:
+    stream = OfflineModel().stream_response(
+        write_briefing(code=EMPTY_WORKFLOW, node_id=None, project_instructions=""),
+        [{"role": "user", "content": prompt}],
+        ModelSettings(),
+        [],
+        None,
+        [],
+        ModelTracing.DISABLED,
+        previous_response_id=None,
+        conversation_id=None,
+        prompt=None,
+    )
+    return [event async for event in stream]
+
+
+async def test_a_streamed_answer_comes_in_several_pieces() -> None:
+    events = await _events("hello")
+    assert [event.sequence_number for event in events] == list(range(len(events)))
+    pieces = [event.delta for event in events if event.type == "response.output_text.delta"]
+    assert len(pieces) > 1
+    assert "".join(pieces) == HELP
+    assert events[-1].response.usage.output_tokens > 10
+
+
+async def test_a_streamed_call_has_a_call_id_of_its_own() -> None:
+    calls = [(await _events("Create agent"))[-1].response.output[0] for _ in range(2)]
+    assert calls[0].call_id != calls[1].call_id
+    assert calls[0].arguments == calls[1].arguments
+    assert "assistant = Agent(" in json.loads(calls[0].arguments)["patch"]

@@ -1,0 +1,1 @@
+"""The worker: claims messages and answers them with the Agents SDK."""

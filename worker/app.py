@@ -1,0 +1,51 @@
+"""`celery -A worker.app worker`: a worker process; pool and concurrency come from the settings."""
+
+import threading
+from typing import Any
+
+from celery import signals
+
+from shared.errors import SettingsError, VibeCoderError
+from shared.logging import configure_logging, get_logger
+from shared.queue import make_celery
+from shared.settings import load_settings
+from worker import process
+
+_log = get_logger(__name__)
+
+try:
+    settings = load_settings()
+except SettingsError as error:
+    raise SystemExit(f"vibecoder worker: {error}") from None
+app = make_celery(settings)
+
+
+@signals.setup_logging.connect
+def _configure_logging(**_: Any) -> None:
+    configure_logging(settings)
+
+
+@signals.worker_init.connect
+def _start(**_: Any) -> None:
+    try:
+        process.start(settings, app)
+    except VibeCoderError as error:
+        raise SystemExit(f"vibecoder worker: {error}") from None
+
+
+@signals.worker_ready.connect
+def _ready(**_: Any) -> None:
+    _log.info("worker ready", model=settings.default_model, slots=settings.worker_concurrency)
+
+
+@signals.worker_shutting_down.connect
+def _drain(**_: Any) -> None:
+    # Celery waits for running tasks without a limit; the limit is ours
+    timer = threading.Timer(settings.drain_s, process.runtime().release_all)
+    timer.daemon = True
+    timer.start()
+
+
+@signals.worker_shutdown.connect
+def _stop(**_: Any) -> None:
+    process.stop()

@@ -1,0 +1,263 @@
+"""One attempt at a message: claim it, run VibeCoder, and commit everything or nothing."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from typing import TypeVar
+from uuid import UUID
+
+from agents import RunResult
+from sqlalchemy.exc import DBAPIError
+from structlog.contextvars import bound_contextvars
+
+from shared.announcer import Announcer
+from shared.database import CommitUnknownError, Database, retried
+from shared.errors import Failure, FailureCode
+from shared.logging import get_logger
+from shared.settings import Settings
+from shared.store import claims, transitions
+from shared.store.transitions import Claim, CodeMoved, Ended, LeaseLost, Outcome
+from shared.workflow import unified_diff
+from worker.failures import CodeConflict, failure_from
+from worker.llm import ModelCall, Models, RecordingModel
+from worker.memory import MemoryFiles, SessionMemory
+from worker.responses import responses, tool_calls
+from worker.runs import Released, Runs
+from worker.tools import PatchRejected, Workbench, replay
+from worker.vibecoder import run_vibecoder
+
+T = TypeVar("T")
+_REPLAYS = 3
+_CONFLICTS = 2
+_DATABASE_AWAY_S = 60
+_FINISH_AGAIN_S = 0.3
+_log = get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What an attempt works with; one set for each worker process."""
+
+    settings: Settings
+    worker_id: UUID
+    database: Database
+    announcer: Announcer
+    memories: MemoryFiles
+    models: Models
+    runs: Runs
+
+
+async def run_message(message_id: UUID, *, parts: Parts) -> None:
+    """Answer a message, if it is its session's head and nobody else answers it."""
+    claimed = await _claim(message_id, parts)
+    while isinstance(claimed, Claim):
+        with bound_contextvars(
+            trace_id=claimed.trace_id,
+            message_id=str(claimed.message_id),
+            session_id=str(claimed.session_id),
+            attempt=claimed.attempt,
+        ):
+            claimed = await _attempt(claimed, parts)
+    if isinstance(claimed, Ended):
+        await parts.announcer.announce(claimed)
+
+
+@retried
+async def _claim(message_id: UUID, parts: Parts) -> Claim | Ended | None:
+    settings = parts.settings
+    async with parts.database.begin() as db:  # commit 2: claimed
+        return await claims.claim(
+            db,
+            message_id,
+            worker_id=parts.worker_id,
+            max_lost=settings.max_lost,
+            run_limit_s=settings.run_limit_s,
+            limit=settings.project_concurrency,
+        )
+
+
+async def _attempt(claim: Claim, parts: Parts) -> Claim | None:
+    """Try once; return the next claim when another session's change asks for a new try."""
+    attempt = _Attempt(claim, parts)
+    try:
+        ended = await attempt.answer()
+    finally:
+        parts.runs.forget(claim)
+    if isinstance(ended, Ended):
+        await parts.announcer.announce(ended)
+    await attempt.close()
+    return ended if isinstance(ended, Claim) else None
+
+
+class _Attempt:
+    """One attempt under way: its memory, its model's calls, its end."""
+
+    def __init__(self, claim: Claim, parts: Parts) -> None:
+        self._claim = claim
+        self._parts = parts
+        self._settings = parts.settings
+        self._memory: SessionMemory | None = None
+        self._model: RecordingModel | None = None
+        self._completed = False
+
+    async def answer(self) -> Ended | Claim | None:
+        """Run and finish; of an attempt that was lost only the record of its calls is kept."""
+        try:
+            outcome, workbench = await self._parts.runs.run(self._claim, self._run())
+            return await self._complete(outcome, workbench)
+        except Released:
+            _log.info("attempt released for another worker")
+            return await self._finish(self._release)
+        except LeaseLost:
+            _log.info("attempt dropped: the message ended or another worker has it")
+            await self._record_calls()
+            return None
+        except Exception as error:  # noqa: BLE001 -- whatever it is, the message must end
+            return await self._fail(error)
+
+    async def close(self) -> None:
+        """Bring the memory file up to date, if there is something new, and close it."""
+        if self._memory is not None:
+            if self._completed:
+                await self._memory.sync_committed()
+            await self._memory.close()
+
+    async def _run(self) -> tuple[Outcome, Workbench]:
+        """Run the agent; no transaction is open while the model talks."""
+        claim, settings = self._claim, self._settings
+        workbench = Workbench(claim.code, node_id=claim.node_id, code_limit=settings.code_limit)
+        async with asyncio.timeout(settings.run_timeout_s):
+            self._memory = await self._parts.memories.open(claim)
+            self._model = RecordingModel(self._parts.models.get(claim.model), name=claim.model)
+            result = await run_vibecoder(
+                prompt=claim.prompt,
+                workbench=workbench,
+                project_instructions=claim.instructions,
+                memory=self._memory,
+                model=self._model,
+                trace_id=claim.trace_id,
+                settings=settings,
+            )
+        return self._outcome(result, self._memory, workbench), workbench
+
+    def _outcome(self, result: RunResult, memory: SessionMemory, bench: Workbench) -> Outcome:
+        return Outcome(
+            reply=str(result.final_output),
+            base_revision=self._claim.revision,
+            code=bench.code,
+            diff=unified_diff(self._claim.code, bench.code),
+            items=[dict(item) for item in memory.added],
+            responses=responses(self._calls),
+            tool_calls=tool_calls(result.new_items),
+        )
+
+    async def _complete(self, outcome: Outcome, workbench: Workbench) -> Ended | Claim:
+        """Commit, on newer code too if the patches apply there; else ask for another attempt."""
+        try:
+            for _ in range(_REPLAYS):
+                try:
+                    return await self._finish(lambda: self._commit(outcome))
+                except CodeMoved as moved:
+                    # outside of any transaction, and off the loop: checking takes a while
+                    outcome = await asyncio.to_thread(_on_newer_code, outcome, workbench, moved)
+        except PatchRejected:
+            _log.info("the code changed meanwhile and the patches do not apply: running again")
+        if self._claim.conflict_count >= _CONFLICTS:
+            raise CodeConflict
+        return await self._finish(self._run_again)
+
+    async def _fail(self, error: Exception) -> Ended | None:
+        failure = failure_from(error)
+        unexpected = failure.code is FailureCode.INTERNAL
+        _log.log(
+            logging.ERROR if unexpected else logging.INFO,
+            "message failed",
+            code=failure.code,
+            exc_info=error if unexpected else None,
+        )
+        try:
+            return await self._finish(lambda: self._commit_failure(failure))
+        except LeaseLost:
+            await self._record_calls()
+            return None
+
+    async def _finish(self, step: Callable[[], Awaitable[T]]) -> T:
+        """Commit a step, again and again while the database is away: the fence allows it."""
+        async with asyncio.timeout(_DATABASE_AWAY_S):
+            while True:
+                try:
+                    return await step()
+                except (DBAPIError, CommitUnknownError) as error:
+                    if isinstance(error, DBAPIError) and not error.connection_invalidated:
+                        raise
+                    _log.info("database lost while finishing, trying again")
+                await asyncio.sleep(_FINISH_AGAIN_S)
+
+    @retried
+    async def _commit(self, outcome: Outcome) -> Ended:
+        try:
+            async with self._parts.database.begin() as db:  # commit 3: done
+                ended = await transitions.complete(
+                    db, self._claim, outcome, self._calls, limit=self._limit
+                )
+        except LeaseLost:
+            # a commit whose acknowledgement was lost: ours if the attempt is the one that ended it
+            if not await self._was_committed():
+                raise
+            ended = Ended(ids=(self._claim.message_id,))
+        self._completed = True
+        return ended
+
+    async def _was_committed(self) -> bool:
+        async with self._parts.database.read() as db:
+            return await transitions.completed_by(db, self._claim)
+
+    @retried
+    async def _commit_failure(self, failure: Failure) -> Ended:
+        async with self._parts.database.begin() as db:  # commit 3: done, in vain
+            return await transitions.fail(db, self._claim, failure, self._calls, limit=self._limit)
+
+    @retried
+    async def _release(self) -> Ended | None:
+        try:
+            async with self._parts.database.begin() as db:
+                return await transitions.release(db, self._claim, self._calls, limit=self._limit)
+        except LeaseLost:
+            return None
+
+    @retried
+    async def _run_again(self) -> Claim:
+        async with self._parts.database.begin() as db:
+            return await transitions.run_again(db, self._claim, self._calls)
+
+    @retried
+    async def _record_calls(self) -> None:
+        async with self._parts.database.begin() as db:
+            await transitions.record_calls(
+                db, self._claim.message_id, self._claim.attempt, self._calls
+            )
+
+    @property
+    def _limit(self) -> int:
+        return self._settings.project_concurrency
+
+    @property
+    def _calls(self) -> list[ModelCall]:
+        return self._model.calls if self._model else []
+
+
+def _on_newer_code(outcome: Outcome, workbench: Workbench, moved: CodeMoved) -> Outcome:
+    """Replay the accepted patches on code that another session made; raise PatchRejected."""
+    code = replay(
+        workbench.patches,
+        code=moved.code,
+        node_id=workbench.node_id,
+        code_limit=workbench.code_limit,
+    )
+    return replace(
+        outcome,
+        base_revision=moved.revision,
+        code=code,
+        diff=unified_diff(moved.code, code),
+    )

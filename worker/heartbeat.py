@@ -1,0 +1,106 @@
+"""The worker's lease: one row, renewed from a thread that no busy event loop can hold up."""
+
+import asyncio
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterable
+from importlib.metadata import PackageNotFoundError, version
+from uuid import uuid4
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from shared.database import sync_engine
+from shared.logging import get_logger
+from shared.settings import Settings
+from shared.store import workers
+from shared.store.workers import Process
+from worker.runs import RunKey, Runs, StopReason
+
+_log = get_logger(__name__)
+
+
+def this_process(settings: Settings) -> Process:
+    """Describe this worker process, under an id that no other ever had."""
+    try:
+        release = version("vibecoder-sessions")
+    except PackageNotFoundError:  # run from a checkout
+        release = "0.1.0"
+    return Process(
+        worker_id=uuid4(),
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        version=release,
+        slots=settings.worker_concurrency,
+    )
+
+
+class Heartbeat(threading.Thread):
+    """Renew the lease, and compare what the database and this process hold to run here.
+
+    What the database took away is stopped. What it believes to run here, in two beats in a row,
+    although it does not (a claim whose acknowledgement was lost, a coroutine that died), is
+    handed to `release` on the loop.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        process: Process,
+        runs: Runs,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        release: Callable[[Iterable[RunKey]], None],
+    ) -> None:
+        super().__init__(name="heartbeat", daemon=True)
+        self._settings = settings
+        self._process = process
+        self._runs = runs
+        self._loop = loop
+        self._release = release
+        self._engine = sync_engine(settings, name="heartbeat")
+        self._ended = threading.Event()
+        self._strays: frozenset[RunKey] = frozenset()
+        self._away = False
+
+    def register(self) -> None:
+        """Insert the worker's row; nothing may be claimed before."""
+        with self._engine.begin() as db:
+            workers.register(db, self._process, lease_s=self._settings.lease_s)
+
+    def run(self) -> None:
+        """Beat until `retire`; a database that is away is waited for."""
+        while not self._ended.wait(self._settings.heartbeat_s):
+            try:
+                self.beat()
+            except SQLAlchemyError as error:
+                if not self._away:
+                    _log.warning("heartbeat: database lost, trying on", error=repr(error.__class__))
+                self._away = True
+            else:
+                self._away = False
+
+    def beat(self) -> None:
+        """Renew once. The local set is copied first: a claim made meanwhile is not in doubt."""
+        local = self._runs.keys()
+        with self._engine.begin() as db:
+            own = workers.beat(
+                db, self._process, lease_s=self._settings.lease_s, running=len(local)
+            )
+        if lost := local - own:
+            self._loop.call_soon_threadsafe(self._runs.stop, lost, StopReason.LOST)
+        strays = own - local
+        if lasting := strays & self._strays:
+            self._loop.call_soon_threadsafe(self._release, lasting)
+        self._strays = strays
+
+    def retire(self) -> None:
+        """Stop beating and remove the row, so that nobody waits for the lease to end."""
+        self._ended.set()
+        self.join()
+        try:
+            with self._engine.begin() as db:
+                workers.retire(db, self._process.worker_id)
+        except SQLAlchemyError:
+            _log.info("the database is away: the lease ends by itself")
+        self._engine.dispose()

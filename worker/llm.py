@@ -1,0 +1,115 @@
+"""Which model answers, over which client, and when its calls are tried again."""
+
+import random
+
+import httpx2
+from agents import Model, ModelRetrySettings
+from agents.models.openai_chatcompletions import OpenAIChatCompletionsModel
+from agents.models.openai_responses import OpenAIResponsesModel
+from agents.retry import ModelRetryBackoffSettings, RetryDecision, RetryPolicyContext
+from openai import (
+    APIConnectionError,
+    APIStatusError,
+    APITimeoutError,
+    AsyncOpenAI,
+    DefaultAsyncHttpxClient,
+)
+
+from shared.settings import OFFLINE, Settings
+from worker.failures import QUOTA, ModelUnavailable
+from worker.model_calls import ModelCall, RecordingModel, hand_over
+from worker.offline import OfflineModel
+
+__all__ = ["ModelCall", "Models", "RecordingModel", "retry_settings"]
+
+_OPENAI_URL = "https://api.openai.com/v1"
+_NO_KEY = "unused"  # the client insists on a key, local servers do not look at it
+_CONNECT_TIMEOUT_S = 10.0
+_LONGEST_RETRY_AFTER_S = 30.0
+_PASSING_STATUSES = frozenset({408, 429, *range(500, 600)})
+
+
+class Models:
+    """The models of one event loop, over one HTTP client."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._client: AsyncOpenAI | None = None
+        self._models: dict[str, Model] = {OFFLINE: OfflineModel()}
+
+    def get(self, name: str) -> Model:
+        """Return a model by its name; raise ModelUnavailable if it needs a server and has none."""
+        if name not in self._models:
+            self._models[name] = self._remote(name)
+        return self._models[name]
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        if self._client:
+            await self._client.close()
+
+    def _remote(self, name: str) -> Model:
+        self._client = self._client or _client(self._settings)
+        match self._settings.model_api:
+            case "responses":
+                return OpenAIResponsesModel(name, self._client)
+            case "chat_completions":
+                return OpenAIChatCompletionsModel(name, self._client)
+
+
+def _client(settings: Settings) -> AsyncOpenAI:
+    key, url = settings.openai_api_key, settings.openai_base_url
+    if not key and not url:
+        raise ModelUnavailable
+    http = DefaultAsyncHttpxClient(
+        event_hooks={"response": [hand_over]},
+        follow_redirects=False,  # a redirect would carry the prompt to another host
+        timeout=httpx2.Timeout(settings.model_timeout_s, connect=_CONNECT_TIMEOUT_S),
+        limits=httpx2.Limits(max_keepalive_connections=settings.worker_concurrency),
+    )
+    return AsyncOpenAI(
+        api_key=key.get_secret_value() if key else _NO_KEY,
+        base_url=url or _OPENAI_URL,
+        max_retries=0,  # retry_settings does it, where each try is recorded
+        http_client=http,
+    )
+
+
+def retry_settings(settings: Settings) -> ModelRetrySettings:
+    """Return when a model call is tried again: after what passes by itself, and not for long."""
+    return ModelRetrySettings(
+        max_retries=settings.model_retries,
+        backoff=ModelRetryBackoffSettings(
+            initial_delay=0.5, multiplier=2, max_delay=8, jitter=True
+        ),
+        policy=_retry,
+    )
+
+
+def _retry(context: RetryPolicyContext) -> bool | RetryDecision:
+    advice = context.provider_advice
+    if advice and advice.suggested is False:  # the server said so: x-should-retry
+        return False
+    match context.error:
+        case APIStatusError(code=code, status_code=status):
+            if code == QUOTA or status not in _PASSING_STATUSES:
+                return False
+            return _retry_when_told(context.normalized.retry_after)
+        case APITimeoutError(__cause__=cause):
+            # A server that took the request may still be working on it: that is a timeout.
+            return isinstance(cause, httpx2.ConnectTimeout | httpx2.PoolTimeout)
+        case httpx2.TimeoutException():
+            return False
+        case APIConnectionError() | httpx2.TransportError():
+            return True
+        case _:
+            return False
+
+
+def _retry_when_told(seconds: float | None) -> bool | RetryDecision:
+    if seconds is None:
+        return True
+    if seconds > _LONGEST_RETRY_AFTER_S:
+        return False
+    # Runs that were refused together were told the same moment: spread them after it.
+    return RetryDecision(retry=True, delay=seconds * random.uniform(1, 1.25))  # noqa: S311

@@ -1,0 +1,205 @@
+"""Conversation memory: an Agents SDK SQLiteSession file a session, healed from the database.
+
+What the model sees is read from the file. What the run adds is kept back until commit 3 has
+stored it in the database; then `sync` brings the file up to date. A file that is missing, behind,
+ahead, different or unreadable is mended the next time it is opened, so workers share no disk.
+"""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar, cast
+
+from agents import SQLiteSession, TResponseInputItem
+from agents.memory import SessionSettings
+
+from shared.database import Database
+from shared.logging import get_logger
+from shared.store import sessions
+from shared.store.transitions import Claim, LeaseLost
+from worker.memory_file import Contents, MemoryFile, files_in, remove_stale
+
+T = TypeVar("T")
+_log = get_logger(__name__)
+
+_UNUSABLE = (sqlite3.Error, OSError)
+"""What a file raises that cannot be locked in time, read or written (a TimeoutError is an OSError)."""
+
+
+class MemoryFiles:
+    """The session files of this host, as one worker process uses them."""
+
+    def __init__(self, database: Database, folder: Path) -> None:
+        self._database = database
+        self._folder = folder
+        # threads of its own: waiting for a file's lock must not hold up what else runs in threads
+        self._threads = ThreadPoolExecutor(max_workers=8, thread_name_prefix="memory")
+
+    async def open(self, claim: Claim) -> "SessionMemory":
+        """Open the memory of a claimed message's session, up to date.
+
+        Raises:
+            LeaseLost: the session was cleared since the claim.
+        """
+        memory = SessionMemory(self._database, self._folder, claim, self._threads)
+        await memory.open()
+        return memory
+
+    async def remove_stale(self) -> None:
+        """Delete this host's files of past generations and of sessions that are gone."""
+        files = await self._in_thread(lambda: files_in(self._folder))
+        if not files:
+            return
+        async with self._database.read() as db:
+            current = await sessions.generations(db, [session_id for session_id, _ in files])
+        removed = await self._in_thread(lambda: remove_stale(self._folder, current))
+        if removed:
+            _log.info("removed stale memory files", files=removed)
+
+    async def _in_thread(self, call: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+
+    def close(self) -> None:
+        """Let no more work begin."""
+        self._threads.shutdown(wait=False)
+
+
+class SessionMemory:
+    """One conversation's memory during one attempt, as the Agents SDK's `Session` protocol.
+
+    `added` are the items of this run, which no file has yet.
+    """
+
+    session_settings: SessionSettings | None = None
+
+    def __init__(
+        self, database: Database, folder: Path, claim: Claim, threads: ThreadPoolExecutor
+    ) -> None:
+        self.session_id = claim.openai_session_key
+        self.added: list[TResponseInputItem] = []
+        self._database = database
+        self._claim = claim
+        self._threads = threads
+        self._file = MemoryFile(folder, claim.session_id, claim.generation, key=self.session_id)
+        self._ram: SQLiteSession | None = None
+        self._count = 0
+
+    async def open(self) -> None:
+        """Bring the file up to date; without a usable file work on a copy in RAM."""
+        try:
+            await self._sync()
+        except _UNUSABLE as error:
+            await self._use_ram(error)
+
+    async def get_items(self, limit: int | None = None) -> list[TResponseInputItem]:
+        """Return the newest `limit` items (all of them when None), oldest first."""
+        items = await self._read(limit) + self.added
+        return items if limit is None else items[-limit:]
+
+    async def add_items(self, items: list[TResponseInputItem]) -> None:
+        """Keep the items for commit 3; the SDK writes the prompt before the first model call."""
+        self.added.extend(items)
+
+    async def pop_item(self) -> TResponseInputItem | None:
+        """Take back the newest item of this run; what is committed is not the run's to remove."""
+        return self.added.pop() if self.added else None
+
+    async def clear_session(self) -> None:
+        """Take back all items of this run."""
+        self.added.clear()
+
+    async def sync_committed(self) -> None:
+        """Bring the file up to date after commit 3; what cannot be written now heals later."""
+        try:
+            await self._sync()
+        except LeaseLost:
+            pass  # cleared meanwhile: the file must not come back
+        except _UNUSABLE as error:
+            _log.warning("memory file not written, it heals when it can", error=repr(error))
+
+    async def close(self) -> None:
+        """Close what is open."""
+        await self._in_thread(self._file.close)
+        if self._ram is not None:
+            self._ram.close()
+
+    async def _read(self, limit: int | None) -> list[TResponseInputItem]:
+        if self._ram is None:
+            try:
+                return await self._read_file(limit)
+            except _UNUSABLE as error:
+                _log.info("memory file is unreadable, rebuilding it", error=repr(error))
+            try:
+                await self._sync(anew=True)
+                return await self._read_file(limit)
+            except _UNUSABLE as error:
+                await self._use_ram(error)
+        assert self._ram is not None
+        return await self._ram.get_items(limit)
+
+    async def _read_file(self, limit: int | None) -> list[TResponseInputItem]:
+        assert self._file.session is not None, "open() comes first"
+        items = await self._file.session.get_items(limit)
+        expected = self._count if limit is None else min(limit, self._count)
+        if len(items) != expected:
+            raise sqlite3.DatabaseError("items are missing")  # the SDK skips broken ones
+        return items
+
+    async def _sync(self, *, anew: bool = False) -> None:
+        """Make the file equal to the database, under its lock; the only writer of a file.
+
+        Raises:
+            LeaseLost: the session was cleared since the claim.
+            OSError, sqlite3.Error: the file cannot be locked or written.
+        """
+        contents = await self._in_thread(self._file.lock)
+        try:
+            known, start, items = await self._missing(None if anew else contents)
+            if known != contents or anew:
+                await self._write(known, start, items)
+            self._count = known.count
+        finally:
+            await self._in_thread(self._file.unlock)
+
+    async def _write(self, known: Contents, start: int, items: list[TResponseInputItem]) -> None:
+        if start == 0:
+            await self._in_thread(self._file.start_anew)
+        assert self._file.session is not None
+        await self._file.session.add_items(items)
+        await self._in_thread(lambda: self._file.note_applied(known.applied))
+
+    async def _missing(
+        self, contents: Contents | None
+    ) -> tuple[Contents, int, list[TResponseInputItem]]:
+        """Read, in one snapshot, what the file must hold and from which item on it does not."""
+        claim = self._claim
+        async with self._database.snapshot() as db:
+            counters = await sessions.memory(db, claim.session_id)
+            if counters is None or counters.generation != claim.generation:
+                raise LeaseLost
+            known = Contents(counters.item_count, counters.last_message_id)
+            if contents == known:
+                return known, known.count, []
+            start = 0
+            if contents and 0 < contents.count < known.count:
+                before, after = await sessions.writers_around(
+                    db, claim.session_id, generation=claim.generation, position=contents.count
+                )
+                # a true prefix ends where a message's items end, and with the file's last message
+                if before == contents.applied and before != after:
+                    start = contents.count
+            rows = await sessions.items(
+                db, claim.session_id, generation=claim.generation, start=start
+            )
+        return known, start, [cast(TResponseInputItem, row.item) for row in rows]
+
+    async def _use_ram(self, error: Exception) -> None:
+        _log.warning("memory file cannot be used, working in RAM", error=repr(error))
+        _, _, items = await self._missing(None)
+        self._ram = SQLiteSession(self.session_id)
+        await self._ram.add_items(items)
+
+    async def _in_thread(self, call: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, call)

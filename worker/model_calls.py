@@ -1,0 +1,294 @@
+"""The record of a model's calls, with what its server sent.
+
+An event hook of the HTTP client hands each response to the call under way through a context
+variable, so calls at the same time do not mix.
+"""
+
+import json
+import math
+import time
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from contextvars import ContextVar
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import httpx2
+from agents import Model, ModelResponse, ModelTimeoutError, Usage
+from agents.exceptions import AgentsException
+from agents.items import TResponseStreamEvent
+from agents.models.fake_id import FAKE_RESPONSES_ID
+from agents.retry import ModelRetryAdvice, ModelRetryAdviceRequest
+from agents.usage import deserialize_usage
+from openai import APIStatusError, OpenAIError
+from openai.types.responses import (
+    ResponseCompletedEvent,
+    ResponseFailedEvent,
+    ResponseFunctionToolCall,
+    ResponseIncompleteEvent,
+    ResponseOutputMessage,
+)
+from pydantic import BaseModel
+from typing_extensions import override
+
+from worker.failures import UnusableAnswer
+
+
+@dataclass(frozen=True)
+class ModelCall:
+    """One call of a model, as it went; `number` counts from 1 within the attempt.
+
+    `raw` is the body that the server sent (None if it was an error or no JSON), for models
+    without a server what they returned. `error` is the kind of error, without its words.
+    """
+
+    number: int
+    model: str
+    response_id: str | None
+    request_id: str | None
+    usage: dict[str, Any] | None
+    raw: Any
+    error: str | None
+    started_at: float
+    ended_at: float
+
+
+_LastEvent = ResponseCompletedEvent | ResponseFailedEvent | ResponseIncompleteEvent
+_LAST_EVENTS = (ResponseCompletedEvent, ResponseFailedEvent, ResponseIncompleteEvent)
+
+
+@dataclass
+class _Exchange:
+    started_at: float = field(default_factory=time.time)
+    response: httpx2.Response | None = None
+    request_id: str | None = None
+
+
+_EXCHANGE: ContextVar[_Exchange | None] = ContextVar("exchange", default=None)
+
+
+async def hand_over(response: httpx2.Response) -> None:
+    """Give a response to the call that waits for it; a `response` hook of the HTTP client."""
+    if exchange := _EXCHANGE.get():
+        exchange.response = response
+        exchange.request_id = response.headers.get("x-request-id")
+
+
+class RecordingModel(Model):
+    """A model that records its calls for one attempt, failed and repeated ones included."""
+
+    def __init__(self, inner: Model, *, name: str) -> None:
+        self.calls: list[ModelCall] = []
+        self._inner = inner
+        self._name = name
+
+    @override
+    async def get_response(self, *args: Any, **kwargs: Any) -> ModelResponse:
+        exchange = _Exchange()
+        token = _EXCHANGE.set(exchange)
+        try:
+            answer = await self._answer(exchange, *args, **kwargs)
+        except BaseException as error:
+            self._record(exchange, _body(exchange.response), error=_kind(error))
+            raise
+        finally:
+            _EXCHANGE.reset(token)
+        raw = _body(exchange.response) if exchange.response else _dump(answer)
+        self._record(exchange, raw, usage=_usage_json(answer.usage))
+        return answer
+
+    async def _answer(self, exchange: _Exchange, *args: Any, **kwargs: Any) -> ModelResponse:
+        try:
+            answer = await self._ask(*args, **kwargs)
+            _check(answer.output, answer.usage.total_tokens)
+        except (OpenAIError, AgentsException):
+            raise
+        except Exception as error:
+            if exchange.response:
+                # The client trusts what it gets: garbage ends as any kind of exception in it.
+                raise UnusableAnswer from error
+            raise
+        return answer
+
+    async def _ask(self, *args: Any, **kwargs: Any) -> ModelResponse:
+        try:
+            return await self._inner.get_response(*args, **kwargs)
+        except UnicodeEncodeError:
+            return await self._inner.get_response(*_encodable(list(args)), **_encodable(kwargs))
+
+    @override
+    async def stream_response(
+        self, *args: Any, **kwargs: Any
+    ) -> AsyncGenerator[TResponseStreamEvent, None]:
+        exchange, recorded = _Exchange(), False
+        error: BaseException = UnusableAnswer()  # unless it ends otherwise
+        try:
+            async with aclosing(self._ask_streamed(*args, **kwargs)) as events:
+                async for event in events:
+                    if isinstance(event, _LAST_EVENTS):
+                        # Now: who has read the last event may never come back for more.
+                        self._record_streamed(exchange, event)
+                        recorded = True
+                    yield event
+        except BaseException as caught:
+            error = caught
+            raise
+        finally:
+            if not recorded:
+                self._record(exchange, None, error=_kind(error))
+
+    async def _ask_streamed(
+        self, *args: Any, **kwargs: Any
+    ) -> AsyncGenerator[TResponseStreamEvent, None]:
+        try:
+            async for event in self._inner.stream_response(*args, **kwargs):
+                yield event
+        except UnicodeEncodeError:
+            mended = self._inner.stream_response(*_encodable(list(args)), **_encodable(kwargs))
+            async for event in mended:
+                yield event
+
+    def _record_streamed(self, exchange: _Exchange, event: _LastEvent) -> None:
+        response = event.response
+        exchange.request_id = getattr(response, "_request_id", None)
+        error = None if isinstance(event, ResponseCompletedEvent) else type(event).__name__
+        self._record(exchange, response.to_dict(mode="json"), error=error)
+        if not error:
+            _check(response.output, response.usage.total_tokens if response.usage else 0)
+
+    @override
+    def get_retry_advice(self, request: ModelRetryAdviceRequest) -> ModelRetryAdvice | None:
+        if self.calls and isinstance(request.error, ModelTimeoutError):
+            # The SDK's deadline cancels the call, so it was recorded as cancelled.
+            self.calls[-1] = replace(self.calls[-1], error=_kind(request.error))
+        return self._inner.get_retry_advice(request)
+
+    @override
+    async def close(self) -> None:
+        await self._inner.close()
+
+    @override
+    async def _cleanup_on_run_end(self, owner: object) -> None:
+        await self._inner._cleanup_on_run_end(owner)  # noqa: SLF001, the SDK calls it on us
+
+    def _supports_default_prompt_cache_key(self) -> bool:
+        # The SDK asks its models by this name whether they take a `prompt_cache_key`.
+        ask = getattr(self._inner, "_supports_default_prompt_cache_key", None)
+        return bool(ask and ask())
+
+    def _record(
+        self,
+        exchange: _Exchange,
+        raw: Any,
+        *,
+        usage: dict[str, Any] | None = None,
+        error: str | None = None,
+    ) -> None:
+        body = raw if isinstance(raw, dict) else {}
+        call = ModelCall(
+            number=len(self.calls) + 1,
+            model=_text(body.get("model")) or self._name,
+            response_id=None if body.get("id") == FAKE_RESPONSES_ID else _text(body.get("id")),
+            request_id=exchange.request_id,
+            usage=usage or _spent(body),
+            raw=raw,
+            error=error,
+            started_at=exchange.started_at,
+            ended_at=time.time(),
+        )
+        self.calls.append(call)
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
+
+
+def _kind(error: BaseException) -> str:
+    match error:
+        case APIStatusError(status_code=status):
+            return f"{status} {type(error).__name__}"
+        case _:
+            return type(error).__name__
+
+
+def _encodable(value: Any) -> Any:
+    # A model may write half of a surrogate pair; the conversation remembers it as it is, but no
+    # request can carry it: without this the session would fail for ever.
+    match value:
+        case str():
+            return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        case list():
+            return [_encodable(item) for item in value]
+        case dict():
+            return {key: _encodable(item) for key, item in value.items()}
+        case _:
+            return value
+
+
+def _check(output: Sequence[object], tokens: int) -> None:
+    """Raise UnusableAnswer for what would break the run later, where nobody could say why."""
+    if not all(map(_is_usable, output)) or not (output or tokens):
+        raise UnusableAnswer
+
+
+def _is_usable(item: object) -> bool:
+    match item:
+        case ResponseOutputMessage():
+            return all(map(_is_said, item.content))
+        case ResponseFunctionToolCall(name=name, arguments=arguments, call_id=call_id):
+            return all(isinstance(value, str) for value in (name, arguments, call_id))
+        case _:
+            return isinstance(item, BaseModel | dict)
+
+
+def _is_said(part: object) -> bool:
+    return isinstance(getattr(part, "text", getattr(part, "refusal", None)), str)
+
+
+def _body(response: httpx2.Response | None) -> Any:
+    # The body of an error stays out: it may quote the prompt or a part of the service's key.
+    if response is None or response.status_code != httpx2.codes.OK:
+        return None
+    try:
+        return json.loads(response.content, parse_float=_float, parse_constant=str)
+    except (httpx2.ResponseNotRead, ValueError, RecursionError):
+        return None
+
+
+def _float(text: str) -> float | str:
+    # 1e999 would become `Infinity`, which is no JSON and which no database takes.
+    number = float(text)
+    return number if math.isfinite(number) else text
+
+
+def _dump(answer: ModelResponse) -> dict[str, Any]:
+    return {
+        "id": answer.response_id,
+        "output": answer.to_input_items(),
+        "usage": _usage_json(answer.usage),
+    }
+
+
+def _usage_json(usage: Usage) -> dict[str, Any]:
+    return {
+        "requests": usage.requests,
+        "input_tokens": usage.input_tokens,
+        "output_tokens": usage.output_tokens,
+        "total_tokens": usage.total_tokens,
+        "input_tokens_details": usage.input_tokens_details.model_dump(),
+        "output_tokens_details": usage.output_tokens_details.model_dump(),
+    }
+
+
+def _spent(body: dict[str, Any]) -> dict[str, Any] | None:
+    counts = body.get("usage")
+    if not isinstance(counts, dict):
+        return None
+    named = {
+        key.replace("prompt", "input").replace("completion", "output"): value
+        for key, value in counts.items()
+    }
+    try:
+        return _usage_json(deserialize_usage({"requests": 1, **named}))
+    except (TypeError, ValueError):
+        return None

@@ -1,0 +1,26 @@
+"""The runtime of this worker process: started once, before the first task, and stopped at its end."""
+
+from celery import Celery
+
+from shared.settings import Settings
+from worker.runtime import Runtime
+
+_current: list[Runtime] = []
+
+
+def start(settings: Settings, app: Celery) -> Runtime:
+    """Start the process's runtime."""
+    runtime = Runtime(settings, app)
+    runtime.start()
+    _current.append(runtime)
+    return runtime
+
+
+def runtime() -> Runtime:
+    """Return the process's runtime."""
+    return _current[-1]
+
+
+def stop() -> None:
+    """Stop the process's runtime."""
+    _current.pop().stop()

@@ -1,0 +1,143 @@
+"""One event loop in a thread of its own, and everything that a worker process runs on it."""
+
+import asyncio
+import threading
+from collections.abc import Coroutine, Iterable
+from typing import Any, TypeVar
+
+from celery import Celery
+
+from shared.announcer import Announcer
+from shared.channels import Channel
+from shared.database import Database, retried
+from shared.logging import get_logger
+from shared.queue import Hinter
+from shared.schema import require_schema
+from shared.settings import Settings
+from shared.store import claims, transitions
+from shared.store.transitions import Ended, LeaseLost
+from worker.attempts import Parts
+from worker.heartbeat import Heartbeat, this_process
+from worker.llm import Models
+from worker.memory import MemoryFiles
+from worker.runs import RunKey, Runs, StopReason
+from worker.sweeper import Sweeper
+from worker.tracing import keep_traces_here
+
+T = TypeVar("T")
+_RELEASE_LIMIT_S = 5.0
+_log = get_logger(__name__)
+
+
+class Runtime:
+    """A worker's loop and parts: engines, clients and futures must not cross event loops."""
+
+    def __init__(self, settings: Settings, app: Celery) -> None:
+        self.settings = settings
+        self._app = app
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="loop", daemon=True)
+        self._background: set[asyncio.Task[Any]] = set()
+
+    def start(self) -> None:
+        """Start the loop, take a lease, beat and sweep.
+
+        Raises:
+            SchemaOutdated: the database has an older schema.
+        """
+        require_schema(self.settings)
+        keep_traces_here()
+        self._thread.start()
+        self.run(self._build())
+        self._heartbeat.register()
+        self._heartbeat.start()
+        self.run(self._sweep())
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine on the loop and wait for it in this thread."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    def release_all(self) -> None:
+        """Stop every run and give its message back to the queue; callable from any thread."""
+        self._loop.call_soon_threadsafe(self.runs.stop, self.runs.keys(), StopReason.RELEASED)
+
+    def stop(self) -> None:
+        """Release what still runs, give the lease back and close everything."""
+        self.release_all()
+        self.run(self._drained())
+        self._heartbeat.retire()
+        self.run(self._close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    async def _build(self) -> None:
+        settings = self.settings
+        process = this_process(settings)
+        self.runs = Runs()
+        self._database = Database(settings, name="worker")
+        self._channel = Channel(settings)
+        self._hinter = Hinter(self._app)
+        self._announcer = Announcer(self._channel, self._hinter)
+        self._memories = MemoryFiles(self._database, settings.sessions_dir)
+        self._models = Models(settings)
+        self.parts = Parts(
+            settings=settings,
+            worker_id=process.worker_id,
+            database=self._database,
+            announcer=self._announcer,
+            memories=self._memories,
+            models=self._models,
+            runs=self.runs,
+        )
+        self._heartbeat = Heartbeat(
+            settings, process, self.runs, loop=asyncio.get_running_loop(), release=self._release
+        )
+
+    async def _sweep(self) -> None:
+        sweeper = Sweeper(
+            self.settings, self._database, self._hinter, self._announcer, self._memories
+        )
+        self._in_background(sweeper.run())
+
+    def _release(self, strays: Iterable[RunKey]) -> None:
+        for stray in strays:
+            self._in_background(self._release_stray(stray))
+
+    async def _release_stray(self, stray: RunKey) -> None:
+        _log.info("releasing a message that nobody here runs", message_id=str(stray[0]))
+        await self._announcer.announce(await self._commit_release(stray))
+
+    @retried
+    async def _commit_release(self, stray: RunKey) -> Ended:
+        message_id, attempt = stray
+        async with self._database.begin() as db:
+            claim = await claims.reclaim(db, message_id, attempt)
+            try:
+                if claim is not None:
+                    return await transitions.release(
+                        db, claim, (), limit=self.settings.project_concurrency
+                    )
+            except LeaseLost:
+                pass  # it ended in the meantime
+            return Ended()
+
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+    async def _drained(self) -> None:
+        deadline = self._loop.time() + _RELEASE_LIMIT_S
+        while self.runs.keys() and self._loop.time() < deadline:
+            await asyncio.sleep(0.02)
+
+    async def _close(self) -> None:
+        for task in self._background:
+            task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
+        self._hinter.close()
+        self._memories.close()
+        await self._models.aclose()
+        await self._channel.close()
+        await self._database.close()

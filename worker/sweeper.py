@@ -1,0 +1,93 @@
+"""What mends lost hints, lost workers and messages that wait too long; one worker does it at a time.
+
+The database says what waits, so nothing depends on a hint or on a worker's goodbye.
+"""
+
+import asyncio
+import time
+from uuid import UUID
+
+from sqlalchemy.exc import DBAPIError
+
+from shared.announcer import Announcer
+from shared.database import CommitUnknownError, Database
+from shared.expiry import end_overdue
+from shared.logging import get_logger
+from shared.queue import Hinter
+from shared.settings import Settings
+from shared.store import heads, sweeps, workers
+from worker.memory import MemoryFiles
+
+_HINT_LOST_S = 5.0
+_PROJECTS_AT_ONCE = 50
+_HOUSEKEEPING_S = 60.0
+_DEAD_WORKER_S = 3600.0
+_log = get_logger(__name__)
+
+
+class Sweeper:
+    """Sweep every `SWEEP_S` on one event loop."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        hinter: Hinter,
+        announcer: Announcer,
+        memories: MemoryFiles,
+    ) -> None:
+        self._settings = settings
+        self._database = database
+        self._hinter = hinter
+        self._announcer = announcer
+        self._memories = memories
+        self._housekeeping_at = time.monotonic()
+
+    async def run(self) -> None:
+        """Sweep until cancelled; a database or broker that is away is waited for."""
+        while True:
+            await asyncio.sleep(self._settings.sweep_s)
+            try:
+                await self.sweep()
+            except (DBAPIError, CommitUnknownError, OSError) as error:
+                _log.info("sweep: something is away, trying on", error=type(error).__name__)
+            except Exception:
+                _log.exception("sweep failed, trying on")
+
+    async def sweep(self) -> None:
+        """Hint what lost its hint or its worker, end what is overdue; now and then tidy up."""
+        for message_id in await self._lost_hints():
+            _ = self._hinter.enqueue_message(message_id)
+        await end_overdue(self._database, self._announcer, self._settings)
+        if time.monotonic() > self._housekeeping_at:
+            self._housekeeping_at = time.monotonic() + _HOUSEKEEPING_S
+            await self._tidy_up()
+
+    async def _lost_hints(self) -> tuple[UUID, ...]:
+        waiting = await self._hinter.length()
+        async with self._database.begin() as db:
+            if not await sweeps.lead(db, self._settings.namespace):
+                return ()
+            _, slots = await workers.alive(db)
+            # a backlog looks like lost hints: never more of them than workers could soon take
+            room = 2 * slots - waiting
+            if room <= 0:
+                return ()
+            lost = await heads.take_lost_hints(
+                db,
+                hinted_before_s=_HINT_LOST_S if waiting else self._settings.heartbeat_s,
+                run_limit_s=self._settings.run_limit_s,
+                limit=room,
+            )
+            for project_id in await sweeps.unhinted_projects(db, limit=_PROJECTS_AT_ONCE):
+                lost += await heads.take_hints(
+                    db, project_id, limit=self._settings.project_concurrency
+                )
+        return lost
+
+    async def _tidy_up(self) -> None:
+        async with self._database.begin() as db:
+            await workers.forget_dead(db, dead_for_s=_DEAD_WORKER_S)
+            # what a late attempt may still record is over by then
+            await sweeps.purge_projects(db, deleted_before_s=2 * self._settings.run_limit_s)
+        await self._memories.remove_stale()
