@@ -105,6 +105,10 @@ class Settings(BaseSettings):
         10, ge=1, le=200, description="Connections that a process keeps to PostgreSQL at the most."
     )
 
+    fault_point: str = Field(
+        "", description="For tests only: the moment at which a worker kills itself."
+    )
+
     @field_validator("models", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:

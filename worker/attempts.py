@@ -19,6 +19,7 @@ from shared.settings import Settings
 from shared.store import claims, transitions
 from shared.store.transitions import Claim, CodeMoved, Ended, LeaseLost, Outcome
 from shared.workflow import unified_diff
+from worker import faults
 from worker.failures import CodeConflict, failure_from
 from worker.llm import ModelCall, Models, RecordingModel
 from worker.memory import MemoryFiles, SessionMemory
@@ -50,6 +51,7 @@ class Parts:
 
 async def run_message(message_id: UUID, *, parts: Parts) -> None:
     """Answer a message, if it is its session's head and nobody else answers it."""
+    faults.reach("before_claim")
     claimed = await _claim(message_id, parts)
     while isinstance(claimed, Claim):
         with bound_contextvars(
@@ -85,7 +87,9 @@ async def _attempt(claim: Claim, parts: Parts) -> Claim | None:
     finally:
         parts.runs.forget(claim)
     if isinstance(ended, Ended):
+        faults.reach("after_commit")
         await parts.announcer.announce(ended)
+        faults.reach("after_publish")
     await attempt.close()
     return ended if isinstance(ended, Claim) else None
 
@@ -196,6 +200,7 @@ class _Attempt:
 
     @retried
     async def _commit(self, outcome: Outcome) -> Ended:
+        faults.reach("before_commit")
         try:
             async with self._parts.database.begin() as db:  # commit 3: done
                 ended = await transitions.complete(

@@ -19,6 +19,7 @@ from shared.database import Database
 from shared.logging import get_logger
 from shared.store import sessions
 from shared.store.transitions import Claim, LeaseLost
+from worker import faults
 from worker.memory_file import Contents, MemoryFile, files_in, remove_stale
 
 T = TypeVar("T")
@@ -168,6 +169,7 @@ class SessionMemory:
             await self._in_thread(self._file.start_anew)
         assert self._file.session is not None
         await self._file.session.add_items(items)
+        faults.reach("in_sync")
         await self._in_thread(lambda: self._file.note_applied(known.applied))
 
     async def _missing(

@@ -16,6 +16,7 @@ from shared.schema import require_schema
 from shared.settings import Settings
 from shared.store import claims, transitions
 from shared.store.transitions import Ended, LeaseLost
+from worker import faults
 from worker.attempts import Parts
 from worker.heartbeat import Heartbeat, this_process
 from worker.llm import Models
@@ -47,6 +48,7 @@ class Runtime:
         """
         require_schema(self.settings)
         keep_traces_here()
+        faults.arm(self.settings.fault_point)
         self._thread.start()
         self.run(self._build())
         self._heartbeat.register()

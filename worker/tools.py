@@ -9,6 +9,7 @@ from agents import ModelBehaviorError, RunContextWrapper, apply_diff, function_t
 
 from shared import workflow
 from shared.errors import InvalidWorkflow
+from worker import faults
 
 # beyond this the search for a hunk's context, lines times lines, would take many seconds
 _MOST_COMPARISONS = 50_000_000
@@ -152,6 +153,7 @@ def _outline(workbench: Workbench) -> str:
 
 
 def _apply(workbench: Workbench, patch: str) -> str:
+    faults.reach("in_tool")
     try:
         workbench.apply(patch)
     except PatchRejected as error:
