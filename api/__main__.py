@@ -1,6 +1,7 @@
 """`python -m api`: serve, and say where, with which model, and how to begin."""
 
 import sys
+from contextlib import suppress
 from socket import socket
 
 import uvicorn
@@ -20,7 +21,7 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         if self.started:
             port = self.servers[0].sockets[0].getsockname()[1]
-            print(_welcome(self.settings, port), flush=True)
+            print(_welcome(self.settings, port), flush=True)  # noqa: T201 -- for a person
 
 
 def main() -> None:
@@ -40,10 +41,8 @@ def main() -> None:
     )
     server = Server(config)
     server.settings = settings
-    try:
+    with suppress(KeyboardInterrupt):  # uvicorn has ended cleanly and says how it was asked to
         server.run()
-    except KeyboardInterrupt:
-        pass  # uvicorn has ended cleanly and says how it was asked to
 
 
 def _welcome(settings: Settings, port: int) -> str:

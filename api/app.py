@@ -8,12 +8,13 @@ from types import FrameType
 from typing import Any
 from uuid import UUID
 
+from celery import Celery
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from starlette.types import Message, Receive, Scope, Send
 from typing_extensions import override
 
-from api import health, messages, problems, projects, sessions
+from api import health, messages, openapi, problems, projects, sessions
 from api.context import RequestContext
 from api.dependencies import Services
 from api.embedded import embedded_worker
@@ -51,20 +52,28 @@ class Application(FastAPI):
         await super().__call__(scope, receive, send_sentence if lifespan else send)
 
 
-def create_app(settings: Settings) -> FastAPI:
-    """Wire an API process; nothing is opened before its lifespan begins."""
+def create_app(settings: Settings, *, celery: Celery | None = None) -> FastAPI:
+    """Wire an API process; nothing is opened before its lifespan begins.
+
+    With a Celery app its worker and the schema are the caller's business: hints go through that
+    app, and nothing is embedded.
+    """
     app = Application(
         title="VibeCoder sessions",
         version=health.VERSION,
         description=_DESCRIPTION,
         lifespan=_lifespan,
+        openapi_tags=openapi.TAGS,
         generate_unique_id_function=_operation_id,
+        redirect_slashes=False,  # a redirected POST loses its body in most clients
     )
     app.state.settings = settings
+    app.state.celery = celery
     app.add_middleware(RequestContext, body_limit=settings.body_limit)
     problems.install(app)
     for module in (projects, sessions, messages, health):
         app.include_router(module.router)
+    openapi.install(app)
     return app
 
 
@@ -77,21 +86,22 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     settings: Settings = app.state.settings
     configure_logging(settings)
     async with AsyncExitStack() as stack:
-        if settings.embedded:
+        if settings.embedded and app.state.celery is None:
             await stack.enter_async_context(embedded_worker(settings))
         else:
             require_schema(settings)
-        app.state.services = services = await _open(settings, stack)
+        celery = app.state.celery or make_celery(settings)
+        app.state.services = services = await _open(settings, celery, stack)
         _answer_before_draining(services.replies)
         yield
 
 
-async def _open(settings: Settings, stack: AsyncExitStack) -> Services:
+async def _open(settings: Settings, celery: Celery, stack: AsyncExitStack) -> Services:
     database = Database(settings, name="api")
     stack.push_async_callback(database.close)
     channel = Channel(settings)
     stack.push_async_callback(channel.close)
-    hinter = Hinter(make_celery(settings))
+    hinter = Hinter(celery)
     stack.callback(hinter.close)
     announcer = Announcer(channel, hinter)
 
@@ -107,7 +117,7 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> Services:
 
 
 def _answer_before_draining(replies: Replies) -> None:
-    """Answer all waits at SIGTERM and SIGINT: the server drains requests before the lifespan ends."""
+    """Answer all waits at SIGTERM and SIGINT: the server drains before the lifespan ends."""
     if threading.current_thread() is not threading.main_thread():
         return  # in tests: no signals here
 

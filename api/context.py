@@ -1,4 +1,4 @@
-"""What every request carries before a route sees it: a trace id, and a bound on its body."""
+"""What every request has before a route sees it: a trace id, and a body of bounded size."""
 
 import re
 from uuid import uuid4
@@ -11,14 +11,15 @@ from structlog.contextvars import bound_contextvars
 from api.problems import problem, unexpected
 from shared.errors import BodyTooLarge
 
+# version 00 ends after the flags; later ones may go on
 _TRACEPARENT = re.compile(
-    r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
+    r"(?!ff|00.{54})[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-.*)?"
 )
 
 
 def new_trace_id(traceparent: str | None) -> str:
     """Take the trace id of a W3C `traceparent`, or make one, in the Agents SDK's form."""
-    found = _TRACEPARENT.match(traceparent or "")
+    found = _TRACEPARENT.fullmatch(traceparent or "")
     return f"trace_{found[1] if found else uuid4().hex}"
 
 
@@ -31,7 +32,8 @@ def trace_id_of(request: Request) -> str:
 class RequestContext:
     """ASGI middleware: `X-Trace-Id` on every answer, a problem for every error, bounded bodies.
 
-    A route that answers with a message puts the message's trace id in the request's place.
+    A route that answers with a message puts the message's trace id in the request's place; what
+    it puts into `state.headers` stands on the answer even if that is a problem.
     """
 
     def __init__(self, app: ASGIApp, *, body_limit: int) -> None:
@@ -43,22 +45,25 @@ class RequestContext:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
+        if scope["method"] == "HEAD":  # as GET; the server sends no body
+            scope = {**scope, "method": "GET"}
         state = scope.setdefault("state", {})
-        state["trace_id"] = new_trace_id(headers.get("traceparent"))
-
+        state["trace_id"] = new_trace_id(Headers(scope=scope).get("traceparent"))
+        state["headers"] = {}
         started = False
 
         async def send_traced(message: Message) -> None:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
-                MutableHeaders(scope=message)["X-Trace-Id"] = state["trace_id"]
+                headers = MutableHeaders(scope=message)
+                headers.update(state["headers"])
+                headers["X-Trace-Id"] = state["trace_id"]
             await send(message)
 
         with bound_contextvars(trace_id=state["trace_id"]):
             try:
-                await self._app(scope, self._bounded(headers, receive), send_traced)
+                await self._app(scope, await self._read(scope, receive), send_traced)
             except BodyTooLarge as error:
                 await problem(Request(scope), error)(scope, receive, send_traced)
             except Exception as error:
@@ -66,20 +71,22 @@ class RequestContext:
                     raise
                 await unexpected(Request(scope), error)(scope, receive, send_traced)
 
-    def _bounded(self, headers: Headers, receive: Receive) -> Receive:
-        read = 0
-        too_large = BodyTooLarge(
-            f"The request body is larger than {self._body_limit} bytes. Send less at once."
-        )
-
-        async def bounded() -> Message:
-            nonlocal read
-            if int(headers.get("content-length") or 0) > self._body_limit:
-                raise too_large
+    async def _read(self, scope: Scope, receive: Receive) -> Receive:
+        """Read the body, here because FastAPI takes what is raised while it reads for bad JSON."""
+        size = int(Headers(scope=scope).get("content-length", 0))
+        message: Message = {"more_body": True}
+        body = bytearray()
+        while size <= self._body_limit and message.get("more_body", False):
             message = await receive()
-            read += len(message.get("body", b""))
-            if read > self._body_limit:
-                raise too_large
-            return message
+            body += message.get("body", b"")
+            size = max(size, len(body))
+        if size > self._body_limit:
+            raise BodyTooLarge(
+                f"The request body is larger than {self._body_limit} bytes. Send less at once."
+            )
+        first: list[Message] = [{**message, "body": bytes(body)}]
 
-        return bounded
+        async def read() -> Message:
+            return first.pop() if first else await receive()
+
+        return read

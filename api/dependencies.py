@@ -18,8 +18,6 @@ from shared.settings import Settings
 _ANONYMOUS = "anonymous"
 _LONGEST_WAIT_S = 3600.0
 _PREFERENCE = re.compile(r"\s*([A-Za-z-]+)\s*(?:=\s*\"?([^\",;]*)\"?)?\s*(?:;[^,]*)?\Z")
-_IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{1,255}")
-_REVISION_TAG = re.compile(r'\s*(?:W/)?"?(\d{1,9})"?\s*')
 
 
 @dataclass(frozen=True)
@@ -47,17 +45,18 @@ class Page:
         try:
             return UUID(self.after)
         except ValueError:
-            raise self._wrong_cursor() from None
+            raise self.wrong_cursor() from None
 
     def after_number(self) -> int | None:
         """Read the cursor of a list whose entries are numbered."""
         if self.after is None:
             return None
         if not re.fullmatch(r"[0-9]{1,9}", self.after):
-            raise self._wrong_cursor()
+            raise self.wrong_cursor()
         return int(self.after)
 
-    def _wrong_cursor(self) -> InvalidRequest:
+    def wrong_cursor(self) -> InvalidRequest:
+        """Say that the cursor does not belong to the list."""
         return InvalidRequest(
             "after: not a cursor of this list. Take it from the Link header of the page before.",
             errors=[{"parameter": "after", "detail": "not a cursor of this list"}],
@@ -89,6 +88,7 @@ def wait_preference(
     prefer: Annotated[
         str | None,
         Header(
+            alias="Prefer",
             description="`respond-async`: answer at once; `wait=N`: wait N seconds at the most.",
             examples=["wait=30"],
         ),
@@ -96,35 +96,17 @@ def wait_preference(
 ) -> float | None:
     """Read how long the client wants to wait, in seconds; None: it does not say.
 
-    What is not understood is ignored, as RFC 7240 asks.
+    What is not understood is ignored, as RFC 7240 asks. With both, `wait` says how long, and
+    `respond-async` what a 202 means then.
     """
+    wait = None
     for part in (prefer or "").split(","):
         match _PREFERENCE.match(part):
             case re.Match() as found if found[1].lower() == "respond-async":
-                return 0.0
+                wait = 0.0
             case re.Match() as found if found[1].lower() == "wait" and _is_number(found[2]):
                 return min(float(found[2]), _LONGEST_WAIT_S)
-    return None
-
-
-def idempotency_key(
-    value: Annotated[
-        str | None,
-        Header(
-            alias="Idempotency-Key",
-            description="Makes the POST repeatable: the same key in the same session is the same "
-            "message. 1 to 255 printable ASCII characters.",
-            examples=["7d0e9a52-6c6e-4a8e-9d6f-3b1a9a2f4c11"],
-        ),
-    ] = None,
-) -> str | None:
-    """Read the idempotency key."""
-    if value is not None and not _IDEMPOTENCY_KEY.fullmatch(value):
-        raise InvalidRequest(
-            "Idempotency-Key: must be 1 to 255 printable ASCII characters without spaces.",
-            errors=[{"parameter": "Idempotency-Key", "detail": "not a valid key"}],
-        )
-    return value
+    return wait
 
 
 def if_match(
@@ -132,21 +114,14 @@ def if_match(
         str | None,
         Header(
             alias="If-Match",
+            pattern=r'^(\*|(W/)?"?[0-9]{1,9}"?)$',
             description="The revision that the change is meant for, as in the `ETag`.",
             examples=['"1"'],
         ),
     ] = None,
 ) -> int | None:
     """Read which revision the caller believes to change; None: whichever it is."""
-    if value is None or value.strip() == "*":
-        return None
-    found = _REVISION_TAG.fullmatch(value)
-    if found is None:
-        raise InvalidRequest(
-            'If-Match: must be a revision in quotes, like "1".',
-            errors=[{"parameter": "If-Match", "detail": "not a revision"}],
-        )
-    return int(found[1])
+    return None if value is None or value == "*" else int(value.removeprefix("W/").strip('"'))
 
 
 def _is_number(text: str | None) -> bool:
@@ -157,6 +132,15 @@ ServicesDep = Annotated[Services, Depends(services)]
 Caller = Annotated[str, Depends(caller)]
 PageDep = Annotated[Page, Depends(page)]
 WaitPreference = Annotated[float | None, Depends(wait_preference)]
-IdempotencyKey = Annotated[str | None, Depends(idempotency_key)]
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        alias="Idempotency-Key",
+        pattern=r"^[!-~]{1,255}$",
+        description="Makes the POST repeatable: the same key in the same session is the same "
+        "message. 1 to 255 printable ASCII characters.",
+        examples=["7d0e9a52-6c6e-4a8e-9d6f-3b1a9a2f4c11"],
+    ),
+]
 IfMatch = Annotated[int | None, Depends(if_match)]
 TraceId = Annotated[str, Depends(trace_id_of)]

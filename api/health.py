@@ -1,17 +1,21 @@
-"""Is the process alive, and can the service do its job?"""
+"""What the service says about itself: it lives, it is ready, and what its problems mean."""
+
+from enum import StrEnum
 
 from fastapi import APIRouter, Response, status
 from sqlalchemy.exc import SQLAlchemyError
 
 from api.dependencies import ServicesDep, TraceId
-from api.schemas import Health, Readiness
+from api.kinds import KINDS
+from api.openapi import described, problems
+from api.schemas.operations import Health, ProblemKind, Readiness
 from shared.store import workers
 
 VERSION = "0.1.0"
 router = APIRouter(tags=["operations"])
 
 
-@router.get("/health")
+@router.get("/health", responses={200: described("It answers.")})
 async def get_health(trace_id: TraceId) -> Health:
     """Tell that this process answers."""
     return Health(trace_id=trace_id, version=VERSION)
@@ -19,7 +23,10 @@ async def get_health(trace_id: TraceId) -> Health:
 
 @router.get(
     "/ready",
-    responses={503: {"model": Readiness, "description": "Something is missing: see the body."}},
+    responses={
+        200: described("It can."),
+        503: {"model": Readiness, **described("Something is missing: see the body.")},
+    },
 )
 async def get_readiness(services: ServicesDep, trace_id: TraceId, response: Response) -> Readiness:
     """Tell whether database, broker and at least one worker are there."""
@@ -39,4 +46,20 @@ async def get_readiness(services: ServicesDep, trace_id: TraceId, response: Resp
         broker=broker,
         workers=alive,
         model=services.settings.default_model,
+    )
+
+
+ProblemCode = StrEnum("ProblemCode", {code: code for code in KINDS})  # type: ignore[misc]
+
+
+@router.get("/problems/{code}", responses={200: described("The kind."), **problems()})
+async def explain_problem(code: ProblemCode, trace_id: TraceId) -> ProblemKind:
+    """Tell what a kind of problem means: what the `type` of each problem leads to."""
+    kind = KINDS[code]
+    return ProblemKind(
+        trace_id=trace_id,
+        code=kind.code,
+        status=kind.status,
+        title=kind.title,
+        meaning=kind.meaning,
     )

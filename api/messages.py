@@ -5,9 +5,9 @@ from uuid import UUID
 from fastapi import APIRouter, Request, Response, status
 
 from api.dependencies import Caller, Services, ServicesDep, WaitPreference
-from api.problems import problems
+from api.openapi import problems
 from api.replies import wait_for_end
-from api.schemas import FullMessageOut, MessageOut
+from api.schemas.messages import FullMessageOut, MessageOut
 from shared import errors
 from shared.database import retried
 from shared.errors import MessageFailed
@@ -64,16 +64,18 @@ async def get_message(
     """Read a message; with `Prefer: wait=N` wait so long for its end."""
     message = await _get(services, message_id, owner)
     if wait and not messages.has_ended(message):
-        message = await _wait(services, message, seconds=wait)
+        message = await _wait(services, message, request, seconds=wait)
     return await _shown(services, message, request)
 
 
-async def _wait(services: Services, message: Message, *, seconds: float) -> Message:
+async def _wait(
+    services: Services, message: Message, request: Request, *, seconds: float
+) -> Message:
     with services.replies.expecting(message.id) as ended:
         async with services.database.read() as db:  # it may have ended before the registration
             message = await messages.reread(db, message)
         if not messages.has_ended(message):
-            await wait_for_end(ended, None, seconds=seconds)
+            await wait_for_end(ended, seconds=seconds, receive=request.receive)
     async with services.database.read() as db:
         return await messages.reread(db, message)
 

@@ -1,8 +1,30 @@
-"""Lists in pages: the `Link` header that leads to the next one."""
+"""Lists in pages: where one begins, and the `Link` header that leads to the next."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
+from uuid import UUID
 
 from fastapi import Request, Response
+
+from api.dependencies import Page
+from shared.errors import MessageNotFound, ProjectNotFound, SessionNotFound
+
+T = TypeVar("T")
+
+
+async def entry_before(page: Page, read: Callable[[UUID], Awaitable[T]]) -> T | None:
+    """Read the entry that the page's cursor names.
+
+    Raises:
+        InvalidRequest: there is none.
+    """
+    after = page.after_id()
+    if after is None:
+        return None
+    try:
+        return await read(after)
+    except (ProjectNotFound, SessionNotFound, MessageNotFound):
+        raise page.wrong_cursor() from None
 
 
 def link_next(

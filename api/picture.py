@@ -1,10 +1,12 @@
 """The workflow as an SVG picture: agents as boxes, handoffs as arrows, tools as lines of text."""
 
+import html
+import re
 from dataclasses import dataclass
-from html import escape
 
 from shared.workflow import Node, Workflow
 
+_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _WIDTH, _HEAD, _LINE = 180, 40, 18
 _GAP_X, _GAP_Y, _MARGIN = 40, 60, 24
 
@@ -26,13 +28,15 @@ def draw(workflow: Workflow, *, title: str) -> str:
     width = max((box.x + _WIDTH for box in boxes.values()), default=300) + _MARGIN
     height = max((box.y + box.height for box in boxes.values()), default=60) + _MARGIN
     parts = [_box(box) for box in boxes.values()]
-    for edge in workflow.edges:
-        if edge.source in boxes and edge.target in boxes:
-            parts.append(_arrow(boxes[edge.source], boxes[edge.target]))
+    parts += [
+        _arrow(boxes[edge.source], boxes[edge.target])
+        for edge in workflow.edges
+        if edge.source in boxes and edge.target in boxes
+    ]
     if not boxes:
         parts.append(f'<text x="{_MARGIN}" y="{_MARGIN + 12}">No agents yet.</text>')
     return _FRAME.format(
-        width=width, height=height, title=escape(title), style=_STYLE, body="\n".join(parts)
+        width=width, height=height, title=_escape(title), style=_STYLE, body="\n".join(parts)
     )
 
 
@@ -86,13 +90,13 @@ def _rows(workflow: Workflow) -> list[list[Node]]:
 def _box(box: _Box) -> str:
     node = box.node
     lines = [
-        f'<g data-node="{escape(node.node_id)}"><rect x="{box.x}" y="{box.y}" width="{_WIDTH}" '
-        f'height="{box.height}"/>',
-        f'<text class="name" x="{box.x + 12}" y="{box.y + 25}">{escape(_short(node.name))}</text>',
+        f'<g data-node="{_escape(node.node_id)}">',
+        f'<rect x="{box.x}" y="{box.y}" width="{_WIDTH}" height="{box.height}"/>',
+        f'<text class="name" x="{box.x + 12}" y="{box.y + 25}">{_escape(_short(node.name))}</text>',
     ]
     for row, tool in enumerate(node.tools):
         y = box.y + _HEAD + row * _LINE + 6
-        lines.append(f'<text class="tool" x="{box.x + 12}" y="{y}">{escape(_short(tool))}</text>')
+        lines.append(f'<text class="tool" x="{box.x + 12}" y="{y}">{_escape(_short(tool))}</text>')
     return "".join(lines) + "</g>"
 
 
@@ -109,6 +113,11 @@ def _arrow(source: _Box, target: _Box) -> str:
         side = max(x1, x2) + _GAP_X // 2
         path = f"M{x1} {y1}C{side} {y1} {side} {y2} {x2} {y2}"
     return f'<path class="edge" d="{path}"/>'
+
+
+def _escape(text: str) -> str:
+    """Escape for XML, which has no place at all for most control characters."""
+    return html.escape(_NOT_XML.sub("\ufffd", text))
 
 
 def _short(text: str) -> str:

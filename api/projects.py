@@ -1,18 +1,18 @@
 """Projects, their code and its revisions."""
 
 import asyncio
+from functools import partial
 from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Path, Request, Response, status
-from fastapi.responses import PlainTextResponse
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from api.dependencies import Caller, IfMatch, PageDep, Services, ServicesDep, TraceId
-from api.paging import link_next
+from api.openapi import Responses, described, problems
+from api.paging import entry_before, link_next
 from api.picture import draw
-from api.problems import problems
-from api.schemas import (
+from api.schemas.projects import (
     ProjectDeleted,
     ProjectIn,
     ProjectOut,
@@ -29,16 +29,19 @@ from shared.store.transitions import Ended
 from shared.tables import Project
 
 router = APIRouter(prefix="/projects", tags=["projects"])
+_PYTHON, _SVG = "text/x-python", "image/svg+xml"
 _MISSING = problems(errors.ProjectNotFound)
-_CHANGED = problems(
-    errors.ProjectNotFound, errors.RevisionMismatch, errors.InvalidWorkflow, errors.BodyTooLarge
-)
+_SHOWN: Responses = {200: described("The project.", "ETag")}
+_PAGE: Responses = {200: described("The page.", "Link")}
 
 
 @router.post(
     "",
     status_code=status.HTTP_201_CREATED,
-    responses=problems(errors.InvalidWorkflow, errors.BodyTooLarge),
+    responses={
+        201: described("Begun.", "Location", "ETag"),
+        **problems(errors.InvalidWorkflow, body=True),
+    },
 )
 async def create_project(
     body: ProjectIn, services: ServicesDep, owner: Caller, trace_id: TraceId, response: Response
@@ -51,8 +54,9 @@ async def create_project(
     return await _shown(project, response, trace_id)
 
 
-@router.get("")
+@router.get("", responses=_PAGE | problems())
 async def list_projects(
+    *,
     services: ServicesDep,
     owner: Caller,
     page: PageDep,
@@ -61,15 +65,14 @@ async def list_projects(
     response: Response,
 ) -> list[ProjectSummary]:
     """List the projects, oldest first."""
-    after = page.after_id()
     async with services.database.read() as db:
-        cursor = await projects.get(db, after, owner=owner) if after else None
+        cursor = await entry_before(page, partial(projects.get, db, owner=owner))
         found = await projects.listing(db, owner=owner, after=cursor, limit=page.limit)
     link_next(request, response, found, limit=page.limit, after=found[-1].id if found else "")
     return [ProjectSummary.of(project, trace_id=trace_id) for project in found]
 
 
-@router.get("/{project_id}", responses=_MISSING)
+@router.get("/{project_id}", responses=_SHOWN | _MISSING)
 async def get_project(
     project_id: UUID, services: ServicesDep, owner: Caller, trace_id: TraceId, response: Response
 ) -> ProjectOut:
@@ -78,8 +81,13 @@ async def get_project(
     return await _shown(project, response, trace_id)
 
 
-@router.patch("/{project_id}", responses=_CHANGED)
+@router.patch(
+    "/{project_id}",
+    responses=_SHOWN
+    | problems(errors.ProjectNotFound, errors.RevisionMismatch, errors.InvalidWorkflow, body=True),
+)
 async def change_project(
+    *,
     project_id: UUID,
     body: ProjectPatch,
     services: ServicesDep,
@@ -105,13 +113,17 @@ async def delete_project(
     return ProjectDeleted(id=project_id, trace_id=trace_id)
 
 
-@router.get("/{project_id}/code", response_class=PlainTextResponse, responses=_MISSING)
-async def get_code(project_id: UUID, services: ServicesDep, owner: Caller) -> PlainTextResponse:
+@router.get(
+    "/{project_id}/code",
+    response_class=Response,
+    responses={200: described("The module.", "ETag", media_type=_PYTHON), **_MISSING},
+)
+async def get_code(project_id: UUID, services: ServicesDep, owner: Caller) -> Response:
     """Download the workflow as a Python module."""
     project = await _get(services, project_id, owner)
-    return PlainTextResponse(
+    return Response(
         project.code,
-        media_type="text/x-python",
+        media_type=_PYTHON,
         headers={
             "Content-Disposition": 'attachment; filename="workflow.py"',
             "ETag": f'"{project.revision}"',
@@ -132,18 +144,19 @@ async def get_workflow(
 @router.get(
     "/{project_id}/workflow.svg",
     response_class=Response,
-    responses={**_MISSING, 200: {"content": {"image/svg+xml": {}}, "description": "The picture."}},
+    responses={200: described("The picture.", media_type=_SVG), **_MISSING},
 )
 async def get_workflow_picture(project_id: UUID, services: ServicesDep, owner: Caller) -> Response:
     """Draw the workflow."""
     project = await _get(services, project_id, owner)
     parsed = await asyncio.to_thread(workflow.parse_workflow, project.code)
     picture = await asyncio.to_thread(draw, parsed, title=project.name)
-    return Response(picture, media_type="image/svg+xml")
+    return Response(picture, media_type=_SVG)
 
 
-@router.get("/{project_id}/revisions", responses=_MISSING)
+@router.get("/{project_id}/revisions", responses=_PAGE | _MISSING)
 async def list_revisions(
+    *,
     project_id: UUID,
     services: ServicesDep,
     owner: Caller,
@@ -180,8 +193,9 @@ async def get_revision(
     return RevisionOut.of(found, trace_id=trace_id)
 
 
-@router.post("/{project_id}/revisions/{number}/restore", responses=_NO_REVISION)
+@router.post("/{project_id}/revisions/{number}/restore", responses=_SHOWN | _NO_REVISION)
 async def restore_revision(
+    *,
     project_id: UUID,
     number: RevisionNumber,
     services: ServicesDep,

@@ -5,7 +5,8 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from uuid import UUID
 
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.types import Receive
 
 from shared.channels import Channel
 from shared.logging import get_logger
@@ -25,6 +26,7 @@ class Replies:
         self._ended_among = ended_among
         self._waiting: dict[UUID, set[asyncio.Future[bool]]] = {}
         self._tasks: list[asyncio.Task[None]] = []
+        self._given_up = False
 
     def start(self) -> None:
         """Listen to the channel, and ask the database for what the channel lost."""
@@ -34,9 +36,11 @@ class Replies:
     async def close(self) -> None:
         """Answer whoever waits and stop listening."""
         self.give_up()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        pending = set(self._tasks)
+        while pending:  # redis-py swallows a cancellation that comes while it connects
+            for task in pending:
+                task.cancel()
+            _, pending = await asyncio.wait(pending, timeout=0.2)
 
     @contextmanager
     def expecting(self, message_id: UUID) -> Iterator["asyncio.Future[bool]"]:
@@ -45,6 +49,8 @@ class Replies:
         The future gives True when the message ended, False when waiting became pointless.
         """
         future = asyncio.get_running_loop().create_future()
+        if self._given_up:
+            future.set_result(False)
         waiting = self._waiting.setdefault(message_id, set())
         waiting.add(future)
         try:
@@ -55,7 +61,8 @@ class Replies:
                 del self._waiting[message_id]
 
     def give_up(self) -> None:
-        """Tell all who wait that they get no reply from this process."""
+        """Tell all who wait, and whoever will, that they get no reply from this process."""
+        self._given_up = True
         for message_id in list(self._waiting):
             self._resolve(message_id, ended=False)
 
@@ -80,7 +87,7 @@ class Replies:
             return
         try:
             ended = await self._ended_among(list(self._waiting))
-        except DBAPIError as error:
+        except (SQLAlchemyError, OSError) as error:
             _log.info("the database is away, asking again", error=type(error).__name__)
             return
         for message_id in ended:
@@ -93,18 +100,35 @@ class Replies:
 
 
 async def wait_for_end(
-    ended: "asyncio.Future[bool]", hint: "asyncio.Future[bool] | None", *, seconds: float
-) -> bool:
-    """Wait until the message ended, its hint failed, or the time is over; tell if it ended."""
+    ended: "asyncio.Future[bool]",
+    *,
+    seconds: float,
+    receive: Receive,
+    hint: "asyncio.Future[bool] | None" = None,
+) -> None:
+    """Wait until the message ended, waiting became pointless, or the time is over.
+
+    It becomes pointless when the hint failed, or when `receive` says that the client has gone.
+    """
     if hint is not None:
-        hint.add_done_callback(lambda sent: _hint_done(ended, sent))
+        hint.add_done_callback(lambda sent: None if _was_sent(sent) else _give_up(ended))
+    gone = asyncio.ensure_future(_gone(receive))
+    gone.add_done_callback(lambda _: _give_up(ended))
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
-            return await ended
-    return False
+            await ended
+    gone.cancel()
 
 
-def _hint_done(ended: "asyncio.Future[bool]", sent: "asyncio.Future[bool]") -> None:
-    failed = sent.cancelled() or sent.exception() is not None or not sent.result()
-    if failed and not ended.done():
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _was_sent(hint: "asyncio.Future[bool]") -> bool:
+    return not hint.cancelled() and hint.exception() is None and hint.result()
+
+
+def _give_up(ended: "asyncio.Future[bool]") -> None:
+    if not ended.done():
         ended.set_result(False)

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from asyncio import Future
+from functools import partial
 from typing import Annotated
 from uuid import UUID
 
@@ -18,18 +18,11 @@ from api.dependencies import (
     WaitPreference,
 )
 from api.messages import answer
-from api.paging import link_next
-from api.problems import problems
+from api.openapi import Responses, described, problems
+from api.paging import entry_before, link_next
 from api.replies import wait_for_end
-from api.schemas import (
-    ItemOut,
-    MessageIn,
-    MessageOut,
-    SessionCleared,
-    SessionIn,
-    SessionOut,
-    SessionPatch,
-)
+from api.schemas.messages import MessageIn, MessageOut
+from api.schemas.sessions import ItemOut, SessionCleared, SessionIn, SessionOut, SessionPatch
 from shared import errors
 from shared.database import retried
 from shared.errors import FailureCode, InvalidRequest
@@ -37,7 +30,6 @@ from shared.store import cancels, messages, projects, sessions
 from shared.store.messages import Accepted, Draft
 from shared.store.sessions import SessionSummary
 from shared.store.transitions import Ended
-from shared.tables import Message
 
 router = APIRouter(tags=["sessions"])
 _MISSING = problems(errors.SessionNotFound)
@@ -48,28 +40,40 @@ _SEND = problems(
     errors.SessionQueueFull,
     errors.ProjectQueueFull,
     errors.ServiceQueueFull,
-    errors.BodyTooLarge,
     *FailureCode,
+    body=True,
+    headers=["Idempotency-Replayed"],
 )
+_PAGE: Responses = {200: described("The page.", "Link")}
 
 
 @router.post(
     "/sessions/{session_id}/messages",
     responses={
-        202: {"model": MessageOut, "description": "Accepted, not ended yet: see `Location`."},
+        200: described("Completed.", "Idempotency-Replayed"),
+        202: {
+            "model": MessageOut,
+            **described(
+                "Accepted, not ended yet: ask at `Location` again.",
+                "Location",
+                "Retry-After",
+                "Idempotency-Replayed",
+            ),
+        },
         **_SEND,
     },
 )
 async def send_message(
+    *,
     session_id: UUID,
     body: MessageIn,
     services: ServicesDep,
     owner: Caller,
     trace_id: TraceId,
-    key: IdempotencyKey,
     wait: WaitPreference,
     request: Request,
     response: Response,
+    key: IdempotencyKey = None,
 ) -> MessageOut:
     """Send a prompt to VibeCoder and wait for its reply.
 
@@ -81,10 +85,16 @@ async def send_message(
     accepted = await _accept(services, session_id, draft, owner)  # commit 1: accepted
     message = accepted.message
     if accepted.replayed:
-        response.headers["Idempotency-Replayed"] = "true"
+        request.state.headers["Idempotency-Replayed"] = "true"
     with services.replies.expecting(message.id) as ended:
         hints = await services.announcer.announce(accepted.ended)
-        message = await _reply(services, accepted, ended, hints.get(message.id), wait)
+        if not messages.has_ended(message):
+            seconds = services.settings.sync_wait_s if wait is None else wait
+            await wait_for_end(
+                ended, seconds=seconds, receive=request.receive, hint=hints.get(message.id)
+            )
+    async with services.database.read() as db:
+        message = await messages.reread(db, message)
     return await answer(services, message, request, response, rolled_back=accepted.ended.ids)
 
 
@@ -117,30 +127,16 @@ async def _accept(services: Services, session_id: UUID, draft: Draft, owner: str
         return await messages.accept(db, session_id, draft, owner=owner, settings=services.settings)
 
 
-async def _reply(
-    services: Services,
-    accepted: Accepted,
-    ended: "Future[bool]",
-    hint: "Future[bool] | None",
-    wait: float | None,
-) -> Message:
-    """Wait as long as the client wants and may; return the message as it is then."""
-    message = accepted.message
-    seconds = services.settings.sync_wait_s if wait is None else wait
-    if not messages.has_ended(message) and seconds > 0:
-        await wait_for_end(ended, hint, seconds=seconds)
-    async with services.database.read() as db:
-        return await messages.reread(db, message)
-
-
 @router.post(
     "/projects/{project_id}/sessions",
     responses={
-        201: {"model": SessionOut, "description": "Begun."},
-        **problems(errors.ProjectNotFound),
+        200: described("Found."),
+        201: {"model": SessionOut, **described("Begun.", "Location")},
+        **problems(errors.ProjectNotFound, body=True),
     },
 )
 async def open_session(
+    *,
     project_id: UUID,
     services: ServicesDep,
     owner: Caller,
@@ -169,8 +165,9 @@ async def _open(
         return await sessions.summary(db, session.id), created
 
 
-@router.get("/projects/{project_id}/sessions", responses=problems(errors.ProjectNotFound))
+@router.get("/projects/{project_id}/sessions", responses=_PAGE | problems(errors.ProjectNotFound))
 async def list_sessions(
+    *,
     project_id: UUID,
     services: ServicesDep,
     owner: Caller,
@@ -180,10 +177,9 @@ async def list_sessions(
     response: Response,
 ) -> list[SessionOut]:
     """List a project's conversations, oldest first."""
-    after = page.after_id()
     async with services.database.read() as db:
         await projects.get(db, project_id, owner=owner)
-        cursor = await sessions.get(db, after, owner=owner) if after else None
+        cursor = await entry_before(page, partial(sessions.get, db, owner=owner))
         found = await sessions.summaries(db, project_id=project_id, after=cursor, limit=page.limit)
     last = found[-1].session.id if found else ""
     link_next(request, response, found, limit=page.limit, after=last)
@@ -200,7 +196,7 @@ async def get_session(
         return SessionOut.of(await sessions.summary(db, session_id), trace_id=trace_id)
 
 
-@router.patch("/sessions/{session_id}", responses=_MISSING)
+@router.patch("/sessions/{session_id}", responses=problems(errors.SessionNotFound, body=True))
 async def change_session(
     session_id: UUID,
     body: SessionPatch,
@@ -242,8 +238,9 @@ async def _clear(services: Services, session_id: UUID, owner: str) -> Ended:
         )
 
 
-@router.get("/sessions/{session_id}/messages", responses=_MISSING)
+@router.get("/sessions/{session_id}/messages", responses=_PAGE | _MISSING)
 async def list_messages(
+    *,
     session_id: UUID,
     services: ServicesDep,
     owner: Caller,
@@ -252,17 +249,17 @@ async def list_messages(
     response: Response,
 ) -> list[MessageOut]:
     """List the messages since the session was last cleared, oldest first."""
-    after = page.after_id()
     async with services.database.read() as db:
         session = await sessions.get(db, session_id, owner=owner)
-        cursor = await messages.get(db, after, owner=owner) if after else None
+        cursor = await entry_before(page, partial(messages.get, db, owner=owner))
         found = await messages.listing(db, session, after=cursor, limit=page.limit)
     link_next(request, response, found, limit=page.limit, after=found[-1].id if found else "")
     return [MessageOut.of(message) for message in found]
 
 
-@router.get("/sessions/{session_id}/items", responses=_MISSING)
+@router.get("/sessions/{session_id}/items", responses=_PAGE | _MISSING)
 async def list_items(
+    *,
     session_id: UUID,
     services: ServicesDep,
     owner: Caller,

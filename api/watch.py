@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import SQLAlchemyError
 
 from shared.announcer import Announcer
 from shared.database import CommitUnknownError, Database
@@ -32,5 +32,5 @@ async def _watch(database: Database, announcer: Announcer, settings: Settings) -
         await asyncio.sleep(min(_LOOK_S, settings.queue_timeout_s / 4))
         try:
             await end_overdue(database, announcer, settings)
-        except (DBAPIError, CommitUnknownError, OSError) as error:
+        except (SQLAlchemyError, CommitUnknownError, OSError) as error:
             _log.info("the database is away, looking again", error=type(error).__name__)

@@ -1,4 +1,4 @@
-"""Log lines: JSON, or readable on a terminal; bound context (trace, message, session) is on each."""
+"""Log lines: JSON, or readable on a terminal, with the trace and message they belong to."""
 
 import logging
 import logging.config
@@ -43,15 +43,25 @@ def configure_logging(settings: Settings) -> None:
             "version": 1,
             "disable_existing_loggers": False,
             "formatters": {"line": {"()": _formatter}},
+            "filters": {"once": {"()": _Once}},
             "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
             "root": {"level": "WARNING", "handlers": ["stderr"]},
             "loggers": {
                 **{name: {"level": level} for name in ("api", "worker", "shared")},
+                "celery.worker.consumer.consumer": {"filters": ["once"]},
                 # the SDK logs a failed call with its body; failures.py says what matters
                 **{name: {"level": "CRITICAL"} for name in ("openai", "openai.agents")},
             },
         }
     )
+
+
+class _Once(logging.Filter):
+    """Let Celery say once that the broker is away, not at each of its tries."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        text = record.getMessage()
+        return "Trying again in" not in text or "(1/" in text
 
 
 def _formatter() -> logging.Formatter:

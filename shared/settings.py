@@ -95,6 +95,9 @@ class Settings(BaseSettings):
     prompt_limit: int = Field(1_000_000, ge=1, description="Longest prompt, in characters.")
     code_limit: int = Field(200_000, ge=1, description="Longest workflow module, in characters.")
     body_limit: int = Field(8_000_000, ge=1024, description="Largest request body, in bytes.")
+    key_lifetime_s: float = Field(
+        86_400, gt=0, description="How long an Idempotency-Key is known after its message ended."
+    )
     session_queue_limit: int = Field(100, ge=1, description="Unfinished messages of a session.")
     project_queue_limit: int = Field(1000, ge=1, description="Unfinished messages of a project.")
     service_queue_limit: int = Field(10_000, ge=1, description="Unfinished messages in all.")

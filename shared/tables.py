@@ -59,7 +59,7 @@ class Base(DeclarativeBase):
         }
     )
     # JSON, never JSONB: JSONB refuses NUL and reorders keys
-    type_annotation_map = {
+    type_annotation_map = {  # noqa: RUF012 -- SQLAlchemy reads a plain dict
         str: Text,
         float: Double,
         dict[str, Any]: JSON(none_as_null=True),

@@ -1,4 +1,4 @@
-"""The runtime of this worker process: started once, before the first task, and stopped at its end."""
+"""The runtime of this worker process: begun before its first task, ended after its last."""
 
 from celery import Celery
 

@@ -1,0 +1,169 @@
+"""The OpenAPI document: what FastAPI cannot know by itself."""
+
+from collections.abc import Iterable, Sequence
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.json_schema import JsonSchemaMode, models_json_schema
+
+from api.kinds import Kind, kind_of
+from api.problems import MEDIA_TYPE
+from api.schemas.common import MESSAGE_ID, TRACE_ID
+from api.schemas.messages import FullMessageOut, MessageOut
+from api.schemas.projects import ProjectOut
+from api.schemas.sessions import SessionOut, SessionPatch
+from shared import errors
+from shared.errors import FailureCode, VibeCoderError
+
+TAGS = [
+    {"name": "projects", "description": "Workflows under construction: their code, its revisions."},
+    {"name": "sessions", "description": "Conversations with VibeCoder, and the main job: prompts."},
+    {"name": "messages", "description": "One prompt and what became of it."},
+    {"name": "operations", "description": "What the service says about itself."},
+]
+
+_HEADERS = {
+    "X-Trace-Id": ("Finds the request in logs and traces; equals the body's `trace_id`.", TRACE_ID),
+    "Location": ("Where to read what was made.", f"/messages/{MESSAGE_ID}"),
+    "Retry-After": ("Seconds after which to try or to ask again.", "1"),
+    "ETag": ("The code's revision, for `If-Match`.", '"1"'),
+    "Link": ('The next page, if this one is full: `<...>; rel="next"`.', ""),
+    "Idempotency-Replayed": ("`true` when the key was known: this is the first one's.", "true"),
+}
+_AGAIN_LATER = {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}
+_OF_EVERY_BODY = (
+    HTTPStatus.BAD_REQUEST,
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    errors.BodyTooLarge,
+)
+_OF_EVERY_ROUTE = (errors.InvalidRequest, errors.ServiceUnavailable, FailureCode.INTERNAL)
+
+Responses = dict[int | str, dict[str, Any]]
+
+
+class InvalidPart(BaseModel):
+    """One thing that is wrong with a request: where, and what."""
+
+    pointer: str | None = Field(None, description="JSON pointer into the body.")
+    parameter: str | None = Field(None, description="Name of the query, path or header parameter.")
+    line: int | None = Field(None, description="Line of the workflow module.")
+    detail: str = Field(description="What is wrong there.")
+
+
+class Problem(BaseModel):
+    """An RFC 9457 problem; some kinds have further members."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str = Field(description="The kind of problem, as a relative URI that explains it.")
+    title: str = Field(description="The kind of problem, for a person.")
+    status: int = Field(description="The HTTP status.")
+    detail: str = Field(description="What happened and what to do.")
+    instance: str = Field(description="The path of the request.")
+    trace_id: str = Field(description="Finds the request in the logs; `X-Trace-Id` equals it.")
+    code: str = Field(description="The kind of problem, for a program.")
+    errors: list[InvalidPart] | None = Field(None, description="What is wrong with the request.")
+    message_id: str | None = Field(None, description="The message that it is about.")
+    retryable: bool | None = Field(None, description="Whether the same prompt may succeed later.")
+
+
+_BY_PYDANTIC: list[tuple[type[BaseModel], JsonSchemaMode]] = [
+    (Problem, "serialization"),  # no route returns it
+    # FastAPI leaves every null out of an example
+    (SessionPatch, "validation"),
+    *((model, "serialization") for model in (ProjectOut, SessionOut, MessageOut, FullMessageOut)),
+]
+
+
+def problems(
+    *kinds: type[VibeCoderError] | FailureCode | HTTPStatus,
+    body: bool = False,
+    headers: Sequence[str] = (),
+) -> Responses:
+    """Describe the problems of a route: its own, and those of every route (with a body)."""
+    every = (*kinds, *(_OF_EVERY_BODY if body else ()), *_OF_EVERY_ROUTE)
+    by_status: dict[HTTPStatus, dict[str, Kind]] = {}
+    for kind in map(kind_of, every):
+        by_status.setdefault(kind.status, {})[kind.code] = kind
+    return {
+        int(status): _described(status, by_status[status], headers) for status in sorted(by_status)
+    }
+
+
+def described(description: str, *names: str, media_type: str | None = None) -> dict[str, Any]:
+    """Describe an answer that is no problem, with its headers."""
+    described: dict[str, Any] = {"description": description, "headers": _headers(names)}
+    if media_type is not None:
+        described["content"] = {media_type: {"schema": {"type": "string"}}}
+    return described
+
+
+def _described(
+    status: HTTPStatus, kinds: dict[str, Kind], headers: Sequence[str]
+) -> dict[str, Any]:
+    again = ["Retry-After"] if status in _AGAIN_LATER else []
+    return {
+        "description": "; ".join(kind.title for kind in kinds.values()),
+        "headers": _headers([*headers, *again]),
+        "content": {
+            MEDIA_TYPE: {
+                "schema": {"$ref": "#/components/schemas/Problem"},
+                "examples": {
+                    kind.code: {"summary": kind.title, "value": _example(kind)}
+                    for kind in kinds.values()
+                },
+            }
+        },
+    }
+
+
+def _example(kind: Kind) -> dict[str, Any]:
+    return {
+        "type": f"/problems/{kind.code}",
+        "title": kind.title,
+        "status": int(kind.status),
+        "detail": kind.meaning,
+        "instance": f"/messages/{MESSAGE_ID}",
+        "trace_id": TRACE_ID,
+        "code": kind.code,
+    }
+
+
+def _headers(names: Iterable[str]) -> dict[str, Any]:
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
+
+
+def install(app: FastAPI) -> None:
+    """Let the app's document have what all answers share: problems and the trace id."""
+    generate = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            _complete(generate())
+        return generate()  # the same object from now on
+
+    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way
+
+
+def _complete(document: dict[str, Any]) -> None:
+    components = document["components"]
+    _, found = models_json_schema(_BY_PYDANTIC, ref_template="#/components/schemas/{model}")
+    components["schemas"] |= found["$defs"]
+    components["headers"] = {
+        name: {"description": text, "schema": {"type": "string"}, "example": example}
+        for name, (text, example) in _HEADERS.items()
+    }
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            for parameter in operation.get("parameters", []):
+                _without_null(parameter)
+            for response in operation["responses"].values():
+                response.setdefault("headers", {}).update(_headers(["X-Trace-Id"]))
+
+
+def _without_null(parameter: dict[str, Any]) -> None:
+    """Describe an optional parameter as what it is when it is there: it is never null."""
+    choices = parameter["schema"].pop("anyOf", [])
+    parameter["schema"] |= next((choice for choice in choices if choice["type"] != "null"), {})

@@ -1,0 +1,33 @@
+"""What goes in and out over HTTP: what all bodies share."""
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+TRACE_ID = "trace_0af7651916cd43dd8448eb211c80319c"
+PROJECT_ID = "3f8a1c52-8a0b-4b9e-9a44-0c4f6d1f2b11"
+SESSION_ID = "9d2f6f0e-0f5c-4b0c-8a36-6f3f5b7d9a20"
+MESSAGE_ID = "5b1c3c0a-6a57-4c43-93c2-1f0b7e7d1c64"
+TIME = "2026-01-31T12:00:00Z"
+
+
+# PostgreSQL's text has no NUL; half of a surrogate pair is no text for pydantic either
+Text = Annotated[str, StringConstraints(pattern=r"^[^\x00]*$")]
+Name = Annotated[Text, StringConstraints(min_length=1, max_length=200, strip_whitespace=True)]
+
+
+class Body(BaseModel):
+    """A request's body: unknown members are an error, so that a typo is not silently ignored."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Traced(BaseModel):
+    """An answer; `trace_id` is that of the request or of the POST that made the message."""
+
+    trace_id: str = Field(description="Equals the header `X-Trace-Id`.", examples=[TRACE_ID])
+
+
+def columns(row: object, model: type[BaseModel]) -> dict[str, Any]:
+    """Take those members that are columns of the row; times are seconds, pydantic reads them."""
+    return {name: getattr(row, name) for name in model.model_fields if hasattr(row, name)}

@@ -1,0 +1,33 @@
+"""What the service says about itself."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from api.schemas.common import Traced
+
+
+class ProblemKind(Traced):
+    """A kind of problem: what a problem's `type` leads to."""
+
+    code: str = Field(examples=["session_busy"])
+    status: int = Field(description="The HTTP status that it is answered with.", examples=[409])
+    title: str = Field(examples=["Session busy"])
+    meaning: str = Field(description="What it tells the client.")
+
+
+class Health(Traced):
+    """The process answers."""
+
+    status: Literal["ok"] = "ok"
+    version: str
+
+
+class Readiness(Traced):
+    """What the service needs, one by one."""
+
+    status: Literal["ready", "not_ready"]
+    database: bool
+    broker: bool
+    workers: int = Field(description="Workers with a valid lease.")
+    model: str

@@ -1,0 +1,187 @@
+"""Projects, their revisions and the workflow that their code defines."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal, Self
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from api.schemas.common import PROJECT_ID, TIME, TRACE_ID, Body, Name, Text, Traced, columns
+from shared.tables import Project, Revision
+from shared.workflow import Workflow, parse_workflow
+
+_CODE = """\
+from agents import Agent
+
+triage = Agent(name="triage", instructions="Find out what the customer needs.")
+"""
+
+_EXAMPLE: dict[str, Any] = {
+    "id": PROJECT_ID,
+    "name": "Bookings",
+    "instructions": "",
+    "code": _CODE,
+    "revision": 1,
+    "nodes": [
+        {
+            "node_id": "triage",
+            "name": "triage",
+            "line": 3,
+            "end_line": 3,
+            "instructions": "Find out what the customer needs.",
+            "model": None,
+            "tools": [],
+            "handoffs": [],
+        }
+    ],
+    "created_at": TIME,
+    "updated_at": TIME,
+    "trace_id": TRACE_ID,
+}
+
+
+class ProjectIn(Body):
+    """A new project; without `code` it begins as an empty workflow."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {"name": "Customer support"},
+                {"name": "Bookings", "code": _CODE, "instructions": "Every agent is polite."},
+            ]
+        }
+    )
+
+    name: Name = Field(examples=["Customer support"])
+    code: Text | None = Field(None, description="A Python module that uses the Agents SDK.")
+    instructions: Text = Field(
+        "", max_length=20_000, description="What VibeCoder heeds in this project."
+    )
+
+
+class ProjectPatch(Body):
+    """What to change; a missing member stays."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"name": "Customer support, second try"}, {"code": _CODE}]}
+    )
+
+    name: Name | None = Field(None, examples=["Customer support, second try"])
+    code: Text | None = None
+    instructions: Annotated[Text, StringConstraints(max_length=20_000)] | None = None
+
+
+class NodeOut(BaseModel):
+    """One agent of the workflow."""
+
+    node_id: str = Field(examples=["triage"])
+    name: str = Field(examples=["triage"])
+    line: int
+    end_line: int
+    instructions: str | None
+    model: str | None
+    tools: list[str]
+    handoffs: list[str]
+
+
+class EdgeOut(BaseModel):
+    """One handoff, by node ids."""
+
+    source: str
+    target: str
+
+
+class ToolOut(BaseModel):
+    """One tool that the module defines."""
+
+    name: str
+    line: int
+    end_line: int
+    description: str | None
+
+
+class ProjectSummary(Traced):
+    """A project without its code."""
+
+    id: UUID = Field(examples=[PROJECT_ID])
+    name: str = Field(examples=["Customer support"])
+    instructions: str
+    revision: int = Field(description="The number of the code's newest revision.", examples=[1])
+    created_at: datetime
+    updated_at: datetime
+
+    @classmethod
+    def of(cls, project: Project, *, trace_id: str) -> Self:
+        """Show a project."""
+        return cls(trace_id=trace_id, **columns(project, cls))
+
+
+class ProjectOut(BaseModel):
+    """A project with its code."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
+
+    id: UUID = Field(examples=[PROJECT_ID])
+    name: str = Field(examples=["Customer support"])
+    instructions: str
+    code: str = Field(description="One Python module that uses the OpenAI Agents SDK.")
+    revision: int = Field(description="The number of the code's newest revision.", examples=[1])
+    nodes: list[NodeOut] = Field(description="The agents that the code defines.")
+    created_at: datetime
+    updated_at: datetime
+    trace_id: str = Field(examples=[TRACE_ID])
+
+    @classmethod
+    def of(cls, project: Project, *, trace_id: str) -> Self:
+        """Show a project; parses its code."""
+        nodes = [vars(node) for node in parse_workflow(project.code).nodes]
+        return cls(
+            trace_id=trace_id,
+            nodes=[NodeOut.model_validate(node) for node in nodes],
+            **columns(project, cls),
+        )
+
+
+class ProjectDeleted(Traced):
+    """A project that is gone."""
+
+    id: UUID = Field(examples=[PROJECT_ID])
+    status: Literal["deleted"] = "deleted"
+
+
+class WorkflowOut(Traced):
+    """What the code defines."""
+
+    project_id: UUID = Field(examples=[PROJECT_ID])
+    revision: int
+    nodes: list[NodeOut]
+    tools: list[ToolOut]
+    edges: list[EdgeOut]
+
+    @classmethod
+    def of(cls, project: Project, workflow: Workflow, *, trace_id: str) -> Self:
+        """Show a parsed workflow."""
+        return cls(
+            trace_id=trace_id,
+            project_id=project.id,
+            revision=project.revision,
+            nodes=[NodeOut.model_validate(vars(node)) for node in workflow.nodes],
+            tools=[ToolOut.model_validate(vars(tool)) for tool in workflow.tools],
+            edges=[EdgeOut.model_validate(vars(edge)) for edge in workflow.edges],
+        )
+
+
+class RevisionOut(Traced):
+    """One state of a project's code, with what led to it."""
+
+    project_id: UUID = Field(examples=[PROJECT_ID])
+    number: int = Field(examples=[1])
+    code: str
+    diff: str = Field(description="Unified diff against the revision before.")
+    message_id: UUID | None = Field(description="The message that made it; null: a person did.")
+    created_at: datetime
+
+    @classmethod
+    def of(cls, revision: Revision, *, trace_id: str) -> Self:
+        """Show a revision."""
+        return cls(trace_id=trace_id, **columns(revision, cls))

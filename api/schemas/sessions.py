@@ -1,0 +1,128 @@
+"""Sessions and what they remember."""
+
+from datetime import datetime
+from typing import Annotated, Any, Literal, Self
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StringConstraints
+
+from api.schemas.common import PROJECT_ID, SESSION_ID, TIME, TRACE_ID, Body, Text, Traced
+from shared.store.sessions import SessionSummary
+from shared.tables import Item
+
+_EXAMPLE: dict[str, Any] = {
+    "session_id": SESSION_ID,
+    "project_id": PROJECT_ID,
+    "type": "node",
+    "node_id": "triage",
+    "title": None,
+    "openai_session_key": f"project_{PROJECT_ID}_node_triage",
+    "status": "idle",
+    "messages": 2,
+    "unfinished": 0,
+    "usage": {"input_tokens": 812, "output_tokens": 96},
+    "created_at": TIME,
+    "trace_id": TRACE_ID,
+}
+
+NodeId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}$")]
+
+
+class SessionIn(Body):
+    """Which conversation to find or begin; without a body the project's own."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{}, {"node_id": "triage"}, {"new": True, "title": "Ideas"}]}
+    )
+
+    node_id: NodeId | None = Field(
+        None,
+        description="The agent that it is about; null: the whole project.",
+        examples=["triage"],
+    )
+    new: StrictBool = Field(
+        default=False, description="Begin a further conversation on the same place."
+    )
+    title: Annotated[Text, StringConstraints(max_length=200)] | None = None
+
+
+class SessionPatch(Body):
+    """What to change."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"title": "Spanish support"}, {"title": None}]}
+    )
+
+    title: Annotated[Text, StringConstraints(max_length=200)] | None = Field(
+        examples=["Spanish support"]
+    )
+
+
+class TokenUsage(BaseModel):
+    """Tokens of the session's messages."""
+
+    input_tokens: int
+    output_tokens: int
+
+
+class SessionOut(BaseModel):
+    """A conversation with VibeCoder."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
+
+    session_id: UUID = Field(examples=[SESSION_ID])
+    project_id: UUID = Field(examples=[PROJECT_ID])
+    type: Literal["global", "node"]
+    node_id: str | None
+    title: str | None
+    openai_session_key: str = Field(
+        description="The key of its Agents SDK SQLiteSession.", examples=[f"project_{PROJECT_ID}"]
+    )
+    status: Literal["idle", "queued", "running"]
+    messages: int = Field(description="Messages since it was last cleared.")
+    unfinished: int = Field(description="Those of them that have not ended.")
+    usage: TokenUsage
+    created_at: datetime
+    trace_id: str = Field(examples=[TRACE_ID])
+
+    @classmethod
+    def of(cls, summary: SessionSummary, *, trace_id: str) -> Self:
+        """Show a session with its figures."""
+        session = summary.session
+        waiting: Literal["queued", "idle"] = "queued" if summary.unfinished else "idle"
+        return cls(
+            session_id=session.id,
+            project_id=session.project_id,
+            type="node" if session.node_id else "global",
+            node_id=session.node_id,
+            title=session.title,
+            openai_session_key=session.openai_session_key,
+            status="running" if summary.running else waiting,
+            messages=summary.messages,
+            unfinished=summary.unfinished,
+            usage=TokenUsage(
+                input_tokens=summary.input_tokens, output_tokens=summary.output_tokens
+            ),
+            created_at=session.created_at,  # type: ignore[arg-type]  # pydantic reads seconds
+            trace_id=trace_id,
+        )
+
+
+class SessionCleared(Traced):
+    """A session that can be used again, empty."""
+
+    session_id: UUID = Field(examples=[SESSION_ID])
+    status: Literal["cleared"] = "cleared"
+
+
+class ItemOut(BaseModel):
+    """One thing that the model remembers, in the Agents SDK's form."""
+
+    position: int
+    message_id: UUID
+    item: dict[str, Any]
+
+    @classmethod
+    def of(cls, item: Item) -> Self:
+        """Show an item."""
+        return cls(position=item.position, message_id=item.message_id, item=item.item)

@@ -1,0 +1,83 @@
+"""What tests of the API say again and again."""
+
+import json
+import re
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+import httpx2
+
+from tests.services import wait_until
+
+T = TypeVar("T")
+ASYNC = {"Prefer": "respond-async"}
+TRACE_ID = re.compile("trace_[0-9a-f]{32}")
+
+
+def new_project(client: httpx2.Client, **body: Any) -> str:
+    """Make a project; return its id."""
+    created = client.post("/projects", json={"name": "Test"} | body)
+    assert created.status_code == 201, created.text
+    return str(created.json()["id"])
+
+
+def new_session(client: httpx2.Client, project_id: str | None = None, **body: Any) -> str:
+    """Make a session, in a project of its own unless one is named; return its id."""
+    project_id = project_id or new_project(client)
+    opened = client.post(f"/projects/{project_id}/sessions", json=body)
+    assert opened.status_code == 201, opened.text
+    return str(opened.json()["session_id"])
+
+
+def send(
+    client: httpx2.Client,
+    session_id: str,
+    prompt: str = "What does this workflow do?",
+    headers: dict[str, str] | None = None,
+    **options: Any,
+) -> httpx2.Response:
+    """Send a prompt."""
+    body = {"prompt": prompt} | options
+    return client.post(f"/sessions/{session_id}/messages", json=body, headers=headers)
+
+
+def request_json(client: httpx2.Client, method: str, path: str, body: object) -> httpx2.Response:
+    """Send JSON as escaped ASCII, which can say what UTF-8 cannot."""
+    headers = {"Content-Type": "application/json"}
+    return client.request(method, path, content=json.dumps(body).encode(), headers=headers)
+
+
+def statuses(client: httpx2.Client, session_id: str) -> list[str]:
+    """List what became of a session's messages."""
+    return [message["status"] for message in client.get(f"/sessions/{session_id}/messages").json()]
+
+
+def wait_for_status(client: httpx2.Client, message_id: str, status: str) -> None:
+    """Wait until a message is there."""
+    wait_until(
+        lambda: client.get(f"/messages/{message_id}").json()["status"] == status,
+        f"message to be {status}",
+    )
+
+
+def assert_problem(response: httpx2.Response, status: int, code: str) -> dict[str, Any]:
+    """Check that an answer is a whole problem of that kind; return it."""
+    assert response.status_code == status, response.text
+    assert response.headers["Content-Type"] == "application/problem+json"
+    problem: dict[str, Any] = response.json()
+    assert problem["type"] == f"/problems/{code}"
+    assert problem["code"] == code
+    assert problem["status"] == status
+    assert problem["title"]
+    assert problem["detail"]
+    assert problem["instance"].startswith("/")
+    assert TRACE_ID.fullmatch(problem["trace_id"])
+    assert response.headers["X-Trace-Id"] == problem["trace_id"]
+    return problem
+
+
+def at_once(calls: Sequence[Callable[[], T]]) -> list[T]:
+    """Make all calls at the same time; return what they return, in their order."""
+    with ThreadPoolExecutor(len(calls)) as threads:
+        return list(threads.map(lambda call: call(), calls))

@@ -1,0 +1,51 @@
+"""The service in the forms that tests of the API need.
+
+Every answer that one of them gives in any test is held against the OpenAPI document.
+"""
+
+from collections.abc import Iterator
+
+import httpx2
+import pytest
+from starlette.testclient import TestClient
+
+from tests.api.document import check_answers
+from tests.eager import eager_service, idle_service
+from tests.services import EmbeddedService
+from tests.stub_process import StubOpenAI
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    """Give a service that answers each POST at once, with the offline model."""
+    with eager_service(tmp_path_factory.mktemp("eager")) as client:
+        yield check_answers(client)
+
+
+@pytest.fixture
+def idle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    """Give a service without a worker: what is sent stays queued."""
+    with idle_service(tmp_path_factory.mktemp("idle")) as client:
+        yield check_answers(client)
+
+
+@pytest.fixture(scope="session")
+def stub() -> Iterator[StubOpenAI]:
+    """Give a model's server that does what the prompt says: `[[delay 2]]`, `[[status 500]]`."""
+    with StubOpenAI() as stub:
+        yield stub
+
+
+@pytest.fixture(scope="session")
+def live(tmp_path_factory: pytest.TempPathFactory, stub: StubOpenAI) -> Iterator[httpx2.Client]:
+    """Give a real service process whose model is the stub."""
+    settings = {
+        "OPENAI_BASE_URL": stub.base_url,
+        "VIBECODER_MODEL_RETRIES": "0",
+        "VIBECODER_MODEL_TIMEOUT_S": "3",
+    }
+    with (
+        EmbeddedService(tmp_path_factory.mktemp("live"), settings) as service,
+        httpx2.Client(base_url=service.url, timeout=30, trust_env=False) as client,
+    ):
+        yield check_answers(client)

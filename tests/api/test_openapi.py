@@ -1,0 +1,147 @@
+"""The OpenAPI document is complete and true; conftest.py holds every answer against it."""
+
+import re
+from typing import Any
+
+import pytest
+from openapi_spec_validator import validate
+from starlette.testclient import TestClient
+
+from api.kinds import KINDS
+from tests.api.calls import new_project, new_session, send
+from tests.api.document import PROBLEM, Json, document, errors_of, operations
+
+OPERATIONS = [
+    pytest.param(path, method, operation, id=operation["operationId"])
+    for path, method, operation in operations()
+]
+each_operation = pytest.mark.parametrize(("path", "method", "operation"), OPERATIONS)
+
+
+def schema(name: str) -> Json:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def test_the_document_is_valid_and_served(client: TestClient) -> None:
+    validate(document())
+    assert client.get("/openapi.json").json() == document()
+    assert "HTTPValidationError" not in document()["components"]["schemas"]
+
+
+@each_operation
+def test_an_operation_has_a_good_name_a_text_and_a_known_tag(
+    path: str, method: str, operation: Json
+) -> None:
+    assert re.fullmatch("[a-z]+(_[a-z]+)+", operation["operationId"])
+    assert operation["description"].split("\n")[0].endswith((".", "?"))
+    known = {tag["name"] for tag in document()["tags"] if tag["description"]}
+    assert len(operation["tags"]) == 1
+    assert set(operation["tags"]) <= known
+
+
+def test_no_two_operations_share_a_name() -> None:
+    names = [operation["operationId"] for _, _, operation in operations()]
+    assert len(names) == len(set(names)) > 20
+
+
+@each_operation
+def test_problems_and_only_problems_are_problem_documents(
+    path: str, method: str, operation: Json
+) -> None:
+    for status, response in operation["responses"].items():
+        assert response["description"]
+        assert "X-Trace-Id" in response["headers"]
+        kinds = set(response["content"])
+        is_problem = status >= "400" and operation["operationId"] != "get_readiness"
+        assert (kinds == {PROBLEM}) is is_problem
+        assert len(kinds) == 1
+        if status == "202":
+            assert {"Location", "Retry-After"} <= response["headers"].keys()
+        if status == "201":
+            assert "Location" in response["headers"]
+
+
+@each_operation
+def test_an_operation_documents_what_every_route_may_answer(
+    path: str, method: str, operation: Json
+) -> None:
+    statuses = operation["responses"].keys()
+    if path not in ("/health", "/ready"):
+        assert {"422", "500", "503"} <= statuses
+    if "requestBody" in operation:
+        assert {"400", "413", "415"} <= statuses
+    if re.search("_id}", path):
+        assert "404" in statuses
+
+
+@each_operation
+def test_each_problem_has_an_example_that_is_one(path: str, method: str, operation: Json) -> None:
+    for status, response in operation["responses"].items():
+        for code, example in response["content"].get(PROBLEM, {}).get("examples", {}).items():
+            assert errors_of(example["value"], schema("Problem")) == []
+            assert example["value"]["type"] == f"/problems/{code}"
+            assert example["value"]["status"] == KINDS[code].status == int(status)
+
+
+def test_every_kind_of_problem_is_somewhere_in_the_document() -> None:
+    found = {
+        code
+        for _, _, operation in operations()
+        for response in operation["responses"].values()
+        for code in response["content"].get(PROBLEM, {}).get("examples", {})
+    }
+    # these belong to no operation: no such path, no such method, no start
+    assert found == KINDS.keys() - {"not_found", "method_not_allowed", "schema_outdated"}
+
+
+@pytest.mark.parametrize("name", document()["components"]["schemas"])
+def test_the_examples_of_a_schema_are_valid(name: str) -> None:
+    described = document()["components"]["schemas"][name]
+    examples = described.get("examples", [])
+    for example in examples:
+        assert errors_of(example, schema(name)) == []
+    for member, property_ in described.get("properties", {}).items():
+        for example in property_.get("examples", []):
+            assert errors_of(example, property_) == [], member
+    if name.endswith(("In", "Patch")) or name in ("ProjectOut", "SessionOut", "MessageOut"):
+        assert examples
+
+
+def request_examples() -> list[Any]:
+    found = []
+    for path, method, operation in operations():
+        if "requestBody" in operation:
+            body = operation["requestBody"]["content"]["application/json"]["schema"]
+            references = [body, *body.get("anyOf", [])]
+            [name] = [ref["$ref"].rsplit("/", 1)[1] for ref in references if "$ref" in ref]
+            for number, example in enumerate(document()["components"]["schemas"][name]["examples"]):
+                label = f"{operation['operationId']}-{number}"
+                found.append(pytest.param(method, path, example, id=label))
+    return found
+
+
+@pytest.mark.parametrize(("method", "path", "example"), request_examples())
+def test_every_example_of_a_request_works(
+    client: TestClient, method: str, path: str, example: Json
+) -> None:
+    project_id = new_project(client)
+    known = {"project_id": project_id, "session_id": new_session(client, project_id)}
+    answer = client.request(method, path.format(**known), json=example)
+    assert answer.status_code in (200, 201), answer.text
+
+
+def test_the_answers_to_get_are_as_documented(client: TestClient) -> None:
+    project_id = new_project(client)
+    session_id = new_session(client, project_id)
+    message_id = send(client, session_id, "Create a triage agent").json()["message_id"]
+    known = {
+        "project_id": project_id,
+        "session_id": session_id,
+        "message_id": message_id,
+        "number": 2,
+        "code": "expired",
+    }
+    for path, method, _ in operations():
+        if method == "get":  # the client compares the answer with the document
+            status = client.get(path.format(**known)).status_code
+            assert status == 200, path

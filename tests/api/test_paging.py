@@ -1,0 +1,79 @@
+"""Lists come in pages, and the `Link` header leads through all of them."""
+
+import re
+from typing import Any
+from uuid import uuid4
+
+import httpx2
+import pytest
+from starlette.testclient import TestClient
+
+from tests.api.calls import ASYNC, assert_problem, new_project, new_session, send
+
+NEXT = re.compile(r'<(/[^>]*)>; rel="next"')
+
+
+def pages(client: httpx2.Client, path: str) -> list[list[dict[str, Any]]]:
+    found = []
+    link: str | None = path
+    while link:
+        answer = client.get(link)
+        assert answer.status_code == 200, answer.text
+        found.append(answer.json())
+        header = answer.headers.get("Link")
+        link = NEXT.fullmatch(header)[1] if header else None  # type: ignore[index]
+    return found
+
+
+def filled(client: TestClient) -> dict[str, str]:
+    """Make five of everything; return the path of each list."""
+    project_id = [new_project(client, code=f"x = {n}\n") for n in range(5)][-1]
+    project = f"/projects/{project_id}"
+    session_id = [new_session(client, project_id, node_id=f"a{n}") for n in range(5)][-1]
+    for number in range(5):
+        send(client, session_id, str(number), headers=ASYNC)
+    for number in range(10, 14):
+        client.patch(project, json={"code": f"x = {number}\n"})
+    return {
+        "projects": "/projects",
+        "sessions": f"{project}/sessions",
+        "revisions": f"{project}/revisions",
+        "messages": f"/sessions/{session_id}/messages",
+    }
+
+
+@pytest.mark.parametrize("kind", ["projects", "sessions", "revisions", "messages"])
+def test_all_pages_together_are_the_whole_list(idle: TestClient, kind: str) -> None:
+    path = filled(idle)[kind]
+    identity = {"projects": "id", "revisions": "number", "sessions": "session_id"}
+    key = identity.get(kind, "message_id")
+    whole = [entry[key] for entry in idle.get(path).json()]
+    assert len(whole) == 5
+    for limit, sizes in ((2, [2, 2, 1]), (5, [5, 0]), (6, [5])):
+        found = pages(idle, f"{path}?limit={limit}")
+        assert [len(page) for page in found] == sizes
+        assert [entry[key] for page in found for entry in page] == whole
+
+
+def test_items_are_paged_too(client: TestClient) -> None:
+    session_id = new_session(client)
+    send(client, session_id, "Create a triage agent")
+    found = pages(client, f"/sessions/{session_id}/items?limit=1")
+    positions = [item["position"] for page in found for item in page]
+    assert positions == list(range(len(found) - 1))
+    assert len(positions) >= 4
+
+
+@pytest.mark.parametrize("after", ["nobody", "-1", "1.5", "9" * 10, str(uuid4()), "x" * 65, ""])
+def test_a_cursor_of_no_page_is_refused(client: TestClient, after: str) -> None:
+    project_id = new_project(client)
+    session_id = new_session(client, project_id)
+    for path in (
+        "/projects",
+        f"/projects/{project_id}/sessions",
+        f"/projects/{project_id}/revisions",
+        f"/sessions/{session_id}/messages",
+        f"/sessions/{session_id}/items",
+    ):
+        answer = client.get(path, params={"after": after})
+        assert assert_problem(answer, 422, "invalid_request")["errors"][0]["parameter"] == "after"

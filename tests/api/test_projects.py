@@ -1,0 +1,179 @@
+"""Projects: their code, its checks and revisions, and the picture."""
+
+import xml.etree.ElementTree as ET
+
+import pytest
+from starlette.testclient import TestClient
+
+from tests.api.calls import assert_problem, new_project, new_session, request_json, send
+
+ONE = 'from agents import Agent\n\none = Agent(name="one")\n'
+TWO = 'from agents import Agent\n\ntwo = Agent(name="two")\n'
+
+
+def agents(client: TestClient, project_id: str) -> list[str]:
+    return [node["node_id"] for node in client.get(f"/projects/{project_id}").json()["nodes"]]
+
+
+def test_a_project_begins_empty_or_with_code(client: TestClient) -> None:
+    created = client.post("/projects", json={"name": " Empty "})
+    assert created.status_code == 201
+    project = created.json()
+    assert created.headers["Location"] == f"/projects/{project['id']}"
+    assert (project["name"], project["nodes"], project["revision"]) == ("Empty", [], 1)
+    assert agents(client, new_project(client, code=ONE)) == ["one"]
+
+
+def test_the_code_is_served_as_a_module(client: TestClient) -> None:
+    answer = client.get(f"/projects/{new_project(client, code=ONE)}/code")
+    assert answer.text == ONE
+    assert answer.headers["Content-Type"].startswith("text/x-python")
+    assert answer.headers["ETag"] == '"1"'
+
+
+def test_a_change_of_code_is_a_revision(client: TestClient) -> None:
+    project_id = new_project(client, code=ONE)
+    changed = client.patch(f"/projects/{project_id}", json={"code": TWO})
+    assert (changed.status_code, changed.json()["revision"]) == (200, 2)
+    assert changed.headers["ETag"] == '"2"'
+    first, second = client.get(f"/projects/{project_id}/revisions").json()
+    assert (first["number"], first["code"], first["diff"]) == (1, ONE, "")
+    assert (second["number"], second["code"], second["message_id"]) == (2, TWO, None)
+    assert '-one = Agent(name="one")' in second["diff"]
+    assert client.get(f"/projects/{project_id}/revisions/2").json()["code"] == TWO
+
+
+@pytest.mark.parametrize("body", [{}, {"code": ONE}, {"name": "Other"}, {"instructions": ""}])
+def test_what_does_not_change_the_code_makes_no_revision(
+    client: TestClient, body: dict[str, str]
+) -> None:
+    project_id = new_project(client, code=ONE)
+    changed = client.patch(f"/projects/{project_id}", json=body).json()
+    assert changed["revision"] == 1
+    assert changed["name"] == body.get("name", "Test")
+
+
+def test_a_revision_names_the_message_that_made_it(client: TestClient) -> None:
+    project_id = new_project(client)
+    message = send(client, new_session(client, project_id), "Create a triage agent").json()
+    assert message["revision"] == 2
+    made = client.get(f"/projects/{project_id}/revisions/2").json()
+    assert made["message_id"] == message["message_id"]
+    assert made["diff"] == message["diff"] != ""
+
+
+def test_an_earlier_revision_can_be_restored_and_nothing_is_lost(client: TestClient) -> None:
+    project_id = new_project(client, code=ONE)
+    client.patch(f"/projects/{project_id}", json={"code": TWO})
+    restored = client.post(f"/projects/{project_id}/revisions/1/restore")
+    assert restored.json()["revision"] == 3
+    assert restored.json()["code"] == ONE
+    codes = [r["code"] for r in client.get(f"/projects/{project_id}/revisions").json()]
+    assert codes == [ONE, TWO, ONE]
+    again = client.post(f"/projects/{project_id}/revisions/1/restore")
+    assert again.json()["revision"] == 3, "it is the present code already"
+
+
+@pytest.mark.parametrize("number", ["2", "0", "-1", "999999999999", "one"])
+def test_there_is_no_other_revision(client: TestClient, number: str) -> None:
+    project_id = new_project(client)
+    status = 404 if number == "2" else 422
+    for answer in (
+        client.get(f"/projects/{project_id}/revisions/{number}"),
+        client.post(f"/projects/{project_id}/revisions/{number}/restore"),
+    ):
+        code = "revision_not_found" if status == 404 else "invalid_request"
+        assert_problem(answer, status, code)
+
+
+def test_a_change_meant_for_another_revision_is_refused(client: TestClient) -> None:
+    project_id = new_project(client, code=ONE)
+    path = f"/projects/{project_id}"
+    changed = client.patch(path, json={"code": TWO}, headers={"If-Match": '"1"'})
+    assert changed.status_code == 200
+    late = client.patch(path, json={"code": ONE, "name": "x"}, headers={"If-Match": '"1"'})
+    assert assert_problem(late, 412, "revision_mismatch")["revision"] == 2
+    project = client.get(path).json()
+    assert (project["code"], project["name"]) == (TWO, "Test")
+    for tag in ('"2"', "2", "*"):
+        assert client.patch(path, json={}, headers={"If-Match": tag}).status_code == 200
+
+
+@pytest.mark.parametrize("tag", ['"x"', "", '"1", "2"', '"٣"'.encode().decode("latin-1")])
+def test_a_tag_that_is_no_revision_is_refused(client: TestClient, tag: str) -> None:
+    headers = {"If-Match": tag.encode("latin-1")}
+    path = f"/projects/{new_project(client)}"
+    answer = client.request("PATCH", path, json={}, headers=headers)  # type: ignore[arg-type]
+    problem = assert_problem(answer, 422, "invalid_request")
+    assert problem["errors"][0]["parameter"] == "If-Match"
+
+
+@pytest.mark.parametrize(
+    ("code", "line"),
+    [
+        ("x = (\n", 1),
+        ("from agents import Agent\n\na = Agent(name=missing)\n", 3),
+        ('from agents import Agent\na = Agent(name="a")\nb = Agent(name="a")\n', 3),
+        ('from agents import Agent\na = Agent(name="a", handoffs=[b])\n', 2),
+    ],
+    ids=["syntax", "undefined", "twice", "no such handoff"],
+)
+def test_code_that_is_no_workflow_is_refused_with_its_lines(
+    client: TestClient, code: str, line: int
+) -> None:
+    project_id = new_project(client, code=ONE)
+    for answer in (
+        client.post("/projects", json={"name": "x", "code": code}),
+        client.patch(f"/projects/{project_id}", json={"code": code}),
+    ):
+        problem = assert_problem(answer, 422, "invalid_workflow")
+        assert line in [part["line"] for part in problem["errors"]]
+    assert client.get(f"/projects/{project_id}/code").text == ONE
+
+
+@pytest.mark.parametrize(
+    "code", ["(" * 50_000, "-" * 50_000 + "1", "[" * 300 + "]" * 300, "x" * 200_001, "\ufeff\x0c;"]
+)
+def test_code_that_breaks_parsers_is_refused(client: TestClient, code: str) -> None:
+    answer = client.post("/projects", json={"name": "x", "code": code})
+    assert_problem(answer, 422, "invalid_workflow")
+
+
+@pytest.mark.parametrize("member", ["name", "code", "instructions"])
+@pytest.mark.parametrize("text", ["a\x00b", "\udc00", "x\ud83d"])
+def test_text_that_no_database_stores_is_refused(
+    client: TestClient, member: str, text: str
+) -> None:
+    answer = request_json(client, "POST", "/projects", {"name": "x"} | {member: text})
+    problem = assert_problem(answer, 422, "invalid_request")
+    assert problem["errors"][0]["pointer"] == f"#/{member}"
+
+
+def test_the_workflow_lists_agents_tools_and_handoffs(client: TestClient) -> None:
+    code = 'from agents import Agent\nb = Agent(name="b")\na = Agent(name="a", handoffs=[b])\n'
+    workflow = client.get(f"/projects/{new_project(client, code=code)}/workflow").json()
+    assert [node["node_id"] for node in workflow["nodes"]] == ["b", "a"]
+    assert workflow["edges"] == [{"source": "a", "target": "b"}]
+    assert workflow["tools"] == []
+
+
+@pytest.mark.parametrize(
+    "name", ["<script>alert(1)</script>", "\"'&]]>", "\x01\x1b\x7f\ufffe", "😀" * 100, "{body}"]
+)
+def test_the_picture_is_well_formed_xml_whatever_the_names(client: TestClient, name: str) -> None:
+    code = f"from agents import Agent\na = Agent(name={name!r})\n"
+    project_id = new_project(client, name=f"x{name}", code=code)
+    answer = client.get(f"/projects/{project_id}/workflow.svg")
+    assert answer.headers["Content-Type"] == "image/svg+xml"
+    picture = ET.fromstring(answer.content)
+    assert picture.tag == "{http://www.w3.org/2000/svg}svg"
+    assert not list(picture.iter("{http://www.w3.org/2000/svg}script"))
+    texts = [text.text or "" for text in picture.iter("{http://www.w3.org/2000/svg}text")]
+    assert [text.rstrip("…") for text in texts if name.startswith(text.rstrip("…"))] or (
+        "\ufffd" in texts[0]
+    )
+
+
+def test_the_picture_of_an_empty_workflow_says_so(client: TestClient) -> None:
+    answer = client.get(f"/projects/{new_project(client)}/workflow.svg")
+    assert "No agents yet" in answer.text

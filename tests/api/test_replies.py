@@ -1,0 +1,286 @@
+"""Waiting for a message's end: nothing that ended is missed, nothing waits in vain."""
+
+import asyncio
+import signal
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import httpx2
+import pytest
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from starlette.types import Message
+
+from api.replies import Replies, wait_for_end
+from shared.channels import Channel
+from shared.settings import Settings
+from tests.api.calls import ASYNC, new_session, send, statuses, wait_for_status
+from tests.services import ApiProcess, RedisServer, WorkerProcess, migrate, wait_until
+from tests.stub_process import StubOpenAI
+
+pytestmark = pytest.mark.timeout(90)
+
+
+class Ended:
+    """What the database says: the messages that have ended, and how often it was asked."""
+
+    def __init__(self) -> None:
+        self.ids: set[UUID] = set()
+        self.asked = 0
+
+    async def among(self, ids: Sequence[UUID]) -> Sequence[UUID]:
+        self.asked += 1
+        return [message_id for message_id in ids if message_id in self.ids]
+
+
+@asynccontextmanager
+async def listening(settings: Settings, ended: Ended) -> AsyncIterator[Replies]:
+    channel = Channel(settings)
+    replies = Replies(channel, ended.among)
+    replies.start()
+    yield replies
+    await replies.close()
+    await channel.close()
+
+
+async def publish(settings: Settings, message_id: UUID) -> None:
+    channel = Channel(settings)
+    await channel.publish([message_id])
+    await channel.close()
+
+
+async def subscribed(settings: Settings, replies: Replies) -> None:
+    """Wait until what is published is heard."""
+    message_id = uuid4()
+    with replies.expecting(message_id) as ended:
+        while not ended.done():
+            await publish(settings, message_id)
+            await asyncio.sleep(0.02)
+
+
+async def connected() -> Message:
+    """Be a client that stays."""
+    await asyncio.Event().wait()
+    raise AssertionError
+
+
+async def disconnected() -> Message:
+    """Be a client that has gone."""
+    return {"type": "http.disconnect"}
+
+
+@pytest.fixture
+def shared_redis(redis_server: RedisServer) -> Settings:
+    return Settings(redis_url=redis_server.url, namespace=f"test-{uuid4()}")
+
+
+@pytest.fixture
+def embedded() -> Settings:
+    return Settings(namespace=f"test-{uuid4()}")
+
+
+async def test_a_published_id_wakes_who_waits_for_it_and_nobody_else(embedded: Settings) -> None:
+    message_id = uuid4()
+    async with listening(embedded, Ended()) as replies:
+        await subscribed(embedded, replies)
+        with replies.expecting(message_id) as ended, replies.expecting(uuid4()) as other:
+            await publish(embedded, message_id)
+            assert await asyncio.wait_for(ended, 1) is True
+            assert not other.done()
+
+
+async def test_all_who_wait_for_a_message_are_woken(embedded: Settings) -> None:
+    message_id = uuid4()
+    async with listening(embedded, Ended()) as replies:
+        await subscribed(embedded, replies)
+        with replies.expecting(message_id) as first, replies.expecting(message_id) as second:
+            await publish(embedded, message_id)
+            assert await asyncio.wait_for(first, 1) is await asyncio.wait_for(second, 1) is True
+
+
+async def test_an_end_that_came_before_the_wait_is_found_by_asking(embedded: Settings) -> None:
+    message_id, ended = uuid4(), Ended()
+    async with listening(embedded, ended) as replies:
+        await subscribed(embedded, replies)
+        await publish(embedded, message_id)
+        await asyncio.sleep(0.2)  # heard, and of no interest yet
+        ended.ids.add(message_id)
+        with replies.expecting(message_id) as future:
+            assert await asyncio.wait_for(future, 4) is True
+
+
+async def test_an_id_lost_in_a_reconnect_is_found_by_asking(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("api.replies._ASK_S", 60)  # so only the new connection makes it ask
+    message_id, ended = uuid4(), Ended()
+    with RedisServer(tmp_path) as server:
+        settings = Settings(redis_url=server.url, namespace=f"test-{uuid4()}")
+        async with listening(settings, ended) as replies:
+            await subscribed(settings, replies)
+            with replies.expecting(message_id) as future:
+                await asyncio.to_thread(server.kill)
+                ended.ids.add(message_id)  # ended while nobody could hear it
+                await publish(settings, message_id)
+                await asyncio.to_thread(server.start)
+                assert await asyncio.wait_for(future, 5) is True
+            await asyncio.wait_for(subscribed(settings, replies), 10)
+
+
+async def test_the_database_is_not_asked_when_nobody_waits(embedded: Settings) -> None:
+    ended = Ended()
+    async with listening(embedded, ended) as replies:
+        await subscribed(embedded, replies)
+        asked = ended.asked
+        await asyncio.sleep(2.2)
+        assert ended.asked == asked
+
+
+async def test_a_database_that_is_away_is_asked_again(embedded: Settings) -> None:
+    message_id = uuid4()
+
+    class Away(Ended):
+        async def among(self, ids: Sequence[UUID]) -> Sequence[UUID]:
+            found = await super().among(ids)
+            if self.asked < 3:
+                raise PoolTimeout
+            return found
+
+    ended = Away()
+    ended.ids.add(message_id)
+    async with listening(embedded, ended) as replies:
+        with replies.expecting(message_id) as future:
+            assert await asyncio.wait_for(future, 8) is True
+        await subscribed(embedded, replies)
+    assert ended.asked == 3
+
+
+async def test_giving_up_ends_every_wait_and_those_that_begin_afterwards(
+    embedded: Settings,
+) -> None:
+    async with listening(embedded, Ended()) as replies:
+        with replies.expecting(uuid4()) as waiting:
+            threading.Thread(target=replies.give_up_soon).start()
+            assert await asyncio.wait_for(waiting, 1) is False
+        with replies.expecting(uuid4()) as late:
+            assert await asyncio.wait_for(late, 1) is False
+
+
+async def test_a_wait_ends_when_the_hint_failed_or_the_client_has_gone(embedded: Settings) -> None:
+    loop = asyncio.get_running_loop()
+    async with listening(embedded, Ended()) as replies:
+        for sent, receive, fast in (
+            (False, connected, True),
+            (True, connected, False),
+            (True, disconnected, True),
+        ):
+            hint: asyncio.Future[bool] = loop.create_future()
+            loop.call_later(0.05, hint.set_result, sent)
+            begun = loop.time()
+            with replies.expecting(uuid4()) as ended:
+                await wait_for_end(ended, seconds=0.5, receive=receive, hint=hint)
+            assert (loop.time() - begun < 0.4) is fast
+
+
+@pytest.fixture(scope="module")
+def processes(
+    tmp_path_factory: pytest.TempPathFactory, redis_server: RedisServer, stub: StubOpenAI
+) -> Iterator[Callable[[], ApiProcess]]:
+    """Give what starts API processes of one service with a worker, on SQLite and a real Redis."""
+    directory = tmp_path_factory.mktemp("processes")
+    settings = {
+        "VIBECODER_REDIS_URL": redis_server.url,
+        "VIBECODER_DATABASE_URL": f"sqlite:///{directory / 'vibecoder.db'}",
+        "VIBECODER_DATA_DIR": str(directory),
+        "VIBECODER_NAMESPACE": f"test-{uuid4()}",
+        "OPENAI_BASE_URL": stub.base_url,
+    }
+    migrate(settings["VIBECODER_DATABASE_URL"])
+    started: list[ApiProcess] = []
+
+    def start() -> ApiProcess:
+        started.append(ApiProcess(directory, settings, name=f"api-{len(started)}").start())
+        return started[-1]
+
+    with WorkerProcess(directory, settings):
+        yield start
+        for api in started:
+            api.terminate()
+
+
+def runs(client: httpx2.Client, session_id: str) -> bool:
+    return statuses(client, session_id) == ["in_progress"]
+
+
+def client_of(api: ApiProcess) -> httpx2.Client:
+    return httpx2.Client(base_url=api.url, timeout=30, trust_env=False)
+
+
+def test_who_waits_at_another_api_process_is_answered_too(
+    processes: Callable[[], ApiProcess],
+) -> None:
+    with (
+        client_of(processes()) as here,
+        client_of(processes()) as there,
+        ThreadPoolExecutor() as threads,
+    ):
+        key = {"Idempotency-Key": "same"}
+        session_id = new_session(here)
+        prompt = "[[delay 1]] slowly"
+        first = threads.submit(send, here, session_id, prompt, key)
+        wait_until(lambda: statuses(there, session_id) != [], "the message to be accepted")
+        second = threads.submit(send, there, session_id, prompt, key)
+        [message] = there.get(f"/sessions/{session_id}/messages").json()
+        path = f"/messages/{message['message_id']}"
+        third = there.get(path, headers={"Prefer": "wait=10"})
+        woken = time.time()
+        assert first.result().json() == second.result().json() == third.json()
+        ended_at = here.get(path).json()["ended_at"]
+        assert third.json()["status"] == "completed"
+        assert woken - datetime.fromisoformat(ended_at).timestamp() < 1, (
+            "it was told, it did not have to ask"
+        )
+
+
+def test_an_api_process_that_is_told_to_stop_answers_202_and_ends_at_once(
+    processes: Callable[[], ApiProcess],
+) -> None:
+    api, other = processes(), processes()
+    with client_of(api) as here, client_of(other) as there, ThreadPoolExecutor() as threads:
+        session_ids = [new_session(here) for _ in range(3)]
+        waiting = [threads.submit(send, here, each, "[[delay 5]]") for each in session_ids]
+        for each in session_ids:
+            wait_until(partial(runs, there, each), "the message to run")
+        begun = time.monotonic()
+        api.send_signal(signal.SIGTERM)
+        answers = [each.result(5) for each in waiting]
+        assert api.process
+        assert api.process.wait(5) in (0, -signal.SIGTERM)
+        assert time.monotonic() - begun < 3
+        for answer in answers:
+            assert answer.status_code == 202
+            assert answer.json()["status"] == "in_progress"
+            wait_for_status(there, answer.json()["message_id"], "completed")
+
+
+def test_a_post_is_answered_202_while_the_broker_is_away(tmp_path: Path) -> None:
+    with RedisServer(tmp_path) as server:
+        url = f"sqlite:///{tmp_path / 'vibecoder.db'}"
+        migrate(url)
+        settings = {"VIBECODER_REDIS_URL": server.url, "VIBECODER_DATABASE_URL": url}
+        with ApiProcess(tmp_path, settings) as api, client_of(api) as client:
+            session_id = new_session(client)
+            for stop in (server.terminate, lambda: None):
+                stop()
+                begun = time.monotonic()
+                answer = send(client, session_id)
+                assert time.monotonic() - begun < 2
+                assert (answer.status_code, answer.json()["status"]) == (202, "queued")
+                client.delete(f"/sessions/{session_id}")
+            assert send(client, session_id, headers=ASYNC).json()["position"] == 0

@@ -1,0 +1,105 @@
+"""How long a POST or a GET waits, and what it answers when the message has not ended."""
+
+import time
+
+import httpx2
+import pytest
+from starlette.testclient import TestClient
+
+from tests.api.calls import ASYNC, at_once, new_session, send, wait_for_status
+
+
+@pytest.mark.parametrize(
+    "prefer", ["respond-async", "wait=0", "Respond-Async; x=y, foo", 'foo="1", wait="0"']
+)
+def test_who_does_not_want_to_wait_gets_202_at_once(idle: TestClient, prefer: str) -> None:
+    session_id = new_session(idle)
+    begun = time.monotonic()
+    answer = send(idle, session_id, headers={"Prefer": prefer})
+    assert time.monotonic() - begun < 1
+    assert answer.status_code == 202
+    message = answer.json()
+    assert answer.headers["Location"] == f"/messages/{message['message_id']}"
+    assert int(answer.headers["Retry-After"]) >= 1
+    assert message["status"] == "queued"
+    assert message["reply"] is None
+    assert message["position"] == 0
+    assert idle.get(answer.headers["Location"]).json() == message
+
+
+def test_202_tells_how_many_messages_come_first(idle: TestClient) -> None:
+    session_id = new_session(idle)
+    answers = [send(idle, session_id, headers=ASYNC).json() for _ in range(3)]
+    assert [answer["position"] for answer in answers] == [0, 1, 2]
+    idle.post(f"/messages/{answers[0]['message_id']}/cancel")
+    assert idle.get(f"/messages/{answers[2]['message_id']}").json()["position"] == 1
+
+
+@pytest.mark.parametrize("prefer", ["wait=0.3", "respond-async, wait=0.3", "wait=0.3, wait=9"])
+def test_a_wait_ends_when_the_client_said(idle: TestClient, prefer: str) -> None:
+    session_id = new_session(idle)
+    begun = time.monotonic()
+    answer = send(idle, session_id, headers={"Prefer": prefer})
+    assert 0.3 <= time.monotonic() - begun < 1.5
+    assert answer.status_code == 202
+    begun = time.monotonic()
+    again = idle.get(answer.headers["Location"], headers={"Prefer": prefer})
+    assert 0.3 <= time.monotonic() - begun < 1.5
+    assert again.json()["status"] == "queued"
+
+
+@pytest.mark.parametrize("prefer", ["wait=-1", "wait=soon", "wait", "=", "return=minimal", ",;,"])
+def test_a_preference_that_means_nothing_is_ignored(client: TestClient, prefer: str) -> None:
+    answer = send(client, new_session(client), headers={"Prefer": prefer})
+    assert (answer.status_code, answer.json()["status"]) == (200, "completed")
+
+
+def test_a_get_that_waits_is_answered_when_the_message_ends(live: httpx2.Client) -> None:
+    sent = send(live, new_session(live), "[[delay 0.5]] slowly", headers=ASYNC)
+    assert sent.status_code == 202
+    begun = time.monotonic()
+    message = live.get(sent.headers["Location"], headers={"Prefer": "wait=10"}).json()
+    assert message["status"] == "completed"
+    assert message["position"] is None
+    assert time.monotonic() - begun < 2
+
+
+def test_many_clients_can_wait_for_one_message(live: httpx2.Client) -> None:
+    session_id, key = new_session(live), {"Idempotency-Key": "same"}
+    sent = send(live, session_id, "[[delay 0.5]]", headers=ASYNC | key)
+    waiting = {"Prefer": "wait=10"}
+    answers = at_once(
+        [lambda: live.get(sent.headers["Location"], headers=waiting)] * 3
+        + [lambda: send(live, session_id, "[[delay 0.5]]", headers=key)] * 3
+    )
+    assert {answer.status_code for answer in answers} == {200}
+    assert {answer.json()["status"] for answer in answers} == {"completed"}
+
+
+def test_a_client_that_leaves_cancels_nothing(live: httpx2.Client) -> None:
+    session_id = new_session(live)
+    with pytest.raises(httpx2.ReadTimeout):
+        live.post(
+            f"/sessions/{session_id}/messages", json={"prompt": "[[delay 0.6]] bye"}, timeout=0.2
+        )
+    [message] = live.get(f"/sessions/{session_id}/messages").json()
+    wait_for_status(live, message["message_id"], "completed")
+
+
+def test_messages_of_one_session_are_answered_in_order_and_those_of_others_meanwhile(
+    live: httpx2.Client,
+) -> None:
+    slow, fast = new_session(live), new_session(live)
+    for number in range(3):
+        send(live, slow, f"[[delay 0.3]] {number}", headers=ASYNC)
+    answer = send(live, fast, "at once").json()
+    assert answer["status"] == "completed"
+    last = live.get(f"/sessions/{slow}/messages").json()[-1]
+    assert last["status"] == "queued", "one session's queue holds up no other session"
+    wait_for_status(live, last["message_id"], "completed")
+    messages = live.get(f"/sessions/{slow}/messages").json()
+    ends = [message["ended_at"] for message in messages]
+    assert ends == sorted(ends)
+    # the stub counts the conversation's items: each message saw those before it
+    heads = [message["reply"].split(":")[0] for message in messages]
+    assert heads == ["echo 1", "echo 3", "echo 5"]
