@@ -2,24 +2,29 @@
 
 import asyncio
 import functools
+import math
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any, ParamSpec, TypeVar
 
 from sqlalchemy import URL, Double, Engine, create_engine, event, make_url
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
+from shared.logging import get_logger
 from shared.settings import Settings
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 _RETRY_DELAYS_S = (0.02, 0.1, 0.4)
+_AWAY_S = 0.3
 _DEADLOCK_OR_SERIALIZATION = {"40P01", "40001"}
+_log = get_logger(__name__)
 
 
 class clock(FunctionElement[float]):  # noqa: N801 -- an SQL function, named like one
@@ -110,8 +115,9 @@ def _session(engine: AsyncEngine) -> AsyncSession:
 def retried(step: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
     """Run a step (one transaction, nothing else) again after an error that passes.
 
-    A deadlock, a serialization failure, a locked SQLite file and a connection that broke before
-    the commit leave nothing behind. A commit whose outcome is unknown is never repeated.
+    A deadlock, a serialization failure, a locked SQLite file, a connection that was not made or
+    broke before the commit: they leave nothing behind. A commit whose outcome is unknown is never
+    repeated.
     """
 
     @functools.wraps(step)
@@ -120,7 +126,7 @@ def retried(step: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
             try:
                 return await step(*args, **kwargs)
             except DBAPIError as error:
-                if not _passes(error):
+                if not will_pass(error):
                     raise
             await asyncio.sleep(delay)
         return await step(*args, **kwargs)
@@ -128,10 +134,35 @@ def retried(step: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
     return run
 
 
-def _passes(error: DBAPIError) -> bool:
-    sqlstate = getattr(error.orig, "sqlstate", None)
+async def until_done(step: Callable[[], Awaitable[T]], *, limit_s: float = math.inf) -> T:
+    """Run a step again and again while the database is away or locked, for at most so long.
+
+    Also after a commit whose outcome is unknown: only for steps that may be repeated then, since
+    they read, or since a fence stands before what they write.
+    """
+    deadline = time.monotonic() + limit_s
+    told = False
+    while True:
+        try:
+            return await step()
+        except (DBAPIError, CommitUnknownError) as error:
+            if not will_pass(error) or time.monotonic() > deadline:
+                raise
+            if not told:
+                _log.info("the database is away, trying on", error=type(error).__name__)
+            told = True
+        await asyncio.sleep(_AWAY_S)
+
+
+def will_pass(error: DBAPIError | CommitUnknownError) -> bool:
+    """Tell whether an error is the moment's, not the statement's: the same may succeed later."""
+    if isinstance(error, CommitUnknownError) or error.connection_invalidated:
+        return True
+    # PostgreSQL gives its errors a state, but for those of a connection that was never made
+    sqlstate = getattr(error.orig, "sqlstate", "")
+    unreached = isinstance(error, OperationalError) and sqlstate is None
     locked = "database is locked" in str(error.orig)
-    return error.connection_invalidated or locked or sqlstate in _DEADLOCK_OR_SERIALIZATION
+    return unreached or locked or sqlstate in _DEADLOCK_OR_SERIALIZATION
 
 
 def database_url(settings: Settings, *, driver: str) -> URL:

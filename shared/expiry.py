@@ -21,4 +21,9 @@ async def end_overdue(database: Database, announcer: Announcer, settings: Settin
 @retried
 async def _end(database: Database, message: Message, settings: Settings) -> Ended:
     async with database.begin() as db:
-        return await cancels.expire(db, message, limit=settings.project_concurrency)
+        return await cancels.expire(
+            db,
+            message,
+            queue_timeout_s=settings.queue_timeout_s,
+            limit=settings.project_concurrency,
+        )

@@ -7,9 +7,12 @@ waiting for the broker, acknowledge early, store no results.
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 from uuid import UUID
 
 from celery import Celery
+from celery.app.amqp import AMQP
+from kombu.connection import Connection
 from kombu.entity import Queue
 
 from shared.logging import get_logger
@@ -20,9 +23,25 @@ _HINT_LIMIT_S = 1.5
 _log = get_logger(__name__)
 
 
+class _Broker(Connection):
+    """A connection that is tried every second while the broker is away, however long that is.
+
+    By itself Celery waits longer each time, up to 30 s, and every message would with it.
+    """
+
+    def _ensure_connection(self, *args: Any, **options: Any) -> Any:
+        every_second = {"interval_start": 1, "interval_step": 0, "interval_max": 1}
+        return super()._ensure_connection(*args, **options | every_second)  # type: ignore[no-untyped-call]
+
+
+class _Amqp(AMQP):  # type: ignore[misc]
+    Connection = _Broker
+
+
 def make_celery(settings: Settings) -> Celery:
     """Make the Celery app of a process from its settings; nothing is connected yet."""
-    app = Celery(settings.namespace, broker=settings.redis_url or "memory://localhost/")
+    broker = settings.redis_url or "memory://localhost/"
+    app = Celery(settings.namespace, broker=broker, amqp=_Amqp)
     # kombu's memory queues are global to a process: the namespace keeps services apart
     name = f"{settings.namespace}.messages"
     app.conf.update(

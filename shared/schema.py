@@ -7,9 +7,10 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
+from sqlalchemy.exc import OperationalError
 
 from shared.database import sync_engine
-from shared.errors import SchemaOutdated
+from shared.errors import SchemaOutdated, ServiceUnavailable
 from shared.settings import Settings
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
@@ -31,11 +32,17 @@ def require_schema(settings: Settings) -> None:
 
     Raises:
         SchemaOutdated: with the command that upgrades it.
+        ServiceUnavailable: the database cannot be reached.
     """
     engine = sync_engine(settings, name="schema")
     try:
         with engine.connect() as connection:
             found = current_revision(connection)
+    except OperationalError as error:
+        raise ServiceUnavailable(
+            "The database cannot be reached: check VIBECODER_DATABASE_URL, and that its server "
+            f"runs ({str(error.orig).strip().splitlines()[0]})."
+        ) from None
     finally:
         engine.dispose()
     script = ScriptDirectory(str(_MIGRATIONS))

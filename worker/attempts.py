@@ -2,22 +2,23 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 from uuid import UUID
 
 from agents import RunResult
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, StatementError
 from structlog.contextvars import bound_contextvars
 
 from shared.announcer import Announcer
-from shared.database import CommitUnknownError, Database, retried
+from shared.database import CommitUnknownError, Database, retried, until_done, will_pass
 from shared.errors import Failure, FailureCode
 from shared.logging import get_logger
 from shared.settings import Settings
 from shared.store import claims, transitions
 from shared.store.transitions import Claim, CodeMoved, Ended, LeaseLost, Outcome
+from shared.tables import AttemptOutcome
 from shared.workflow import unified_diff
 from worker import faults
 from worker.failures import CodeConflict, failure_from
@@ -32,7 +33,6 @@ T = TypeVar("T")
 _REPLAYS = 3
 _CONFLICTS = 2
 _DATABASE_AWAY_S = 60
-_FINISH_AGAIN_S = 0.3
 _log = get_logger(__name__)
 
 
@@ -52,7 +52,15 @@ class Parts:
 async def run_message(message_id: UUID, *, parts: Parts) -> None:
     """Answer a message, if it is its session's head and nobody else answers it."""
     faults.reach("before_claim")
-    claimed = await _claim(message_id, parts)
+    if parts.runs.closed:  # this worker stops: not even what it released may begin here again
+        return
+    try:
+        claimed = await _claim(message_id, parts)
+    except (DBAPIError, CommitUnknownError) as error:
+        if not will_pass(error):
+            raise
+        _log.info("hint dropped, the database is away", message_id=str(message_id))
+        return
     while isinstance(claimed, Claim):
         with bound_contextvars(
             trace_id=claimed.trace_id,
@@ -84,13 +92,13 @@ async def _attempt(claim: Claim, parts: Parts) -> Claim | None:
     attempt = _Attempt(claim, parts)
     try:
         ended = await attempt.answer()
+        if isinstance(ended, Ended):
+            faults.reach("after_commit")
+            await parts.announcer.announce(ended)
+            faults.reach("after_publish")
     finally:
-        parts.runs.forget(claim)
-    if isinstance(ended, Ended):
-        faults.reach("after_commit")
-        await parts.announcer.announce(ended)
-        faults.reach("after_publish")
-    await attempt.close()
+        await attempt.close()
+        parts.runs.forget(claim)  # last: a worker that stops waits for this
     return ended if isinstance(ended, Claim) else None
 
 
@@ -108,15 +116,21 @@ class _Attempt:
     async def answer(self) -> Ended | Claim | None:
         """Run and finish; of an attempt that was lost only the record of its calls is kept."""
         try:
+            return await self._answer()
+        except LeaseLost:
+            _log.info("attempt dropped: the message ended or another worker has it")
+            await self._keep_calls()
+            return None
+
+    async def _answer(self) -> Ended | Claim:
+        try:
             outcome, workbench = await self._parts.runs.run(self._claim, self._run())
             return await self._complete(outcome, workbench)
         except Released:
             _log.info("attempt released for another worker")
             return await self._finish(self._release)
         except LeaseLost:
-            _log.info("attempt dropped: the message ended or another worker has it")
-            await self._record_calls()
-            return None
+            raise
         except Exception as error:  # noqa: BLE001 -- whatever it is, the message must end
             return await self._fail(error)
 
@@ -161,7 +175,7 @@ class _Attempt:
         try:
             for _ in range(_REPLAYS):
                 try:
-                    return await self._finish(lambda: self._commit(outcome))
+                    return await self._end_completed(outcome)
                 except CodeMoved as moved:
                     # outside of any transaction, and off the loop: checking takes a while
                     outcome = await asyncio.to_thread(_on_newer_code, outcome, workbench, moved)
@@ -171,7 +185,12 @@ class _Attempt:
             raise CodeConflict
         return await self._finish(self._run_again)
 
-    async def _fail(self, error: Exception) -> Ended | None:
+    async def _end_completed(self, outcome: Outcome) -> Ended:
+        ended = await self._end(AttemptOutcome.COMPLETED, lambda: self._commit(outcome))
+        self._completed = True
+        return ended
+
+    async def _fail(self, error: Exception) -> Ended:
         failure = failure_from(error)
         unexpected = failure.code is FailureCode.INTERNAL
         _log.log(
@@ -181,60 +200,59 @@ class _Attempt:
             exc_info=error if unexpected else None,
         )
         try:
-            return await self._finish(lambda: self._commit_failure(failure))
+            return await self._end_failed(failure, self._calls)
+        except StatementError:
+            _log.exception("the record of the calls cannot be stored, ending without it")
+            return await self._end_failed(failure, ())
+
+    async def _end_failed(self, failure: Failure, calls: Sequence[ModelCall]) -> Ended:
+        return await self._end(AttemptOutcome.FAILED, lambda: self._commit_failure(failure, calls))
+
+    async def _end(self, outcome: AttemptOutcome, step: Callable[[], Awaitable[Ended]]) -> Ended:
+        """Finish with a step that ends the message, once, also if its acknowledgement is lost."""
+        try:
+            return await self._finish(step)
         except LeaseLost:
-            await self._record_calls()
-            return None
+            if await self._finish(self._ended_as) is not outcome:
+                raise
+            return Ended(ids=(self._claim.message_id,))
 
     async def _finish(self, step: Callable[[], Awaitable[T]]) -> T:
-        """Commit a step, again and again while the database is away: the fence allows it."""
-        async with asyncio.timeout(_DATABASE_AWAY_S):
-            while True:
-                try:
-                    return await step()
-                except (DBAPIError, CommitUnknownError) as error:
-                    if isinstance(error, DBAPIError) and not error.connection_invalidated:
-                        raise
-                    _log.info("database lost while finishing, trying again")
-                await asyncio.sleep(_FINISH_AGAIN_S)
+        """Take a step, again and again while the database is away: the fence allows it."""
+        return await until_done(step, limit_s=_DATABASE_AWAY_S)
 
     @retried
     async def _commit(self, outcome: Outcome) -> Ended:
         faults.reach("before_commit")
-        try:
-            async with self._parts.database.begin() as db:  # commit 3: done
-                ended = await transitions.complete(
-                    db, self._claim, outcome, self._calls, limit=self._limit
-                )
-        except LeaseLost:
-            # a commit whose acknowledgement was lost: ours if the attempt is the one that ended it
-            if not await self._was_committed():
-                raise
-            ended = Ended(ids=(self._claim.message_id,))
-        self._completed = True
-        return ended
-
-    async def _was_committed(self) -> bool:
-        async with self._parts.database.read() as db:
-            return await transitions.completed_by(db, self._claim)
+        async with self._parts.database.begin() as db:  # commit 3: done
+            return await transitions.complete(
+                db, self._claim, outcome, self._calls, limit=self._limit
+            )
 
     @retried
-    async def _commit_failure(self, failure: Failure) -> Ended:
+    async def _commit_failure(self, failure: Failure, calls: Sequence[ModelCall]) -> Ended:
         async with self._parts.database.begin() as db:  # commit 3: done, in vain
-            return await transitions.fail(db, self._claim, failure, self._calls, limit=self._limit)
+            return await transitions.fail(db, self._claim, failure, calls, limit=self._limit)
+
+    async def _ended_as(self) -> AttemptOutcome | None:
+        async with self._parts.database.read() as db:
+            return await transitions.ended_as(db, self._claim)
 
     @retried
-    async def _release(self) -> Ended | None:
-        try:
-            async with self._parts.database.begin() as db:
-                return await transitions.release(db, self._claim, self._calls, limit=self._limit)
-        except LeaseLost:
-            return None
+    async def _release(self) -> Ended:
+        async with self._parts.database.begin() as db:
+            return await transitions.release(db, self._claim, self._calls, limit=self._limit)
 
     @retried
     async def _run_again(self) -> Claim:
         async with self._parts.database.begin() as db:
             return await transitions.run_again(db, self._claim, self._calls)
+
+    async def _keep_calls(self) -> None:
+        try:
+            await self._finish(self._record_calls)
+        except (StatementError, CommitUnknownError) as error:
+            _log.info("the calls of a lost attempt are not recorded", error=type(error).__name__)
 
     @retried
     async def _record_calls(self) -> None:

@@ -17,6 +17,7 @@ from shared.store import workers
 from shared.store.workers import Process
 from worker.runs import RunKey, Runs, StopReason
 
+_CATCH_UP_S = 0.2
 _log = get_logger(__name__)
 
 
@@ -40,7 +41,7 @@ class Heartbeat(threading.Thread):
 
     What the database took away is stopped. What it believes to run here, in two beats in a row,
     although it does not (a claim whose acknowledgement was lost, a coroutine that died), is
-    handed to `release` on the loop.
+    handed to `release` on the loop, unless the loop was only late in taking note of its claim.
     """
 
     def __init__(
@@ -91,8 +92,17 @@ class Heartbeat(threading.Thread):
             self._loop.call_soon_threadsafe(self._runs.stop, lost, StopReason.LOST)
         strays = own - local
         if lasting := strays & self._strays:
-            self._loop.call_soon_threadsafe(self._release, lasting)
+            self._loop.call_soon_threadsafe(self._release_later, lasting)
         self._strays = strays
+
+    def _release_later(self, strays: frozenset[RunKey]) -> None:
+        """Release what is still unknown here once a loop that was blocked has caught up."""
+
+        def release() -> None:
+            if still := strays - self._runs.keys():
+                self._release(still)
+
+        self._loop.call_later(_CATCH_UP_S, release)
 
     def retire(self) -> None:
         """Stop beating and remove the row, so that nobody waits for the lease to end."""

@@ -7,35 +7,46 @@ ahead, different or unreadable is mended the next time it is opened, so workers 
 
 import asyncio
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TypeVar, cast
 
 from agents import SQLiteSession, TResponseInputItem
 from agents.memory import SessionSettings
+from sqlalchemy.exc import DBAPIError
 
-from shared.database import Database
+from shared.database import Database, until_done
 from shared.logging import get_logger
 from shared.store import sessions
 from shared.store.transitions import Claim, LeaseLost
 from worker import faults
-from worker.memory_file import Contents, MemoryFile, files_in, remove_stale
+from worker.memory_file import Contents, MemoryFile, files_in, remove
 
 T = TypeVar("T")
 _log = get_logger(__name__)
 
 _UNUSABLE = (sqlite3.Error, OSError)
-"""What a file raises that cannot be locked in time, read or written (a TimeoutError is an OSError)."""
+"""What a file raises that cannot be locked, read or written (a TimeoutError is an OSError)."""
+
+_LOCK_TIMEOUT_S = 5.0
+_LOCKED_AGAIN_S = 0.01
+_SYNC_LIMIT_S = 10.0
+_SESSIONS_AT_ONCE = 500
 
 
 class MemoryFiles:
     """The session files of this host, as one worker process uses them."""
 
-    def __init__(self, database: Database, folder: Path) -> None:
+    def __init__(
+        self, database: Database, folder: Path, *, lock_timeout_s: float = _LOCK_TIMEOUT_S
+    ) -> None:
         self._database = database
         self._folder = folder
-        # threads of its own: waiting for a file's lock must not hold up what else runs in threads
+        self._lock_timeout_s = lock_timeout_s
+        # threads of its own: what else runs in threads may take long
         self._threads = ThreadPoolExecutor(max_workers=8, thread_name_prefix="memory")
 
     async def open(self, claim: Claim) -> "SessionMemory":
@@ -44,18 +55,27 @@ class MemoryFiles:
         Raises:
             LeaseLost: the session was cleared since the claim.
         """
-        memory = SessionMemory(self._database, self._folder, claim, self._threads)
-        await memory.open()
+        memory = SessionMemory(
+            self._database, self._folder, claim, self._threads, lock_timeout_s=self._lock_timeout_s
+        )
+        try:
+            await memory.open()
+        except BaseException:
+            await memory.close()
+            raise
         return memory
 
     async def remove_stale(self) -> None:
         """Delete this host's files of past generations and of sessions that are gone."""
         files = await self._in_thread(lambda: files_in(self._folder))
-        if not files:
-            return
-        async with self._database.read() as db:
-            current = await sessions.generations(db, [session_id for session_id, _ in files])
-        removed = await self._in_thread(lambda: remove_stale(self._folder, current))
+        removed = 0
+        for first in range(0, len(files), _SESSIONS_AT_ONCE):
+            some = files[first : first + _SESSIONS_AT_ONCE]
+            # asked after the listing: a file cannot be newer than the answer
+            async with self._database.read() as db:
+                current = await sessions.generations(db, [session_id for session_id, _ in some])
+            stale = [file for file in some if current.get(file[0]) != file[1]]
+            removed += await self._in_thread(partial(remove, self._folder, stale))
         if removed:
             _log.info("removed stale memory files", files=removed)
 
@@ -76,13 +96,20 @@ class SessionMemory:
     session_settings: SessionSettings | None = None
 
     def __init__(
-        self, database: Database, folder: Path, claim: Claim, threads: ThreadPoolExecutor
+        self,
+        database: Database,
+        folder: Path,
+        claim: Claim,
+        threads: ThreadPoolExecutor,
+        *,
+        lock_timeout_s: float,
     ) -> None:
         self.session_id = claim.openai_session_key
         self.added: list[TResponseInputItem] = []
         self._database = database
         self._claim = claim
         self._threads = threads
+        self._lock_timeout_s = lock_timeout_s
         self._file = MemoryFile(folder, claim.session_id, claim.generation, key=self.session_id)
         self._ram: SQLiteSession | None = None
         self._count = 0
@@ -90,7 +117,7 @@ class SessionMemory:
     async def open(self) -> None:
         """Bring the file up to date; without a usable file work on a copy in RAM."""
         try:
-            await self._sync()
+            await self._heal()
         except _UNUSABLE as error:
             await self._use_ram(error)
 
@@ -114,10 +141,11 @@ class SessionMemory:
     async def sync_committed(self) -> None:
         """Bring the file up to date after commit 3; what cannot be written now heals later."""
         try:
-            await self._sync()
+            async with asyncio.timeout(_SYNC_LIMIT_S):
+                await self._heal()
         except LeaseLost:
             pass  # cleared meanwhile: the file must not come back
-        except _UNUSABLE as error:
+        except (*_UNUSABLE, DBAPIError) as error:
             _log.warning("memory file not written, it heals when it can", error=repr(error))
 
     async def close(self) -> None:
@@ -142,11 +170,17 @@ class SessionMemory:
 
     async def _read_file(self, limit: int | None) -> list[TResponseInputItem]:
         assert self._file.session is not None, "open() comes first"
-        items = await self._file.session.get_items(limit)
+        items = await _whole(self._file.session.get_items(limit))
         expected = self._count if limit is None else min(limit, self._count)
         if len(items) != expected:
             raise sqlite3.DatabaseError("items are missing")  # the SDK skips broken ones
         return items
+
+    async def _heal(self) -> None:
+        try:
+            await self._sync()
+        except sqlite3.Error:  # what is broken deep inside shows when something is appended
+            await self._sync(anew=True)
 
     async def _sync(self, *, anew: bool = False) -> None:
         """Make the file equal to the database, under its lock; the only writer of a file.
@@ -155,22 +189,37 @@ class SessionMemory:
             LeaseLost: the session was cleared since the claim.
             OSError, sqlite3.Error: the file cannot be locked or written.
         """
-        contents = await self._in_thread(self._file.lock)
         try:
-            known, start, items = await self._missing(None if anew else contents)
-            if known != contents or anew:
+            await self._lock()
+            contents = None if anew else await self._in_thread(self._file.look)
+            known, start, items = await self._ask(contents)
+            if known != contents:
                 await self._write(known, start, items)
             self._count = known.count
         finally:
             await self._in_thread(self._file.unlock)
 
+    async def _lock(self) -> None:
+        """Wait for the file's lock here, not in a thread: there are few of them."""
+        async with asyncio.timeout(self._lock_timeout_s):
+            while True:
+                with suppress(TimeoutError):
+                    return await self._in_thread(self._file.lock)
+                await asyncio.sleep(_LOCKED_AGAIN_S)
+
     async def _write(self, known: Contents, start: int, items: list[TResponseInputItem]) -> None:
         if start == 0:
             await self._in_thread(self._file.start_anew)
         assert self._file.session is not None
-        await self._file.session.add_items(items)
-        faults.reach("in_sync")
+        await _whole(self._file.session.add_items(items))
+        if items:  # an empty file has no middle
+            faults.reach("in_sync")
         await self._in_thread(lambda: self._file.note_applied(known.applied))
+
+    async def _ask(
+        self, contents: Contents | None
+    ) -> tuple[Contents, int, list[TResponseInputItem]]:
+        return await until_done(lambda: _whole(self._missing(contents)))
 
     async def _missing(
         self, contents: Contents | None
@@ -199,9 +248,22 @@ class SessionMemory:
 
     async def _use_ram(self, error: Exception) -> None:
         _log.warning("memory file cannot be used, working in RAM", error=repr(error))
-        _, _, items = await self._missing(None)
+        _, _, items = await self._ask(None)
         self._ram = SQLiteSession(self.session_id)
         await self._ram.add_items(items)
 
     async def _in_thread(self, call: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, call)
+        return await _whole(asyncio.get_running_loop().run_in_executor(self._threads, call))
+
+
+async def _whole(work: Awaitable[T]) -> T:
+    """Await work that must not be left half done; a cancellation waits for its end too.
+
+    A thread would go on without the file's lock, a connection would be lost to its pool.
+    """
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.gather(task, return_exceptions=True)
+        raise

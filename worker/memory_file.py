@@ -4,8 +4,10 @@ Everything here blocks and runs in threads. The file is the Agents SDK's SQLiteS
 one-row table of ours, `applied`, that names the message whose items came last.
 """
 
-import os
+import re
+import shutil
 import sqlite3
+from collections.abc import Iterable
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +16,7 @@ from uuid import UUID
 from agents import SQLiteSession
 from filelock import FileLock
 
-LOCK_TIMEOUT_S = 5.0
+_NAME = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.(\d{1,9})\.db(?:\.lock)?")
 
 
 @dataclass(frozen=True)
@@ -33,26 +35,32 @@ class MemoryFile:
         self.key = key
         self.session: SQLiteSession | None = None
         self._inode = 0
-        # flock on a file that stays: unlinking it would let two holders in
-        self._lock = FileLock(f"{self.path}.lock", timeout=LOCK_TIMEOUT_S, thread_local=False)
+        # flock; a lock file that somebody unlinked meanwhile does not count as locked
+        self._lock = FileLock(f"{self.path}.lock", blocking=False, thread_local=False)
 
-    def lock(self) -> Contents | None:
-        """Take the file's lock, open the file and look into it; None when it is unreadable.
+    def lock(self) -> None:
+        """Take the file's lock.
 
         Raises:
-            TimeoutError, OSError: it cannot be locked, or made.
+            TimeoutError: somebody has it.
+            OSError: it cannot be made.
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._lock.acquire()
+
+    def unlock(self) -> None:
+        """Let others in; nothing happens if it is not locked here."""
+        self._lock.release()
+
+    def look(self) -> Contents | None:
+        """Open the locked file and look into it; None when it is missing or unreadable."""
+        if not self.path.exists():
+            return None
         try:
             self._open()
             return self._look()
         except sqlite3.Error:
             return None
-
-    def unlock(self) -> None:
-        """Let others in."""
-        self._lock.release()
 
     def start_anew(self) -> None:
         """Replace the locked file by an empty one."""
@@ -98,33 +106,29 @@ class MemoryFile:
         return None
 
     def _remove(self) -> None:
+        if self.path.is_dir():
+            shutil.rmtree(self.path)
         for suffix in ("-wal", "-shm", ""):  # the file itself last: without it the others are lost
             Path(f"{self.path}{suffix}").unlink(missing_ok=True)
 
 
 def _inode(path: Path) -> int:
     with suppress(FileNotFoundError):
-        return os.stat(path).st_ino
+        return path.stat().st_ino
     return 0
 
 
-def remove_stale(folder: Path, current: dict[UUID, int]) -> int:
-    """Delete files of past generations and of sessions that are gone; return how many."""
-    stale = [
-        (session_id, generation)
-        for session_id, generation in files_in(folder)
-        if current.get(session_id) != generation
-    ]
-    for session_id, generation in stale:
-        MemoryFile(folder, session_id, generation, key="").remove()
-    return len(stale)
+def remove(folder: Path, files: Iterable[tuple[UUID, int]]) -> int:
+    """Delete files of (session, generation), but those that are locked; return how many."""
+    removed = 0
+    for session_id, generation in files:
+        with suppress(OSError):
+            MemoryFile(folder, session_id, generation, key="").remove()
+            removed += 1
+    return removed
 
 
 def files_in(folder: Path) -> list[tuple[UUID, int]]:
-    """List the session files as (session, generation)."""
-    found = []
-    for path in folder.glob("*.*.db"):
-        session_id, generation, _ = path.name.split(".")
-        with suppress(ValueError):
-            found.append((UUID(session_id), int(generation)))
-    return found
+    """List the session files as (session, generation), also where only the lock file is left."""
+    names = (_NAME.fullmatch(path.name) for path in folder.glob("*.*.db*"))
+    return sorted({(UUID(name[1]), int(name[2])) for name in names if name})

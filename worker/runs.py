@@ -24,12 +24,17 @@ class Released(Exception):
     """The run was stopped so that another worker can begin it again."""
 
 
+class RunCancelledItself(Exception):
+    """The run ended as cancelled and nobody had asked for it: an error like any other."""
+
+
 class Runs:
     """What runs on one event loop; `keys` may be read from any thread."""
 
     def __init__(self) -> None:
         self._tasks: dict[RunKey, asyncio.Task[Any]] = {}
         self._reasons: dict[RunKey, StopReason] = {}
+        self.closed = False
 
     def keys(self) -> frozenset[RunKey]:
         """Copy which attempts this process knows to be its own."""
@@ -44,14 +49,19 @@ class Runs:
         key = (claim.message_id, claim.attempt)
         task = asyncio.create_task(work)
         self._tasks[key] = task
+        if self.closed:  # since the claim
+            self.stop([key], StopReason.RELEASED)
         try:
             return await task
-        except asyncio.CancelledError:
+        except (Exception, asyncio.CancelledError) as error:
+            # whatever the run made of being cancelled
             match self._reasons.get(key):
                 case StopReason.LOST:
                     raise LeaseLost from None
                 case StopReason.RELEASED:
                     raise Released from None
+                case None if isinstance(error, asyncio.CancelledError) and not _cancelled():
+                    raise RunCancelledItself from error
                 case None:
                     raise
 
@@ -68,3 +78,13 @@ class Runs:
             if task is not None and not task.done():
                 self._reasons[key] = reason
                 task.cancel()
+
+    def close(self) -> None:
+        """Release every run; what is hinted from now on is for another worker."""
+        self.closed = True
+        self.stop(self.keys(), StopReason.RELEASED)
+
+
+def _cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -21,7 +21,7 @@ from worker.attempts import Parts
 from worker.heartbeat import Heartbeat, this_process
 from worker.llm import Models
 from worker.memory import MemoryFiles
-from worker.runs import RunKey, Runs, StopReason
+from worker.runs import RunKey, Runs
 from worker.sweeper import Sweeper
 from worker.tracing import keep_traces_here
 
@@ -60,8 +60,8 @@ class Runtime:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
     def release_all(self) -> None:
-        """Stop every run and give its message back to the queue; callable from any thread."""
-        self._loop.call_soon_threadsafe(self.runs.stop, self.runs.keys(), StopReason.RELEASED)
+        """Stop every run, give its message back, begin no other; callable from any thread."""
+        self._loop.call_soon_threadsafe(self.runs.close)
 
     def stop(self) -> None:
         """Release what still runs, give the lease back and close everything."""
@@ -131,7 +131,7 @@ class Runtime:
 
     async def _drained(self) -> None:
         deadline = self._loop.time() + _RELEASE_LIMIT_S
-        while self.runs.keys() and self._loop.time() < deadline:
+        while self.runs.keys() and self._loop.time() < deadline:  # noqa: ASYNC110 -- once, at the end
             await asyncio.sleep(0.02)
 
     async def _close(self) -> None:

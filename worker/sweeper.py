@@ -1,4 +1,4 @@
-"""What mends lost hints, lost workers and messages that wait too long; one worker does it at a time.
+"""What mends lost hints, lost workers and messages that wait too long; one worker at a time.
 
 The database says what waits, so nothing depends on a hint or on a worker's goodbye.
 """
@@ -19,7 +19,7 @@ from shared.store import heads, sweeps, workers
 from worker.memory import MemoryFiles
 
 _HINT_LOST_S = 5.0
-_PROJECTS_AT_ONCE = 50
+_BROKER_S = 1.0
 _HOUSEKEEPING_S = 60.0
 _DEAD_WORKER_S = 3600.0
 _log = get_logger(__name__)
@@ -42,31 +42,58 @@ class Sweeper:
         self._announcer = announcer
         self._memories = memories
         self._housekeeping_at = time.monotonic()
+        self._asking: asyncio.Future[int] | None = None
+        self._broker_away = False
 
     async def run(self) -> None:
         """Sweep until cancelled; a database or broker that is away is waited for."""
-        while True:
-            await asyncio.sleep(self._settings.sweep_s)
-            try:
-                await self.sweep()
-            except (DBAPIError, CommitUnknownError, OSError) as error:
-                _log.info("sweep: something is away, trying on", error=type(error).__name__)
-            except Exception:
-                _log.exception("sweep failed, trying on")
+        try:
+            while True:
+                await asyncio.sleep(self._settings.sweep_s)
+                await self._sweep_or_tell()
+        finally:
+            if self._asking is not None:
+                self._asking.cancel()
+
+    async def _sweep_or_tell(self) -> None:
+        try:
+            await self.sweep()
+        except (DBAPIError, CommitUnknownError, OSError) as error:
+            _log.info("sweep: something is away, trying on", error=type(error).__name__)
+        except Exception:  # noqa: BLE001 -- a sweeper that died would be missed too late
+            _log.exception("sweep failed, trying on")
 
     async def sweep(self) -> None:
         """Hint what lost its hint or its worker, end what is overdue; now and then tidy up."""
-        for message_id in await self._lost_hints():
-            _ = self._hinter.enqueue_message(message_id)
+        waiting = await self._waiting_hints()
+        if waiting is not None:
+            for message_id in await self._lost_hints(waiting):
+                _ = self._hinter.enqueue_message(message_id)
         await end_overdue(self._database, self._announcer, self._settings)
         if time.monotonic() > self._housekeeping_at:
             self._housekeeping_at = time.monotonic() + _HOUSEKEEPING_S
             await self._tidy_up()
 
-    async def _lost_hints(self) -> tuple[UUID, ...]:
-        waiting = await self._hinter.length()
+    async def _waiting_hints(self) -> int | None:
+        """Ask the broker how many hints wait in it; None while it does not answer.
+
+        It may take long to say that it is away: what is overdue does not wait for that.
+        """
+        self._asking = self._asking or asyncio.ensure_future(self._hinter.length())
+        done, _ = await asyncio.wait([self._asking], timeout=_BROKER_S)
+        if not done:
+            return None
+        asked, self._asking = self._asking, None
+        error = asked.exception()
+        if (error is None) is self._broker_away:
+            self._broker_away = error is not None
+            _log.info("sweep: the broker is " + ("away" if error else "back"))
+        return None if error else asked.result()
+
+    async def _lost_hints(self, waiting: int) -> tuple[UUID, ...]:
+        settings = self._settings
         async with self._database.begin() as db:
-            if not await sweeps.lead(db, self._settings.namespace):
+            if not await sweeps.lead(db, settings.namespace):
                 return ()
             _, slots = await workers.alive(db)
             # a backlog looks like lost hints: never more of them than workers could soon take
@@ -75,15 +102,13 @@ class Sweeper:
                 return ()
             lost = await heads.take_lost_hints(
                 db,
-                hinted_before_s=_HINT_LOST_S if waiting else self._settings.heartbeat_s,
-                run_limit_s=self._settings.run_limit_s,
+                hinted_before_s=_HINT_LOST_S if waiting else settings.heartbeat_s,
+                run_limit_s=settings.run_limit_s,
                 limit=room,
             )
-            for project_id in await sweeps.unhinted_projects(db, limit=_PROJECTS_AT_ONCE):
-                lost += await heads.take_hints(
-                    db, project_id, limit=self._settings.project_concurrency
-                )
-        return lost
+            return lost + await heads.take_unhinted(
+                db, project_limit=settings.project_concurrency, limit=room - len(lost)
+            )
 
     async def _tidy_up(self) -> None:
         async with self._database.begin() as db:

@@ -2,14 +2,24 @@
 
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from shared.database import clock
 from shared.errors import Failure, FailureCode
 from shared.store import heads, projects, sessions
-from shared.store.claims import lost
+from shared.store.claims import lost, record_loss
+from shared.store.states import is_running, is_unfinished
 from shared.store.transitions import Ended, end
-from shared.tables import UNFINISHED, Message, MessageStatus, Project, VibeSession
+from shared.tables import (
+    UNFINISHED,
+    Attempt,
+    AttemptOutcome,
+    Message,
+    MessageStatus,
+    Project,
+    VibeSession,
+)
 
 CANCELLED = Failure(
     FailureCode.CANCELLED, "The message was cancelled before it was answered.", retryable=False
@@ -35,15 +45,32 @@ async def cancel(db: AsyncSession, message: Message, *, limit: int) -> Ended:
 
 async def cancel_session(db: AsyncSession, session: VibeSession) -> tuple[UUID, ...]:
     """End every unfinished message of a locked session; name them, in their order."""
-    messages = await db.scalars(
-        select(Message)
-        .where(Message.session_id == session.id, Message.status.in_(UNFINISHED))
-        .order_by(Message.seq)
+    return await _cancel_all(db, Message.session_id == session.id)
+
+
+async def _cancel_all(db: AsyncSession, where: ColumnElement[bool]) -> tuple[UUID, ...]:
+    """End all at once what is unfinished there; the caller holds the sessions' locks."""
+    running = select(Message.id).where(
+        where,
+        is_running(),
+        Message.id == Attempt.message_id,
+        Message.attempt == Attempt.number,
     )
-    ended = messages.all()
-    for message in ended:
-        await end(db, message, MessageStatus.CANCELLED, CANCELLED)
-    return tuple(message.id for message in ended)
+    unsynchronized = {"synchronize_session": False}
+    await db.execute(
+        update(Attempt)
+        .where(running.exists())
+        .values(ended_at=clock(), outcome=AttemptOutcome.CANCELLED)
+        .execution_options(**unsynchronized)
+    )
+    ended = await db.execute(
+        update(Message)
+        .where(where, is_unfinished())
+        .values(status=MessageStatus.CANCELLED, error=CANCELLED.to_json(), ended_at=clock())
+        .returning(Message.seq, Message.id)
+        .execution_options(**unsynchronized)
+    )
+    return tuple(row.id for row in sorted(ended.all()))
 
 
 async def clear_session(db: AsyncSession, session_id: UUID, *, limit: int) -> Ended:
@@ -59,22 +86,23 @@ async def clear_session(db: AsyncSession, session_id: UUID, *, limit: int) -> En
 async def delete_project(db: AsyncSession, project: Project) -> Ended:
     """Hide a locked project with all that is below it, and end what is unfinished there."""
     await projects.mark_deleted(db, project)
-    ended: tuple[UUID, ...] = ()
-    for session in await sessions.lock_all(db, project.id):
-        ended += await cancel_session(db, session)
-    return Ended(ids=ended)
+    await sessions.lock_all(db, project.id)
+    return Ended(ids=await _cancel_all(db, Message.project_id == project.id))
 
 
-async def expire(db: AsyncSession, message: Message, *, limit: int) -> Ended:
+async def expire(
+    db: AsyncSession, message: Message, *, queue_timeout_s: float, limit: int
+) -> Ended:
     """Fail an overdue message; tolerates that it was claimed or released in the meantime."""
     await sessions.lock(db, message.session_id)
-    before = (message.attempt, message.status, message.queued_at)
-    message = await db.get_one(Message, message.id, populate_existing=True)
-    if (message.attempt, message.status, message.queued_at) != before:
+    overdue = heads.overdue_messages(queue_timeout_s).where(Message.id == message.id)
+    found = await db.scalar(overdue)
+    if found is None:
         return Ended()
-    queued = message.status == MessageStatus.QUEUED
-    await end(
-        db, message, MessageStatus.FAILED, EXPIRED if queued else lost(message.lost_count + 1)
-    )
-    ready = await heads.take_hints(db, message.project_id, limit=limit)
-    return Ended(ids=(message.id,), heads=ready)
+    failure = EXPIRED
+    if found.status == MessageStatus.IN_PROGRESS:
+        await record_loss(db, found)
+        failure = lost(found.lost_count)
+    await end(db, found, MessageStatus.FAILED, failure)
+    ready = await heads.take_hints(db, found.project_id, limit=limit)
+    return Ended(ids=(found.id,), heads=ready)

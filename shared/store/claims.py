@@ -9,9 +9,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from shared.database import clock
 from shared.errors import Failure, FailureCode
 from shared.store import heads
+from shared.store.states import is_running, is_unfinished
 from shared.store.transitions import Claim, Ended, as_claim, close_attempt, end
 from shared.tables import (
-    UNFINISHED,
     Attempt,
     AttemptOutcome,
     Message,
@@ -44,7 +44,7 @@ async def claim(
     if head is None or head.id != message_id or living:
         return None
     if head.status == MessageStatus.IN_PROGRESS:
-        await _record_loss(db, head)
+        await record_loss(db, head)
         if head.lost_count >= max_lost:
             return await _give_up(db, head, limit=limit)
     return await _take(db, head, session, worker_id)
@@ -65,7 +65,7 @@ async def _head(
         await db.execute(
             select(Message, _held(run_limit_s))
             .outerjoin(Worker, Worker.id == Message.worker_id)
-            .where(Message.session_id == session_id, Message.status.in_(UNFINISHED))
+            .where(Message.session_id == session_id, is_unfinished())
             .order_by(Message.seq)
             .limit(1)
         )
@@ -77,7 +77,7 @@ def _held(run_limit_s: float) -> Any:
     """Say in SQL that a message runs, at a worker whose lease holds, not for too long."""
     return func.coalesce(
         and_(
-            Message.status == MessageStatus.IN_PROGRESS,
+            is_running(),
             Worker.lease_expires_at > clock(),
             Message.claimed_at > clock() - run_limit_s,
         ),
@@ -85,9 +85,10 @@ def _held(run_limit_s: float) -> Any:
     )
 
 
-async def _record_loss(db: AsyncSession, head: Message) -> None:
-    head.lost_count += 1
-    await close_attempt(db, head.id, head.attempt, AttemptOutcome.LOST)
+async def record_loss(db: AsyncSession, message: Message) -> None:
+    """Count the present attempt of a running message as lost."""
+    message.lost_count += 1
+    await close_attempt(db, message.id, message.attempt, AttemptOutcome.LOST)
 
 
 async def _give_up(db: AsyncSession, head: Message, *, limit: int) -> Ended:

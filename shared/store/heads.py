@@ -4,31 +4,62 @@ A head is a session's first unfinished message. Hints are marked when they are t
 transaction that makes the head; one that is lost afterwards is taken again by the sweep.
 """
 
+from collections.abc import Sequence
 from uuid import UUID
 
-from sqlalchemy import Select, case, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, Select, case, exists, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
 from shared.database import clock
-from shared.tables import UNFINISHED, Message, MessageStatus, Worker
+from shared.store.states import is_queued, is_running, is_unfinished
+from shared.tables import Message, MessageStatus, Worker
 
 
 async def take_hints(db: AsyncSession, project_id: UUID, *, limit: int) -> tuple[UUID, ...]:
     """Mark and name the project's oldest unhinted heads, so many that `limit` are under way."""
-    under_way = (
-        select(func.count())
-        .select_from(Message)
-        .where(
-            Message.project_id == project_id,
-            Message.status.in_(UNFINISHED),
-            or_(Message.status == MessageStatus.IN_PROGRESS, Message.hinted_at.is_not(None)),
-        )
-        .scalar_subquery()
-    )
+    here = Message.project_id == project_id
+    under_way = select(func.count(Message.id)).where(here, _under_way()).scalar_subquery()
     free = case((under_way < limit, limit - under_way), else_=0)
-    waiting = _queued_heads().where(Message.project_id == project_id, Message.hinted_at.is_(None))
-    return await _mark(db, waiting.limit(free))
+    waiting = _queued_heads().where(here, Message.hinted_at.is_(None))
+    return await _mark(db, waiting.order_by(Message.queued_at, Message.seq).limit(free))
+
+
+async def take_unhinted(db: AsyncSession, *, project_limit: int, limit: int) -> tuple[UUID, ...]:
+    """Mark and name heads that no transition hinted: of all projects in turn, each up to its cap.
+
+    They are what waited for the cap while nothing else happened in their project, and what two
+    transitions at once overlooked.
+    """
+    busy = (
+        select(Message.project_id, func.count().label("count"))
+        .where(_under_way())
+        .group_by(Message.project_id)
+        .subquery()
+    )
+    turn = func.row_number().over(
+        partition_by=Message.project_id, order_by=(Message.queued_at, Message.seq)
+    ) + func.coalesce(busy.c.count, 0)
+    ranked = (
+        _queued_heads()
+        .add_columns(turn.label("turn"), Message.queued_at)
+        .outerjoin(busy, busy.c.project_id == Message.project_id)
+        .where(Message.hinted_at.is_(None))
+        .subquery()
+    )
+    chosen = (
+        select(ranked.c.id)
+        .where(ranked.c.turn <= project_limit)
+        .order_by(ranked.c.turn, ranked.c.queued_at)
+        .limit(limit)
+    )
+    still = is_queued() & Message.hinted_at.is_(None)
+    return await _mark(db, select(Message.id).where(Message.id.in_(chosen), still))
+
+
+def _under_way() -> ColumnElement[bool]:
+    """Say in SQL that a message runs, or that a worker was told of it."""
+    return is_unfinished() & or_(is_running(), Message.hinted_at.is_not(None))
 
 
 async def take_lost_hints(
@@ -37,8 +68,9 @@ async def take_lost_hints(
     """Mark and name the oldest messages whose worker is gone, or whose hint seems lost."""
     stale = Message.hinted_at < clock() - hinted_before_s
     orphans = _orphans(run_limit_s).where(or_(Message.hinted_at.is_(None), stale))
-    orphaned = await _mark(db, orphans.limit(limit))
-    return orphaned + await _mark(db, _queued_heads().where(stale).limit(limit - len(orphaned)))
+    orphaned = await _mark(db, orphans.order_by(Message.queued_at).limit(limit))
+    heads = _queued_heads().where(stale).order_by(Message.queued_at, Message.seq)
+    return orphaned + await _mark(db, heads.limit(limit - len(orphaned)))
 
 
 def _queued_heads() -> Select[UUID]:
@@ -46,13 +78,9 @@ def _queued_heads() -> Select[UUID]:
     blocked = exists().where(
         earlier.session_id == Message.session_id,
         earlier.seq < Message.seq,
-        earlier.status.in_(UNFINISHED),
+        is_unfinished(earlier),
     )
-    return (
-        select(Message.id)
-        .where(Message.status == MessageStatus.QUEUED, ~blocked)
-        .order_by(Message.queued_at, Message.seq)
-    )
+    return select(Message.id).where(Message.status == MessageStatus.QUEUED, ~blocked)
 
 
 def _orphans(run_limit_s: float) -> Select[UUID]:
@@ -61,20 +89,20 @@ def _orphans(run_limit_s: float) -> Select[UUID]:
         select(Message.id)
         .outerjoin(Worker, Worker.id == Message.worker_id)
         .where(
-            Message.status == MessageStatus.IN_PROGRESS,
+            is_running(),
             or_(
                 Worker.id.is_(None),
                 Worker.lease_expires_at <= clock(),
                 Message.claimed_at <= clock() - run_limit_s,
             ),
         )
-        .order_by(Message.queued_at)
     )
 
 
 async def _mark(db: AsyncSession, chosen: Select[UUID]) -> tuple[UUID, ...]:
     # rows of other sessions: skipped when locked, or the lock order would be broken
-    free = chosen.with_for_update(of=Message, key_share=True, skip_locked=True).subquery()
+    # a CTE: PostgreSQL may run a subquery several times, and would choose more rows each time
+    free = chosen.with_for_update(of=Message, key_share=True, skip_locked=True).cte()
     marked = await db.scalars(
         update(Message)
         .where(Message.id.in_(select(free.c.id)))
@@ -85,24 +113,25 @@ async def _mark(db: AsyncSession, chosen: Select[UUID]) -> tuple[UUID, ...]:
     return tuple(marked)
 
 
-async def overdue(db: AsyncSession, *, queue_timeout_s: float, limit: int) -> list[Message]:
+async def overdue(db: AsyncSession, *, queue_timeout_s: float, limit: int) -> Sequence[Message]:
     """List messages that waited for a worker, or for news of theirs, longer than they may."""
-    waited = (Message.status == MessageStatus.QUEUED) & (
-        Message.queued_at < clock() - queue_timeout_s
-    )
-    orphaned = (Message.status == MessageStatus.IN_PROGRESS) & (
+    found = overdue_messages(queue_timeout_s).order_by(Message.session_id, Message.seq)
+    return (await db.scalars(found.limit(limit))).all()
+
+
+def overdue_messages(queue_timeout_s: float) -> Select[Message]:
+    """Select the messages that `overdue` lists."""
+    waited = is_queued() & (Message.queued_at < clock() - queue_timeout_s)
+    orphaned = is_running() & (
         func.coalesce(Worker.lease_expires_at, Message.claimed_at) < clock() - queue_timeout_s
     )
-    found = await db.scalars(
+    return (
         select(Message)
         .outerjoin(Worker, Worker.id == Message.worker_id)
-        .where(or_(waited, orphaned))
-        .order_by(Message.session_id, Message.seq)
-        .limit(limit)
+        .where(is_unfinished(), or_(waited, orphaned))
     )
-    return list(found)
 
 
 async def forget_hints(db: AsyncSession) -> None:
     """Unmark every head: for a process that knows that the broker is empty."""
-    await db.execute(update(Message).where(Message.status.in_(UNFINISHED)).values(hinted_at=None))
+    await db.execute(update(Message).where(is_unfinished()).values(hinted_at=None))

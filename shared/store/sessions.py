@@ -10,7 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.database import insert_new
 from shared.errors import SessionNotFound
-from shared.tables import UNFINISHED, Item, Message, MessageStatus, Project, VibeSession
+from shared.store.states import is_running, is_unfinished
+from shared.tables import Item, Message, Project, VibeSession
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ async def ensure(
     Two callers may race: the key is unique, the loser finds the winner's session.
     """
     base = f"project_{project_id}" + (f"_node_{node_id}" if node_id else "")
-    number = await _next_number(db, base) if new else 1
+    number = await _next_number(db, project_id, node_id, base) if new else 1
     while True:
         key = base if number == 1 else f"{base}.{number}"
         made = await _insert(db, project_id=project_id, node_id=node_id, title=title, key=key)
@@ -57,11 +58,11 @@ async def ensure(
         number += 1
 
 
-async def _next_number(db: AsyncSession, base: str) -> int:
+async def _next_number(db: AsyncSession, project_id: UUID, node_id: str | None, base: str) -> int:
     keys = await db.scalars(
         select(VibeSession.openai_session_key).where(
-            (VibeSession.openai_session_key == base)
-            | VibeSession.openai_session_key.startswith(f"{base}.", autoescape=True)
+            VibeSession.project_id == project_id,
+            VibeSession.node_id.is_not_distinct_from(node_id),
         )
     )
     numbers = [int(key[len(base) + 1 :] or 1) for key in keys]
@@ -129,8 +130,8 @@ async def summaries(
 
 
 def _summary_query() -> Any:
-    unfinished = case((Message.status.in_(UNFINISHED), 1), else_=0)
-    running = case((Message.status == MessageStatus.IN_PROGRESS, 1), else_=0)
+    unfinished = case((is_unfinished(), 1), else_=0)
+    running = case((is_running(), 1), else_=0)
     here = (Message.session_id == VibeSession.id) & (Message.generation == VibeSession.generation)
     return (
         select(

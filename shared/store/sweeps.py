@@ -1,14 +1,12 @@
-"""What one worker at a time looks after for all: who leads, which projects wait, what is purged."""
+"""What one worker at a time looks after for all: who leads, what is purged."""
 
 import zlib
-from collections.abc import Sequence
-from uuid import UUID
 
 from sqlalchemy import delete, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.database import clock
-from shared.tables import Message, MessageStatus, Project
+from shared.tables import Project
 
 
 async def lead(db: AsyncSession, namespace: str) -> bool:
@@ -17,18 +15,6 @@ async def lead(db: AsyncSession, namespace: str) -> bool:
         return True
     key = zlib.crc32(f"sweep {namespace}".encode())
     return bool(await db.scalar(select(func.pg_try_advisory_xact_lock(key))))
-
-
-async def unhinted_projects(db: AsyncSession, *, limit: int) -> Sequence[UUID]:
-    """Name the projects whose queued messages waited longest without a hint."""
-    found = await db.scalars(
-        select(Message.project_id)
-        .where(Message.status == MessageStatus.QUEUED, Message.hinted_at.is_(None))
-        .group_by(Message.project_id)
-        .order_by(func.min(Message.queued_at))
-        .limit(limit)
-    )
-    return found.all()
 
 
 async def purge_projects(db: AsyncSession, *, deleted_before_s: float) -> int:

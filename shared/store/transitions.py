@@ -7,8 +7,7 @@ nothing once the message belongs to another attempt or has ended, and says so.
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import CursorResult, insert, select, update
@@ -17,6 +16,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from shared.database import clock, insert_new
 from shared.errors import Failure, ProjectNotFound
 from shared.store import heads, projects, sessions
+from shared.store.attempts import Call, Claim, CodeMoved, Ended, LeaseLost, Outcome, as_claim
+from shared.store.states import is_running
 from shared.tables import (
     Attempt,
     AttemptOutcome,
@@ -29,110 +30,9 @@ from shared.tables import (
     VibeSession,
 )
 
+__all__ = ["Call", "Claim", "CodeMoved", "Ended", "LeaseLost", "Outcome", "as_claim"]
+
 _REFUSED = re.compile("[\\x00\\ud800-\\udfff]")
-
-
-@dataclass(frozen=True)
-class Ended:
-    """What a transition leaves to be done after its commit.
-
-    `ids` are the messages that ended (waiting clients want to know), `heads` those that became
-    ready and are marked as hinted (a worker must hear of them).
-    """
-
-    ids: tuple[UUID, ...] = ()
-    heads: tuple[UUID, ...] = ()
-
-    def __or__(self, other: "Ended") -> "Ended":
-        return Ended(self.ids + other.ids, self.heads + other.heads)
-
-
-@dataclass(frozen=True)
-class Claim:
-    """A message that this worker alone may answer, with all that an attempt needs to know."""
-
-    message_id: UUID
-    attempt: int
-    session_id: UUID
-    project_id: UUID
-    generation: int
-    openai_session_key: str
-    node_id: str | None
-    prompt: str
-    model: str
-    trace_id: str
-    instructions: str
-    code: str
-    revision: int
-    conflict_count: int
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a run gave: all of it becomes visible with commit 3, or nothing.
-
-    `diff` leads from the project's code at `base_revision` to `code`; empty: nothing changed.
-    """
-
-    reply: str
-    base_revision: int
-    code: str
-    diff: str
-    items: Sequence[dict[str, Any]]
-    responses: Sequence[Any]
-    tool_calls: Sequence[Any]
-
-
-class Call(Protocol):
-    """One call of the model as it is recorded, whether it gave a response or an error.
-
-    `number` counts from 1 within the attempt; `error` is its kind, without the server's words.
-    """
-
-    @property
-    def number(self) -> int: ...
-    @property
-    def model(self) -> str: ...
-    @property
-    def usage(self) -> dict[str, Any] | None: ...
-    @property
-    def error(self) -> str | None: ...
-    @property
-    def started_at(self) -> float: ...
-    @property
-    def ended_at(self) -> float: ...
-
-
-class LeaseLost(Exception):
-    """The message is no longer this attempt's: cancelled, cleared, or taken over."""
-
-
-class CodeMoved(Exception):
-    """Another session changed the project's code since the claim; carries the present state."""
-
-    def __init__(self, code: str, revision: int) -> None:
-        super().__init__(f"the project is at revision {revision}")
-        self.code = code
-        self.revision = revision
-
-
-def as_claim(message: Message, session: VibeSession, project: Project) -> Claim:
-    return Claim(
-        message_id=message.id,
-        attempt=message.attempt,
-        session_id=session.id,
-        project_id=project.id,
-        generation=message.generation,
-        openai_session_key=session.openai_session_key,
-        node_id=session.node_id,
-        prompt=message.content,
-        model=message.model,
-        trace_id=message.trace_id,
-        instructions=project.instructions,
-        code=project.code,
-        revision=project.revision,
-        conflict_count=message.conflict_count,
-    )
 
 
 async def complete(
@@ -144,7 +44,8 @@ async def complete(
         CodeMoved: the code to change is no longer the one that the diff is against.
         LeaseLost: the message ended or went to another attempt; nothing may be kept.
     """
-    project = await _lock_code(db, claim, outcome.base_revision) if outcome.diff else None
+    project = await _lock_project(db, claim) if outcome.diff else None
+    # the fence first: after a commit whose acknowledgement was lost the code has moved, by us
     await _finish(
         db,
         claim,
@@ -155,6 +56,8 @@ async def complete(
         usage=_total(calls),
     )
     if project:
+        if project.revision != outcome.base_revision:
+            raise CodeMoved(project.code, project.revision)
         await projects.revise(
             db, project, code=outcome.code, diff=outcome.diff, message_id=claim.message_id
         )
@@ -169,10 +72,10 @@ async def complete(
     return await _settle(db, claim, AttemptOutcome.COMPLETED, calls, limit=limit)
 
 
-async def completed_by(db: AsyncSession, claim: Claim) -> bool:
-    """Tell whether it was this very attempt that completed the message."""
+async def ended_as(db: AsyncSession, claim: Claim) -> AttemptOutcome | None:
+    """Tell how this very attempt ended, for one that lost the acknowledgement of its commit."""
     attempt = await db.get(Attempt, (claim.message_id, claim.attempt))
-    return attempt is not None and attempt.outcome == AttemptOutcome.COMPLETED
+    return AttemptOutcome(attempt.outcome) if attempt and attempt.outcome else None
 
 
 async def fail(
@@ -254,14 +157,11 @@ async def record_calls(
         await db.execute(insert_new(db, ModelCall), rows)
 
 
-async def _lock_code(db: AsyncSession, claim: Claim, base_revision: int) -> Project:
+async def _lock_project(db: AsyncSession, claim: Claim) -> Project:
     try:
-        project = await projects.lock(db, claim.project_id)
+        return await projects.lock(db, claim.project_id)
     except ProjectNotFound as error:
         raise LeaseLost from error
-    if project.revision != base_revision:
-        raise CodeMoved(project.code, project.revision)
-    return project
 
 
 async def _finish(db: AsyncSession, claim: Claim, **values: Any) -> None:
@@ -275,7 +175,7 @@ async def _fenced_update(db: AsyncSession, claim: Claim, **values: Any) -> None:
         .where(
             Message.id == claim.message_id,
             Message.attempt == claim.attempt,
-            Message.status == MessageStatus.IN_PROGRESS,
+            is_running(),
         )
         .values(**values)
         .execution_options(synchronize_session=False)

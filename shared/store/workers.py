@@ -7,7 +7,8 @@ from sqlalchemy import Connection, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.database import clock
-from shared.tables import Message, MessageStatus, Worker
+from shared.store.states import is_running
+from shared.tables import Message, Worker
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def beat(
         register(db, process, lease_s=lease_s)
     rows = db.execute(
         select(Message.id, Message.attempt).where(
-            Message.worker_id == process.worker_id, Message.status == MessageStatus.IN_PROGRESS
+            Message.worker_id == process.worker_id, is_running()
         )
     )
     return frozenset((row.id, row.attempt) for row in rows)
@@ -66,9 +67,7 @@ async def end_all_leases(db: AsyncSession) -> None:
 
 async def forget_dead(db: AsyncSession, *, dead_for_s: float) -> None:
     """Remove workers whose lease ended long ago and that hold no message."""
-    holds = select(Message.id).where(
-        Message.worker_id == Worker.id, Message.status == MessageStatus.IN_PROGRESS
-    )
+    holds = select(Message.id).where(Message.worker_id == Worker.id, is_running())
     await db.execute(
         delete(Worker)
         .where(Worker.lease_expires_at < clock() - dead_for_s, ~holds.exists())

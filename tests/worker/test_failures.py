@@ -25,10 +25,9 @@ from openai import (
     RateLimitError,
 )
 
-from shared.errors import FailureCode
+from shared.errors import Failure, FailureCode
 from worker.failures import (
     CodeConflict,
-    Failure,
     ModelUnavailable,
     UnusableAnswer,
     failure_from,

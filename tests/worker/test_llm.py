@@ -11,10 +11,10 @@ import pytest
 from agents import Agent, ModelSettings, RunConfig, Runner, function_tool
 from agents.testing import ScriptedModel, assistant_message
 
-from shared.errors import FailureCode
+from shared.errors import Failure, FailureCode
 from shared.settings import Settings
 from tests.stub_process import StubOpenAI
-from worker.failures import Failure, ModelUnavailable, failure_from
+from worker.failures import ModelUnavailable, failure_from
 from worker.llm import ModelCall, Models, RecordingModel, retry_settings
 
 APIS = ["responses", "chat_completions"]

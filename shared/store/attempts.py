@@ -1,0 +1,120 @@
+"""What passes between a claimed message's transitions and the attempt that asks for them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+from uuid import UUID
+
+from shared.tables import Message, Project, VibeSession
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What a transition leaves to be done after its commit.
+
+    `ids` are the messages that ended (waiting clients want to know), `heads` those that became
+    ready and are marked as hinted (a worker must hear of them).
+    """
+
+    ids: tuple[UUID, ...] = ()
+    heads: tuple[UUID, ...] = ()
+
+    def __or__(self, other: "Ended") -> "Ended":
+        return Ended(self.ids + other.ids, self.heads + other.heads)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A message that this worker alone may answer, with all that an attempt needs to know."""
+
+    message_id: UUID
+    attempt: int
+    session_id: UUID
+    project_id: UUID
+    generation: int
+    openai_session_key: str
+    node_id: str | None
+    prompt: str
+    model: str
+    trace_id: str
+    instructions: str
+    code: str
+    revision: int
+    conflict_count: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run gave: all of it becomes visible with commit 3, or nothing.
+
+    `diff` leads from the project's code at `base_revision` to `code`; empty: nothing changed.
+    """
+
+    reply: str
+    base_revision: int
+    code: str
+    diff: str
+    items: Sequence[dict[str, Any]]
+    responses: Sequence[Any]
+    tool_calls: Sequence[Any]
+
+
+class Call(Protocol):
+    """One call of the model as it is recorded, whether it gave a response or an error."""
+
+    @property
+    def number(self) -> int:
+        """Count from 1 within the attempt."""
+
+    @property
+    def model(self) -> str:
+        """Name the model that served, or was asked."""
+
+    @property
+    def usage(self) -> dict[str, Any] | None:
+        """Give the tokens that it cost, if the server said."""
+
+    @property
+    def error(self) -> str | None:
+        """Name the kind of error, without the server's words."""
+
+    @property
+    def started_at(self) -> float:
+        """Give the time in seconds since 1970."""
+
+    @property
+    def ended_at(self) -> float:
+        """Give the time in seconds since 1970."""
+
+
+class LeaseLost(Exception):
+    """The message is no longer this attempt's: cancelled, cleared, or taken over."""
+
+
+class CodeMoved(Exception):
+    """Another session changed the project's code since the claim; carries the present state."""
+
+    def __init__(self, code: str, revision: int) -> None:
+        super().__init__(f"the project is at revision {revision}")
+        self.code = code
+        self.revision = revision
+
+
+def as_claim(message: Message, session: VibeSession, project: Project) -> Claim:
+    """Gather what an attempt needs to know."""
+    return Claim(
+        message_id=message.id,
+        attempt=message.attempt,
+        session_id=session.id,
+        project_id=project.id,
+        generation=message.generation,
+        openai_session_key=session.openai_session_key,
+        node_id=session.node_id,
+        prompt=message.content,
+        model=message.model,
+        trace_id=message.trace_id,
+        instructions=project.instructions,
+        code=project.code,
+        revision=project.revision,
+        conflict_count=message.conflict_count,
+    )

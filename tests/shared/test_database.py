@@ -1,0 +1,188 @@
+"""Transactions: committed or rolled back, repeated where that is safe, timed by the database."""
+
+import asyncio
+import time
+
+import psycopg
+import pytest
+from sqlalchemy import select, text
+from sqlalchemy.exc import DBAPIError, OperationalError
+from structlog.testing import capture_logs
+
+from shared.database import CommitUnknownError, Database, clock, retried, until_done, will_pass
+from shared.settings import Settings
+from shared.store import projects
+from shared.tables import Project
+from tests.services import PostgresServer
+from tests.shared.world import ON_POSTGRESQL, ON_SQLITE, OWNER, World
+
+
+async def test_an_exception_rolls_everything_back(world: World) -> None:
+    project = await world.project()
+
+    async def step() -> None:
+        async with world.database.begin() as db:
+            await projects.mark_deleted(db, await projects.lock(db, project.id))
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        await step()
+    async with world.database.read() as db:
+        assert (await projects.get(db, project.id, owner=OWNER)).deleted_at is None
+
+
+async def test_the_clock_is_the_databases_and_goes_on_within_a_transaction(
+    database: Database,
+) -> None:
+    async with database.begin() as db:
+        first = await db.scalar(select(clock()))
+        await asyncio.sleep(0.1)
+        second = await db.scalar(select(clock()))
+    assert first is not None
+    assert second is not None
+    assert 0.05 < second - first < 5
+    assert abs(first - time.time()) < 5
+
+
+async def test_a_read_sees_the_latest_and_a_snapshot_one_state(world: World) -> None:
+    count = text("SELECT count(*) FROM projects")
+    async with world.database.snapshot() as db:
+        assert await db.scalar(count) == 0
+        await world.project()
+        assert await db.scalar(count) == 0
+    async with world.database.read() as db:
+        assert await db.scalar(count) == 1
+
+
+async def test_what_a_client_wrote_stands_in_no_error(world: World) -> None:
+    with pytest.raises(DBAPIError) as raised:
+        async with world.database.begin() as db:
+            await db.execute(text("SELECT :prompt FROM nowhere"), {"prompt": "my secret"})
+    assert "my secret" not in str(raised.value)
+
+
+@ON_SQLITE
+async def test_writers_in_other_connections_wait_for_the_file(world: World) -> None:
+    others = [Database(world.settings, name="t") for _ in range(3)]
+    await asyncio.gather(*(World(other, world.settings).project() for other in others * 5))
+    assert await world.count(Project) == 15
+    for other in others:
+        await other.close()
+
+
+@ON_SQLITE
+async def test_a_file_that_stays_locked_is_an_error_that_passes(world: World) -> None:
+    settings = world.settings.model_copy(update={"lease_s": 0.2})
+    other = Database(settings, name="t")
+    async with world.database.begin() as db:
+        await db.execute(text("DELETE FROM workers"))
+        with pytest.raises(OperationalError) as raised:
+            await World(other, settings).project()
+    assert will_pass(raised.value)
+    await other.close()
+
+
+async def test_what_passes_is_tried_again_and_what_does_not_is_not() -> None:
+    passing = OperationalError("x", {}, Exception("database is locked"))
+    failing = OperationalError("x", {}, Exception("no such table"))
+    errors: list[DBAPIError] = [passing, passing]
+    tries = 0
+
+    @retried
+    async def step() -> str:
+        nonlocal tries
+        tries += 1
+        if errors:
+            raise errors.pop()
+        return "done"
+
+    assert await step() == "done"
+    assert tries == 3
+    errors[:] = [failing]
+    with pytest.raises(OperationalError):
+        await step()
+    assert tries == 4
+    errors[:] = [passing] * 9
+    with pytest.raises(OperationalError):
+        await step()
+    assert tries == 8
+
+
+async def test_a_commit_of_unknown_outcome_is_repeated_only_where_that_is_said() -> None:
+    left = [CommitUnknownError()]
+
+    async def step() -> str:
+        if left:
+            raise left.pop()
+        return "done"
+
+    with pytest.raises(CommitUnknownError):
+        await retried(step)()
+    left[:] = [CommitUnknownError()]
+    with capture_logs():
+        assert await until_done(step) == "done"
+
+
+async def test_waiting_for_the_database_has_an_end() -> None:
+    async def step() -> None:
+        raise OperationalError("x", {}, Exception(), connection_invalidated=True)
+
+    with capture_logs() as logs, pytest.raises(OperationalError):
+        await until_done(step, limit_s=0.5)
+    assert len(logs) == 1
+
+
+async def test_a_server_that_is_not_there_is_waited_for() -> None:
+    nowhere = Settings(
+        database_url="postgresql://postgres@127.0.0.1:1/x", redis_url="redis://127.0.0.1:1/0"
+    )
+    database = Database(nowhere, name="t")
+    with pytest.raises(OperationalError) as raised:
+        async with database.begin() as db:
+            await db.execute(text("SELECT 1"))
+    assert will_pass(raised.value)
+    assert not raised.value.connection_invalidated, "SQLAlchemy does not say so"
+    await database.close()
+
+
+@ON_POSTGRESQL
+async def test_a_connection_that_was_cut_is_replaced(
+    world: World, postgres_server: PostgresServer
+) -> None:
+    await world.project()
+    cut(postgres_server, world.settings)
+    tries = 0
+
+    @retried
+    async def step() -> None:
+        nonlocal tries
+        tries += 1
+        await world.project()
+
+    await step()
+    assert tries == 2
+    assert await world.count(Project) == 2
+
+
+@ON_POSTGRESQL
+async def test_a_connection_that_is_cut_before_the_commit_leaves_its_outcome_unknown(
+    world: World, postgres_server: PostgresServer
+) -> None:
+    async def step() -> None:
+        async with world.database.begin() as db:
+            await db.execute(text("DELETE FROM workers"))
+            cut(postgres_server, world.settings)
+
+    with pytest.raises(CommitUnknownError):
+        await step()
+
+
+def cut(server: PostgresServer, settings: Settings) -> None:
+    """End all connections to the database, as a restart does."""
+    assert settings.database_url is not None
+    name = settings.database_url.rpartition("/")[2]
+    with psycopg.connect(server.url("postgres"), autocommit=True) as connection:
+        connection.execute(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = %s",
+            [name],
+        )

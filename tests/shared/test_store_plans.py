@@ -1,0 +1,89 @@
+"""With a long past in the database the queue's questions are still answered from its indexes."""
+
+from collections.abc import Awaitable, Callable
+
+import pytest
+from sqlalchemy import text
+
+from shared.database import Database
+from shared.errors import ServiceQueueFull
+from shared.settings import Settings
+from shared.store import heads, messages
+from shared.store.transitions import Claim
+from shared.tables import VibeSession
+from tests.shared.world import ON_POSTGRESQL, World
+
+PAST = 100_000
+WAITING = 1_000
+TIMES = 16
+"""psycopg prepares what it has run five times, PostgreSQL may keep a plan after five more."""
+
+_FILL = f"""
+INSERT INTO messages (id, session_id, project_id, generation, seq, content, model, status, attempt,
+    lost_count, conflict_count, created_at, queued_at, ended_at, request_hash, trace_id, diff)
+SELECT gen_random_uuid(), s.id, s.project_id, 1, n / s.all_of_them + 1, 'prompt', 'offline',
+    CASE WHEN n < {PAST} THEN 'completed' ELSE 'queued' END, 0,
+    0, 0, n, extract(epoch from now()), CASE WHEN n < {PAST} THEN n END, '', '', ''
+FROM generate_series(0, {PAST + WAITING - 1}) n
+JOIN (SELECT id, project_id, row_number() OVER () - 1 AS place, count(*) OVER () AS all_of_them
+    FROM sessions) s ON s.place = n % s.all_of_them
+"""
+
+
+@ON_POSTGRESQL
+async def test_no_verb_reads_all_messages(world: World, settings: Settings) -> None:
+    sessions = [await world.session(project) for project in [await world.project()] * 20]
+    sessions += [await world.session() for _ in range(20)]
+    async with world.database.begin() as db:
+        await db.execute(text(_FILL))
+        await db.execute(text("UPDATE sessions SET next_seq = 1000000"))
+    async with world.database.begin() as db:
+        await db.execute(text("ANALYZE"))
+    await world.database.close()
+
+    before = await scans(settings)
+    for verb in verbs(sessions):
+        database = Database(settings, name="verb")
+        for _ in range(TIMES):
+            await verb(World(database, settings))
+        await database.close()  # which lets the server count
+    assert await scans(settings) == before
+
+
+def verbs(sessions: list[VibeSession]) -> list[Callable[[World], Awaitable[object]]]:
+    fresh = iter(sessions * TIMES)
+
+    async def finish(world: World) -> None:
+        worker = await world.worker()
+        accepted = await world.accept(next(fresh), on_busy="rollback")
+        claim = await world.try_claim(accepted.message.id, worker)
+        assert isinstance(claim, Claim)
+        await world.complete(claim)
+
+    async def refuse(world: World) -> None:
+        world.limit(service_queue_limit=1)
+        with pytest.raises(ServiceQueueFull):
+            await world.accept(sessions[0])
+
+    async def sweep(world: World) -> None:
+        async with world.database.begin() as db:
+            await heads.take_lost_hints(db, hinted_before_s=1, run_limit_s=300, limit=20)
+            await heads.take_unhinted(db, project_limit=50, limit=20)
+            await heads.overdue(db, queue_timeout_s=600, limit=100)
+
+    async def look(world: World) -> None:
+        async with world.database.read() as db:
+            await messages.listing(db, sessions[0], after=None, limit=10)
+
+    return [finish, refuse, sweep, look, lambda world: world.accept(sessions[1])]
+
+
+async def scans(settings: Settings) -> int:
+    """Count the times that the table of messages was read from end to end."""
+    database = Database(settings, name="scans")
+    async with database.read() as db:
+        query = "SELECT seq_scan FROM pg_stat_user_tables WHERE relname = 'messages'"
+        found = await db.scalar(text(query))
+    await database.close()
+    assert found is not None
+    return int(found)
