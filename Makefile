@@ -37,8 +37,9 @@ coverage: $(VENV)/.dev ## run the tests and say which lines and branches they le
 bench: $(VENV)/.dev ## compare with the same agent run directly in a request
 	@exec $(PY) -m tests.benchmarks $(ARGS)
 
-faults: $(VENV)/.dev ## kill processes at real points, then read the database
-	@exec $(PY) -m pytest --timeout=0 tests/faults $(ARGS)
+faults: $(VENV)/.dev ## kill processes at real points and at random (CAMPAIGN="--minutes 10")
+	$(PY) -m pytest --timeout=0 tests/faults $(ARGS)
+	@exec $(PY) -m tests.faults.campaign $(CAMPAIGN)
 
 evidence: $(VENV)/.dev ## write validated_test_evidence from a service that runs
 	@exec bash tests/evidence.sh

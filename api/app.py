@@ -18,6 +18,7 @@ from api import health, messages, openapi, problems, projects, sessions
 from api.context import RequestContext
 from api.dependencies import Services
 from api.embedded import embedded_worker
+from api.gate import Gate
 from api.replies import Replies
 from api.watch import watch_overdue
 from shared.announcer import Announcer
@@ -45,7 +46,8 @@ class Application(FastAPI):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_sentence(message: Message) -> None:
             if message["type"] == "lifespan.startup.failed":
-                message["message"] = message["message"].strip().rsplit("\n", 1)[-1]
+                last_line = message["message"].strip().rsplit("\n", 1)[-1]
+                message["message"] = last_line.split(": ", 1)[-1]  # without the class
             await send(message)
 
         lifespan = scope["type"] == "lifespan"
@@ -113,7 +115,11 @@ async def _open(settings: Settings, celery: Celery, stack: AsyncExitStack) -> Se
     replies.start()
     stack.push_async_callback(replies.close)
     await stack.enter_async_context(watch_overdue(database, announcer, settings))
-    return Services(settings, database, channel, announcer, replies)
+    # half of the connections stay free for those who wait for, or read, what was accepted
+    gate = Gate(
+        width=max(settings.database_pool // 2, 1), most_waiting=settings.service_queue_limit
+    )
+    return Services(settings, database, channel, announcer, replies, gate)
 
 
 def _answer_before_draining(replies: Replies) -> None:

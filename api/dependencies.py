@@ -8,6 +8,7 @@ from uuid import UUID
 from fastapi import Depends, Header, Query, Request
 
 from api.context import trace_id_of
+from api.gate import Gate
 from api.replies import Replies
 from shared.announcer import Announcer
 from shared.channels import Channel
@@ -29,6 +30,7 @@ class Services:
     channel: Channel
     announcer: Announcer
     replies: Replies
+    gate: Gate
 
 
 @dataclass(frozen=True)

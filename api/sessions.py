@@ -82,7 +82,8 @@ async def send_message(
     202; `GET` the `Location`, or send the same POST with the same `Idempotency-Key` again.
     """
     draft = _draft(body, services, key=key, trace_id=trace_id)
-    accepted = await _accept(services, session_id, draft, owner)  # commit 1: accepted
+    async with services.gate.passing():
+        accepted = await _accept(services, session_id, draft, owner)  # commit 1: accepted
     message = accepted.message
     if accepted.replayed:
         request.state.headers["Idempotency-Replayed"] = "true"

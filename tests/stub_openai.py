@@ -112,7 +112,10 @@ class Stub:
         for directive in directives(call.prompt):
             key = (call.prompt, directive.name)
             self.seen[key] += 1
-            if directive.times is None or self.seen[key] <= directive.times:
+            if directive.name == "after":
+                if self.seen[key] > int(directive.argument.split()[0]):
+                    yield from directives(f"[[{directive.argument.partition(' ')[2]}]]")
+            elif directive.times is None or self.seen[key] <= directive.times:
                 yield directive
 
     def _record(self, request: Request, call: Call, arrived: float) -> Json:

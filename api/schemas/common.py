@@ -2,13 +2,14 @@
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 TRACE_ID = "trace_0af7651916cd43dd8448eb211c80319c"
 PROJECT_ID = "3f8a1c52-8a0b-4b9e-9a44-0c4f6d1f2b11"
 SESSION_ID = "9d2f6f0e-0f5c-4b0c-8a36-6f3f5b7d9a20"
 MESSAGE_ID = "5b1c3c0a-6a57-4c43-93c2-1f0b7e7d1c64"
 TIME = "2026-01-31T12:00:00Z"
+_MOST_MEMBERS = 100
 
 
 # PostgreSQL's text has no NUL; half of a surrogate pair is no text for pydantic either
@@ -20,6 +21,14 @@ class Body(BaseModel):
     """A request's body: unknown members are an error, so that a typo is not silently ignored."""
 
     model_config = ConfigDict(extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_no_flood(cls, value: Any) -> Any:
+        """Refuse at once what would be an error for each of a million unknown members."""
+        if isinstance(value, dict) and len(value) > _MOST_MEMBERS:
+            raise ValueError("It has more members than any request.")
+        return value
 
 
 class Traced(BaseModel):
