@@ -27,7 +27,7 @@ from shared import errors
 from shared.database import retried
 from shared.errors import FailureCode, InvalidRequest
 from shared.store import cancels, messages, projects, sessions
-from shared.store.messages import Accepted, Draft
+from shared.store.acceptance import Accepted, Draft, accept
 from shared.store.sessions import SessionSummary
 from shared.store.transitions import Ended
 
@@ -91,9 +91,10 @@ async def send_message(
         hints = await services.announcer.announce(accepted.ended)
         if not messages.has_ended(message):
             seconds = services.settings.sync_wait_s if wait is None else wait
-            await wait_for_end(
-                ended, seconds=seconds, receive=request.receive, hint=hints.get(message.id)
-            )
+            hint = hints.get(message.id)
+            if hint is None and services.announcer.broker_lost:
+                seconds = 0  # nothing before it can be answered soon either
+            await wait_for_end(ended, seconds=seconds, receive=request.receive, hint=hint)
     async with services.database.read() as db:
         message = await messages.reread(db, message)
     return await answer(services, message, request, response, rolled_back=accepted.ended.ids)
@@ -125,7 +126,7 @@ def _invalid(member: str, detail: str) -> InvalidRequest:
 @retried
 async def _accept(services: Services, session_id: UUID, draft: Draft, owner: str) -> Accepted:
     async with services.database.begin() as db:
-        return await messages.accept(db, session_id, draft, owner=owner, settings=services.settings)
+        return await accept(db, session_id, draft, owner=owner, settings=services.settings)
 
 
 @router.post(

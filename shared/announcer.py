@@ -15,6 +15,11 @@ class Announcer:
         self._channel = channel
         self._hinter = hinter
 
+    @property
+    def broker_lost(self) -> bool:
+        """Tell whether workers cannot be told of anything at the moment."""
+        return self._hinter.broker_lost
+
     async def announce(self, ended: Ended) -> dict[UUID, "asyncio.Future[bool]"]:
         """Do what a committed transition leaves to be done; map each hint to whether it was sent.
 

@@ -6,6 +6,8 @@ waiting for the broker, acknowledge early, store no results.
 """
 
 import asyncio
+import math
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from uuid import UUID
@@ -20,6 +22,7 @@ from shared.settings import Settings
 
 MESSAGE_RUN = "message.run"
 _HINT_LIMIT_S = 1.5
+_LOST_FOR_S = 10.0
 _log = get_logger(__name__)
 
 
@@ -96,6 +99,7 @@ class Hinter:
         self._app = app
         self._threads = ThreadPoolExecutor(max_workers=4, thread_name_prefix="hint")
         self._under_way: set[asyncio.Future[bool]] = set()
+        self._failed_at = -math.inf
 
     def enqueue_message(self, message_id: UUID) -> "asyncio.Future[bool]":
         """Schedule a hint; the future tells whether the broker took it in time.
@@ -116,8 +120,19 @@ class Hinter:
             _log.info(
                 "hint not sent, the sweep will", message_id=str(message_id), error=repr(error)
             )
+            self._failed_at = time.monotonic()
             return False
+        self._failed_at = -math.inf
         return True
+
+    @property
+    def broker_lost(self) -> bool:
+        """Tell whether the newest hint failed, not long ago."""
+        return time.monotonic() - self._failed_at < _LOST_FOR_S
+
+    async def drain(self) -> None:
+        """Wait for the hints that are under way; each takes a second or two at the most."""
+        await asyncio.gather(*self._under_way)
 
     async def length(self) -> int:
         """Count the hints that wait in the broker."""

@@ -21,10 +21,12 @@ def migrate(settings: Settings) -> None:
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS))
     engine = sync_engine(settings, name="migrate")
-    with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
-    engine.dispose()
+    try:
+        with engine.begin() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+    finally:
+        engine.dispose()
 
 
 def require_schema(settings: Settings) -> None:

@@ -138,6 +138,7 @@ class Runtime:
         for task in self._background:
             task.cancel()
         await asyncio.gather(*self._background, return_exceptions=True)
+        await self._hinter.drain()
         self._hinter.close()
         self._memories.close()
         await self._models.aclose()

@@ -16,7 +16,8 @@ from api.schemas.common import (
     Text,
     columns,
 )
-from shared.store.messages import FullMessage, OnBusy
+from shared.store.acceptance import OnBusy
+from shared.store.messages import FullMessage
 from shared.tables import Attempt, Message, MessageStatus
 
 _EXAMPLE: dict[str, Any] = {

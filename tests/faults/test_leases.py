@@ -61,7 +61,8 @@ def test_a_worker_that_is_told_to_stop_finishes_what_ends_in_time_and_releases_t
     other = cluster.make_worker()
     other.launch()  # not awaited: what is measured is the end of the first
     wait_until(lambda: not stopping.running, "the worker to end", timeout=20)
-    assert time.monotonic() - began < 8
+    # 3 s to drain, and a margin for a busy machine; unreleased, the model's silence lasts 120 s
+    assert time.monotonic() - began < 15
     assert stopping.terminate() == 0
     other.wait_ready()
     finished, released = (waiting.result(60) for waiting in asked)

@@ -30,10 +30,12 @@ def alembic(settings: Settings, step: str, *arguments: str) -> None:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     engine = sync_engine(settings, name="t")
-    with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        getattr(command, step)(config, *arguments)
-    engine.dispose()
+    try:
+        with engine.begin() as connection:
+            config.attributes["connection"] = connection
+            getattr(command, step)(config, *arguments)
+    finally:
+        engine.dispose()
 
 
 def tables(settings: Settings) -> set[str]:

@@ -14,7 +14,7 @@ from shared.errors import Failure, FailureCode
 from shared.schema import migrate
 from shared.settings import Settings
 from shared.store import cancels, claims, heads, messages, projects, sessions, transitions
-from shared.store.messages import Accepted, Draft, OnBusy
+from shared.store.acceptance import Accepted, Draft, OnBusy, accept
 from shared.store.transitions import Claim, Ended, Outcome
 from shared.tables import Attempt, Item, Message, Project, VibeSession, Worker
 from shared.workflow import EMPTY_WORKFLOW, unified_diff
@@ -181,7 +181,7 @@ class World:
 
     async def accept_draft(self, session_id: UUID, sent: Draft, *, owner: str = OWNER) -> Accepted:
         async with self.database.begin() as db:
-            return await messages.accept(db, session_id, sent, owner=owner, settings=self.settings)
+            return await accept(db, session_id, sent, owner=owner, settings=self.settings)
 
     async def try_claim(self, message_id: UUID, worker_id: UUID) -> Claim | Ended | None:
         async with self.database.begin() as db:

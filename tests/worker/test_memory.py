@@ -85,6 +85,7 @@ def host(world: World, tmp_path: Path) -> Host:
     return Host(world, tmp_path / "host")
 
 
+@ON_SQLITE
 async def test_a_new_session_remembers_nothing_and_has_a_file(world: World, host: Host) -> None:
     session = await world.session()
     assert await host.seen(session) == []
@@ -102,6 +103,7 @@ async def test_after_each_message_the_file_holds_what_the_database_holds(
     assert len(await host.seen(session)) == 6
 
 
+@ON_SQLITE
 async def test_a_file_that_is_up_to_date_is_not_written(world: World, host: Host) -> None:
     session = await world.session()
     await host.answer(session, "a")
@@ -132,6 +134,7 @@ async def test_a_file_that_is_ahead_is_rebuilt(world: World, host: Host) -> None
     await host.heals(session)
 
 
+@ON_SQLITE
 async def test_a_file_of_the_same_length_from_another_message_is_rebuilt(
     world: World, host: Host
 ) -> None:
@@ -144,6 +147,7 @@ async def test_a_file_of_the_same_length_from_another_message_is_rebuilt(
     await host.heals(session)
 
 
+@ON_SQLITE
 async def test_a_crash_between_the_items_and_the_note_is_healed(
     world: World, host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -160,6 +164,7 @@ async def test_a_crash_between_the_items_and_the_note_is_healed(
     await host.heals(session)
 
 
+@ON_SQLITE
 async def test_a_prefix_that_ends_within_a_messages_items_is_rebuilt(
     world: World, host: Host
 ) -> None:
@@ -219,6 +224,7 @@ async def test_what_is_broken_deep_inside_is_rebuilt_when_something_is_appended(
     await host.heals(session)
 
 
+@ON_SQLITE
 async def test_a_file_that_breaks_while_it_is_open_is_rebuilt_and_read_again(
     world: World, host: Host
 ) -> None:
@@ -231,6 +237,7 @@ async def test_a_file_that_breaks_while_it_is_open_is_rebuilt_and_read_again(
     await host.heals(session)
 
 
+@ON_SQLITE
 async def test_a_file_that_vanishes_while_it_is_open_is_rebuilt(world: World, host: Host) -> None:
     session = await world.session()
     await host.answer(session, "a", "b")
@@ -257,6 +264,7 @@ def locked_by_another_process(path: Path) -> Iterator[None]:
             process.kill()
 
 
+@ON_SQLITE
 async def test_a_file_that_stays_locked_is_replaced_by_a_copy_in_memory(
     world: World, host: Host
 ) -> None:
@@ -274,6 +282,7 @@ async def test_a_file_that_stays_locked_is_replaced_by_a_copy_in_memory(
     await host.heals(session)
 
 
+@ON_SQLITE
 async def test_a_lock_is_waited_for_without_holding_up_other_sessions(
     world: World, tmp_path: Path
 ) -> None:
@@ -315,6 +324,7 @@ async def test_an_opening_that_is_cancelled_leaves_no_lock_behind(
         await host.heals(session)
 
 
+@ON_SQLITE
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounts a small disk")
 async def test_on_a_full_disk_the_run_works_on_a_copy_in_memory(
     world: World, tmp_path: Path
@@ -337,6 +347,7 @@ async def test_on_a_full_disk_the_run_works_on_a_copy_in_memory(
         subprocess.run(["umount", "-l", folder], check=True)  # noqa: ASYNC221
 
 
+@ON_SQLITE
 async def test_a_folder_that_cannot_be_made_costs_only_the_file(
     world: World, tmp_path: Path
 ) -> None:
@@ -349,6 +360,7 @@ async def test_a_folder_that_cannot_be_made_costs_only_the_file(
     assert [log["log_level"] for log in logs] == ["warning"]
 
 
+@ON_SQLITE
 async def test_files_that_may_not_grow_cost_only_the_file(
     world: World, host: Host, tmp_path: Path
 ) -> None:
@@ -417,6 +429,7 @@ async def test_stale_files_are_removed_and_living_ones_and_foreign_ones_stay(
     assert files_in(host.folder) == [(living.id, 1)]
 
 
+@ON_SQLITE
 async def test_a_stale_file_that_is_locked_does_not_keep_the_others(
     world: World, host: Host
 ) -> None:
@@ -447,6 +460,7 @@ async def test_hundreds_of_openings_leave_no_descriptor_behind(world: World, hos
     assert descriptors() <= before + 2
 
 
+@ON_SQLITE
 async def test_what_the_model_sees_is_read_from_the_file(world: World, host: Host) -> None:
     session = await world.session()
     await host.answer(session, "from the database")
@@ -455,6 +469,7 @@ async def test_what_the_model_sees_is_read_from_the_file(world: World, host: Hos
     assert await host.seen(session) == said("from the file")
 
 
+@ON_SQLITE
 async def test_what_the_model_sees_comes_from_the_sdks_own_session(
     world: World, host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -472,6 +487,7 @@ async def test_what_the_model_sees_comes_from_the_sdks_own_session(
     assert read == [host.path(session)]
 
 
+@ON_SQLITE
 async def test_a_limit_gives_the_newest_items_with_those_of_the_run(
     world: World, host: Host
 ) -> None:
@@ -486,6 +502,7 @@ async def test_a_limit_gives_the_newest_items_with_those_of_the_run(
     await memory.close()
 
 
+@ON_SQLITE
 async def test_what_a_run_adds_is_in_no_file_and_can_be_taken_back(
     world: World, host: Host
 ) -> None:
