@@ -101,6 +101,7 @@ class Database:
         """Open a reading transaction in which all statements see the same state."""
         async with _session(self._snapshot) as db:
             yield db
+            await db.commit()  # psycopg forgets its prepared statements at each ROLLBACK
 
     async def close(self) -> None:
         """Close every connection."""

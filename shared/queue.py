@@ -48,7 +48,7 @@ def make_celery(settings: Settings) -> Celery:
     # kombu's memory queues are global to a process: the namespace keeps services apart
     name = f"{settings.namespace}.messages"
     app.conf.update(
-        task_queues=[Queue(name)],  # type: ignore[no-untyped-call]
+        task_queues=[Queue(name, no_ack=True)],  # type: ignore[no-untyped-call]
         task_default_queue=name,
         task_serializer="json",
         accept_content=["json"],

@@ -8,7 +8,7 @@ import re
 import shutil
 import sqlite3
 from collections.abc import Iterable
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
@@ -34,6 +34,7 @@ class MemoryFile:
         self.path = folder / f"{session_id}.{generation}.db"
         self.key = key
         self.session: SQLiteSession | None = None
+        self._own: sqlite3.Connection | None = None
         self._inode = 0
         # flock; a lock file that somebody unlinked meanwhile does not count as locked
         self._lock = FileLock(f"{self.path}.lock", blocking=False, thread_local=False)
@@ -70,7 +71,8 @@ class MemoryFile:
 
     def note_applied(self, message_id: UUID | None) -> None:
         """Note whose items came last; a crash before this shows as a difference, and heals."""
-        with closing(sqlite3.connect(self.path)) as file, file:
+        assert self._own is not None
+        with self._own as file:
             file.execute("CREATE TABLE IF NOT EXISTS applied (message_id TEXT)")
             file.execute("DELETE FROM applied")
             file.execute("INSERT INTO applied VALUES (?)", (message_id and str(message_id),))
@@ -80,6 +82,9 @@ class MemoryFile:
         if self.session is not None:
             self.session.close()
             self.session = None
+        if self._own is not None:  # the last to close: each last close costs a checkpoint
+            self._own.close()
+            self._own = None
 
     def remove(self) -> None:
         """Delete the file under its lock, and the lock file last: openers look at its inode."""
@@ -91,16 +96,19 @@ class MemoryFile:
         if self.session is not None and self._inode == _inode(self.path):
             return
         self.close()  # somebody rebuilt the file beneath this handle
+        self._own = sqlite3.connect(self.path, check_same_thread=False)
         self.session = SQLiteSession(self.key, self.path)
         self._inode = _inode(self.path)
 
     def _look(self) -> Contents | None:
-        with closing(sqlite3.connect(self.path)) as file:
-            (count,) = file.execute(
-                "SELECT count(*) FROM agent_messages WHERE session_id = ?", (self.key,)
-            ).fetchone()
-            noted = file.execute("SELECT name FROM sqlite_master WHERE name = 'applied'").fetchone()
-            row = file.execute("SELECT message_id FROM applied").fetchone() if noted else None
+        assert self._own is not None
+        (count,) = self._own.execute(
+            "SELECT count(*) FROM agent_messages WHERE session_id = ?", (self.key,)
+        ).fetchone()
+        noted = self._own.execute(
+            "SELECT name FROM sqlite_master WHERE name = 'applied'"
+        ).fetchone()
+        row = self._own.execute("SELECT message_id FROM applied").fetchone() if noted else None
         with suppress(ValueError):
             return Contents(count, UUID(row[0]) if row and row[0] else None)
         return None

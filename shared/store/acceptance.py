@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import ColumnElement, func, insert, select, update
+from sqlalchemy import ColumnElement, bindparam, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.database import clock
@@ -151,18 +151,20 @@ async def _make_room(
 
 
 async def _unfinished_counts(db: AsyncSession, session: VibeSession) -> tuple[int, int, int]:
-    unfinished = is_unfinished()
-
-    def count(*where: ColumnElement[bool]) -> Any:
-        return select(func.count()).select_from(Message).where(unfinished, *where).scalar_subquery()
-
-    counts = select(
-        count(Message.session_id == session.id),
-        count(Message.project_id == session.project_id),
-        count(),
-    )
-    here, in_project, in_service = (await db.execute(counts)).one()
+    places = {"here": session.id, "of_project": session.project_id}
+    here, in_project, in_service = (await db.execute(_UNFINISHED_COUNTS, places)).one()
     return here, in_project, in_service
+
+
+def _unfinished_count(*where: ColumnElement[bool]) -> Any:
+    return select(func.count(Message.id)).where(is_unfinished(), *where).scalar_subquery()
+
+
+_UNFINISHED_COUNTS = select(
+    _unfinished_count(Message.session_id == bindparam("here")),
+    _unfinished_count(Message.project_id == bindparam("of_project")),
+    _unfinished_count(),
+)
 
 
 def _full(

@@ -1,9 +1,8 @@
 """Taking a message: the one place that decides who answers it."""
 
-from typing import Any
 from uuid import UUID
 
-from sqlalchemy import and_, func, insert, select
+from sqlalchemy import ColumnElement, Double, and_, bindparam, func, insert, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.database import clock
@@ -51,29 +50,19 @@ async def claim(
 
 
 async def _lock_session_of(db: AsyncSession, message_id: UUID) -> VibeSession | None:
-    session_id = select(Message.session_id).where(Message.id == message_id).scalar_subquery()
-    return await db.scalar(
-        select(VibeSession).where(VibeSession.id == session_id).with_for_update(key_share=True)
-    )
+    return await db.scalar(_LOCK_SESSION_OF, {"of_message": message_id})
 
 
 async def _head(
     db: AsyncSession, session_id: UUID, *, run_limit_s: float
 ) -> tuple[Message | None, bool]:
     """Read the session's first unfinished message, and whether a living worker has it."""
-    row = (
-        await db.execute(
-            select(Message, _held(run_limit_s))
-            .outerjoin(Worker, Worker.id == Message.worker_id)
-            .where(Message.session_id == session_id, is_unfinished())
-            .order_by(Message.seq)
-            .limit(1)
-        )
-    ).one_or_none()
+    place = {"of_session": session_id, "run_limit_s": run_limit_s}
+    row = (await db.execute(_HEAD, place)).one_or_none()
     return (row[0], bool(row[1])) if row else (None, False)
 
 
-def _held(run_limit_s: float) -> Any:
+def _held(run_limit_s: ColumnElement[float]) -> ColumnElement[bool]:
     """Say in SQL that a message runs, at a worker whose lease holds, not for too long."""
     return func.coalesce(
         and_(
@@ -83,6 +72,24 @@ def _held(run_limit_s: float) -> Any:
         ),
         False,
     )
+
+
+# built once: to build a statement takes longer than to run it
+_LOCK_SESSION_OF = (
+    select(VibeSession)
+    .where(
+        VibeSession.id
+        == select(Message.session_id).where(Message.id == bindparam("of_message")).scalar_subquery()
+    )
+    .with_for_update(key_share=True)
+)
+_HEAD = (
+    select(Message, _held(bindparam("run_limit_s", type_=Double())))
+    .outerjoin(Worker, Worker.id == Message.worker_id)
+    .where(Message.session_id == bindparam("of_session"), is_unfinished())
+    .order_by(Message.seq)
+    .limit(1)
+)
 
 
 async def record_loss(db: AsyncSession, message: Message) -> None:
