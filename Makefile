@@ -39,6 +39,7 @@ bench: $(VENV)/.dev ## compare with the same agent run directly in a request
 
 faults: $(VENV)/.dev ## kill processes at real points and at random (CAMPAIGN="--minutes 10")
 	$(PY) -m pytest --timeout=0 tests/faults $(ARGS)
+	$(PY) -m pytest --timeout=0 --hypothesis-profile=thorough tests/stateful $(ARGS)
 	@exec $(PY) -m tests.faults.campaign $(CAMPAIGN)
 
 evidence: $(VENV)/.dev ## write validated_test_evidence from a service that runs

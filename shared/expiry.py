@@ -3,7 +3,7 @@
 from shared.announcer import Announcer
 from shared.database import Database, retried
 from shared.settings import Settings
-from shared.store import cancels, heads
+from shared.store import cancels
 from shared.store.transitions import Ended
 from shared.tables import Message
 
@@ -13,7 +13,9 @@ _AT_ONCE = 100
 async def end_overdue(database: Database, announcer: Announcer, settings: Settings) -> None:
     """Fail what is queued, or runs at no living worker, for longer than `QUEUE_TIMEOUT_S`."""
     async with database.read() as db:
-        overdue = await heads.overdue(db, queue_timeout_s=settings.queue_timeout_s, limit=_AT_ONCE)
+        overdue = await cancels.overdue(
+            db, queue_timeout_s=settings.queue_timeout_s, limit=_AT_ONCE
+        )
     for message in overdue:
         await announcer.announce(await _end(database, message, settings))
 

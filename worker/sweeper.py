@@ -102,6 +102,7 @@ class Sweeper:
                 return ()
             lost = await heads.take_lost_hints(
                 db,
+                waiting=waiting,
                 hinted_before_s=_HINT_LOST_S if waiting else settings.heartbeat_s,
                 run_limit_s=settings.run_limit_s,
                 limit=room,

@@ -1,15 +1,16 @@
 """Ending messages that no attempt finishes: cancelled by people, or waiting for too long."""
 
+from collections.abc import Sequence
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, select, update
+from sqlalchemy import ColumnElement, Select, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.database import clock
 from shared.errors import Failure, FailureCode
 from shared.store import heads, projects, sessions
 from shared.store.claims import lost, record_loss
-from shared.store.states import is_running, is_unfinished
+from shared.store.states import is_queued, is_running, is_unfinished
 from shared.store.transitions import Ended, end
 from shared.tables import (
     UNFINISHED,
@@ -19,6 +20,7 @@ from shared.tables import (
     MessageStatus,
     Project,
     VibeSession,
+    Worker,
 )
 
 CANCELLED = Failure(
@@ -95,7 +97,7 @@ async def expire(
 ) -> Ended:
     """Fail an overdue message; tolerates that it was claimed or released in the meantime."""
     await sessions.lock(db, message.session_id)
-    overdue = heads.overdue_messages(queue_timeout_s).where(Message.id == message.id)
+    overdue = overdue_messages(queue_timeout_s).where(Message.id == message.id)
     found = await db.scalar(overdue)
     if found is None:
         return Ended()
@@ -106,3 +108,22 @@ async def expire(
     await end(db, found, MessageStatus.FAILED, failure)
     ready = await heads.take_hints(db, found.project_id, limit=limit)
     return Ended(ids=(found.id,), heads=ready)
+
+
+async def overdue(db: AsyncSession, *, queue_timeout_s: float, limit: int) -> Sequence[Message]:
+    """List messages that waited for a worker, or for news of theirs, longer than they may."""
+    found = overdue_messages(queue_timeout_s).order_by(Message.session_id, Message.seq)
+    return (await db.scalars(found.limit(limit))).all()
+
+
+def overdue_messages(queue_timeout_s: float) -> Select[Message]:
+    """Select the messages that `overdue` lists."""
+    waited = is_queued() & (Message.queued_at < clock() - queue_timeout_s)
+    orphaned = is_running() & (
+        func.coalesce(Worker.lease_expires_at, Message.claimed_at) < clock() - queue_timeout_s
+    )
+    return (
+        select(Message)
+        .outerjoin(Worker, Worker.id == Message.worker_id)
+        .where(is_unfinished(), or_(waited, orphaned))
+    )

@@ -4,7 +4,6 @@ A head is a session's first unfinished message. Hints are marked when they are t
 transaction that makes the head; one that is lost afterwards is taken again by the sweep.
 """
 
-from collections.abc import Sequence
 from uuid import UUID
 
 from sqlalchemy import (
@@ -72,14 +71,19 @@ def _under_way() -> ColumnElement[bool]:
 
 
 async def take_lost_hints(
-    db: AsyncSession, *, hinted_before_s: float, run_limit_s: float, limit: int
+    db: AsyncSession, *, waiting: int, hinted_before_s: float, run_limit_s: float, limit: int
 ) -> tuple[UUID, ...]:
-    """Mark and name the oldest messages whose worker is gone, or whose hint seems lost."""
+    """Mark and name the oldest messages whose worker is gone, or whose hint seems lost.
+
+    `waiting` hints are in the broker: they are not lost, however long ago they were sent.
+    """
     stale = Message.hinted_at < clock() - hinted_before_s
     orphans = _orphans(run_limit_s).where(or_(Message.hinted_at.is_(None), stale))
     orphaned = await _mark(db, orphans.order_by(Message.queued_at).limit(limit))
+    hinted = select(func.count(Message.id)).where(is_queued(), Message.hinted_at.is_not(None))
+    missing = max((await db.scalar(hinted) or 0) - waiting, 0)
     heads = _queued_heads().where(stale).order_by(Message.queued_at, Message.seq)
-    return orphaned + await _mark(db, heads.limit(limit - len(orphaned)))
+    return orphaned + await _mark(db, heads.limit(min(limit - len(orphaned), missing)))
 
 
 def _queued_heads() -> Select[UUID]:
@@ -136,25 +140,6 @@ def _taking_hints() -> ReturningUpdate[UUID]:
 
 # built once: to build it takes four times as long as to run it
 _TAKE_HINTS = _taking_hints()
-
-
-async def overdue(db: AsyncSession, *, queue_timeout_s: float, limit: int) -> Sequence[Message]:
-    """List messages that waited for a worker, or for news of theirs, longer than they may."""
-    found = overdue_messages(queue_timeout_s).order_by(Message.session_id, Message.seq)
-    return (await db.scalars(found.limit(limit))).all()
-
-
-def overdue_messages(queue_timeout_s: float) -> Select[Message]:
-    """Select the messages that `overdue` lists."""
-    waited = is_queued() & (Message.queued_at < clock() - queue_timeout_s)
-    orphaned = is_running() & (
-        func.coalesce(Worker.lease_expires_at, Message.claimed_at) < clock() - queue_timeout_s
-    )
-    return (
-        select(Message)
-        .outerjoin(Worker, Worker.id == Message.worker_id)
-        .where(is_unfinished(), or_(waited, orphaned))
-    )
 
 
 async def forget_hints(db: AsyncSession) -> None:

@@ -8,7 +8,7 @@ from sqlalchemy import update
 from shared.database import clock
 from shared.errors import MessageNotFound, ProjectNotFound
 from shared.expiry import end_overdue
-from shared.store import cancels, heads, projects, sweeps
+from shared.store import cancels, projects, sweeps
 from shared.store.transitions import Ended
 from shared.tables import Item, Message, Project, VibeSession, Worker
 from tests.shared.world import World
@@ -161,7 +161,7 @@ async def test_what_got_a_worker_or_its_worker_back_meanwhile_does_not_expire(
     await world.renew(worker, lease_s=-timeout - 1)
     await world.change(Message, waiting.id, queued_at=clock() - timeout - 1)
     async with world.database.read() as db:
-        overdue = await heads.overdue(db, queue_timeout_s=timeout, limit=10)
+        overdue = await cancels.overdue(db, queue_timeout_s=timeout, limit=10)
     assert {message.id for message in overdue} == {running.id, waiting.id}
     await world.renew(worker, lease_s=60)
     await world.claim(waiting, worker)

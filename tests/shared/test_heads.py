@@ -12,7 +12,11 @@ from tests.shared.world import ON_POSTGRESQL, World
 async def take_lost(world: World, *, limit: int = 100, age_s: float = 5) -> tuple[UUID, ...]:
     async with world.database.begin() as db:
         return await heads.take_lost_hints(
-            db, hinted_before_s=age_s, run_limit_s=world.settings.run_limit_s, limit=limit
+            db,
+            waiting=0,
+            hinted_before_s=age_s,
+            run_limit_s=world.settings.run_limit_s,
+            limit=limit,
         )
 
 
@@ -181,3 +185,13 @@ async def test_one_worker_sweeps_at_a_time(world: World) -> None:
         assert await sweeps.lead(second, "b")
     async with world.database.begin() as third:
         assert await sweeps.lead(third, "a")
+
+
+async def test_hints_that_still_wait_in_the_broker_are_not_lost(world: World) -> None:
+    for _ in range(3):
+        await world.accept(await world.session())
+    async with world.database.begin() as db:
+        taken = await heads.take_lost_hints(
+            db, waiting=2, hinted_before_s=-1, run_limit_s=world.settings.run_limit_s, limit=100
+        )
+    assert len(taken) == 1

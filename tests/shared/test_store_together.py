@@ -120,7 +120,11 @@ class Chaos:
     async def sweep(self, world: World, *, everything: bool = False) -> None:
         async with world.database.begin() as db:
             lost = await heads.take_lost_hints(
-                db, hinted_before_s=-1 if everything else 0.3, run_limit_s=300, limit=20
+                db,
+                waiting=0,
+                hinted_before_s=-1 if everything else 0.3,
+                run_limit_s=300,
+                limit=20,
             )
             lost += await heads.take_unhinted(db, project_limit=CAP, limit=20)
         self.tell(Ended(heads=lost))

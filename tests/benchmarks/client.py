@@ -1,0 +1,115 @@
+"""The load generator: conversations over keep-alive connections, every reply checked.
+
+A bare HTTP/1.1 client on asyncio streams: a client library costs 0.5 to 1 ms of CPU a request,
+which on two cores would take from the services a part of what is to be measured.
+"""
+
+import asyncio
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Self
+
+from tests.benchmarks.prompts import echo, growth
+
+_ANSWER_LIMIT_S = 90
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What became of one message, in seconds; the last two only where the service tells times."""
+
+    status: int
+    latency: float
+    arrived_at: float
+    fault: str | None = None
+    accepted_to_claimed: float | None = None
+    finished_to_reply: float | None = None
+
+
+class Connection:
+    """A keep-alive HTTP/1.1 connection."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+
+    async def __aenter__(self) -> Self:
+        self._reader, self._writer = await asyncio.open_connection("127.0.0.1", self._port)
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._writer.close()
+
+    async def post(self, path: str, body: Any) -> tuple[int, bytes]:
+        """Send JSON; return status and body of the answer."""
+        content = json.dumps(body).encode()
+        self._writer.write(
+            f"POST {path} HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\n"
+            f"content-length: {len(content)}\r\n\r\n".encode()
+            + content
+        )
+        head = await self._reader.readuntil(b"\r\n\r\n")
+        length = head.lower().partition(b"content-length:")[2].partition(b"\r")[0]
+        return int(head[9:12]), await self._reader.readexactly(int(length))
+
+
+@dataclass
+class Conversation:
+    """One client's session, at `path`, and how many items the model must remember of it."""
+
+    path: str
+    remembered: int = 0
+
+    async def send(self, connection: Connection, prompt: str) -> Answer:
+        """Send one message and check its reply."""
+        began = time.perf_counter()
+        try:
+            async with asyncio.timeout(_ANSWER_LIMIT_S):
+                status, body = await connection.post(self.path, {"prompt": prompt})
+        except (OSError, EOFError, TimeoutError) as error:
+            return Answer(0, time.perf_counter() - began, time.time(), fault=repr(error))
+        latency, now = time.perf_counter() - began, time.time()
+        if status != 200:
+            return Answer(status, latency, now, fault=body.decode()[:300])
+        answer = json.loads(body)
+        expected = echo(prompt, remembered=self.remembered)
+        self.remembered += growth(prompt)
+        wrong = None if answer["reply"] == expected else f"{answer['reply']!r}, not {expected!r}"
+        return Answer(status, latency, now, wrong, *_times(answer, now))
+
+
+def _times(answer: dict[str, Any], now: float) -> tuple[float | None, float | None]:
+    if "claimed_at" not in answer:
+        return None, None
+    accepted, claimed, ended = (
+        datetime.fromisoformat(answer[name]).timestamp()
+        for name in ("created_at", "claimed_at", "ended_at")
+    )
+    return claimed - accepted, now - ended
+
+
+async def talk(
+    port: int, conversation: Conversation, *, prompt: str, messages: int, answers: list[Answer]
+) -> None:
+    """Send one message after the other, as one client does."""
+    async with Connection(port) as connection:
+        for _ in range(messages):
+            answer = await conversation.send(connection, prompt)
+            answers.append(answer)
+            if answer.status == 0:
+                return  # the connection is of no use any more
+
+
+async def talk_at_once(
+    port: int, conversations: Sequence[Conversation], *, prompt: str, messages: int
+) -> list[Answer]:
+    """Let all clients talk at the same time; return the answers in the order of arrival."""
+    answers: list[Answer] = []
+    async with asyncio.TaskGroup() as group:
+        for conversation in conversations:
+            group.create_task(
+                talk(port, conversation, prompt=prompt, messages=messages, answers=answers)
+            )
+    return answers

@@ -1,0 +1,54 @@
+"""What is said in the benchmarks, and what the stub must answer to it."""
+
+from typing import Any
+
+CODE = """from agents import Agent
+
+billing = Agent(
+    name="billing",
+    instructions="Answer questions about invoices.",
+)
+triage = Agent(
+    name="triage",
+    instructions="Find out what the customer wants.",
+    handoffs=[billing],
+)
+"""
+"""The project's code in every benchmark."""
+
+PROMPT = "What does this workflow do?"
+SLOW_PROMPT = "[[delay 1]] What does this workflow do?"
+"""The same over a model that takes one second."""
+
+TOOL_PROMPT = "[[tool outline {}]] What does this workflow do?"
+"""The same with one call of a tool."""
+
+
+def echo(prompt: str, *, remembered: int) -> str:
+    """Return what the stub says when the model was given the whole history and the prompt."""
+    asked = remembered + 1
+    if prompt == TOOL_PROMPT:
+        asked += 2  # the call and its output
+    return f"echo {asked}: {prompt}"
+
+
+def growth(prompt: str) -> int:
+    """Return how many items one message adds: prompt and reply, with a tool its two as well."""
+    return 4 if prompt == TOOL_PROMPT else 2
+
+
+def history(items: int) -> list[dict[str, Any]]:
+    """Make up a history of so many items, as the SDK stores them."""
+    return [_said(n) if n % 2 else {"role": "user", "content": PROMPT} for n in range(items)]
+
+
+def _said(number: int) -> dict[str, Any]:
+    text = "It sorts out what a customer wants and hands invoices over to billing."
+    part = {"type": "output_text", "annotations": [], "logprobs": [], "text": text}
+    return {
+        "id": f"msg_{number:032x}",
+        "type": "message",
+        "status": "completed",
+        "role": "assistant",
+        "content": [part],
+    }

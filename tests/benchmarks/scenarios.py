@@ -1,0 +1,126 @@
+"""What is measured of one contender: each method is one turn, the caller alternates them."""
+
+import asyncio
+import itertools
+import statistics
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tests.benchmarks.client import Answer, Connection, talk_at_once
+from tests.benchmarks.contenders import Contender
+from tests.benchmarks.prompts import PROMPT, SLOW_PROMPT, TOOL_PROMPT
+from tests.benchmarks.results import Results
+from tests.benchmarks.usage import cpu_s, own_cpu_s, rss_mb
+
+TURNS = 10
+_MODEL_S = 1.0
+_SAMPLE_S = 0.1
+
+
+@dataclass
+class Bench:
+    """Measures contenders into `results`; `helpers` are the load generator and the stub."""
+
+    results: Results
+    helpers: Sequence[int]
+
+    async def one_client(self, contender: Contender, *, sessions: int) -> None:
+        """One client, a model of 0 ms, conversations of ten messages."""
+        for conversation in await contender.begin(sessions):
+            answers = await talk_at_once(
+                contender.port, [conversation], prompt=PROMPT, messages=TURNS
+            )
+            self._keep(contender, answers)
+            note = self.results.of(contender.name)
+            note("latency", [answer.latency * 1e3 for answer in answers])
+            for key in ("accepted_to_claimed", "finished_to_reply"):
+                note(
+                    key, [t * 1e3 for answer in answers if (t := getattr(answer, key)) is not None]
+                )
+
+    async def many_clients(
+        self, contender: Contender, *, clients: int, messages: int, tool: bool = False
+    ) -> None:
+        """Let many clients talk without a pause: throughput, and CPU by process group."""
+        conversations = await contender.begin(clients)
+        kind = "tool " if tool else ""
+        before = {group: cpu_s(contender.pids(group)) for group in contender.groups}
+        helpers, began = own_cpu_s(self.helpers), time.perf_counter()
+        answers = await talk_at_once(
+            contender.port, conversations, prompt=TOOL_PROMPT if tool else PROMPT, messages=messages
+        )
+        took = time.perf_counter() - began
+        self._keep(contender, answers)
+        note, per_message = self.results.of(contender.name), 1e3 / len(answers)
+        note(f"{kind}throughput", [len(answers) / took])
+        spent = {
+            group: (cpu_s(contender.pids(group)) - used) * per_message
+            for group, used in before.items()
+        }
+        for group, used in spent.items():
+            note(f"{kind}cpu {group}", [used])
+        note(f"{kind}cpu", [sum(spent.values())])
+        note("cpu helpers", [(own_cpu_s(self.helpers) - helpers) * per_message])
+
+    async def crowd(self, contender: Contender, *, clients: int) -> None:
+        """Let clients arrive at once, each with one message for a model of one second."""
+        conversations = await contender.begin(clients)
+        resting = {group: rss_mb(contender.pids(group)) for group in contender.groups}
+        began = time.perf_counter()
+        talking = asyncio.create_task(
+            talk_at_once(contender.port, conversations, prompt=SLOW_PROMPT, messages=1)
+        )
+        highest = dict(resting)
+        while not talking.done():
+            await asyncio.wait([talking], timeout=_SAMPLE_S)
+            for group, megabytes in highest.items():
+                highest[group] = max(megabytes, rss_mb(contender.pids(group)))
+        answers = await talking
+        took = time.perf_counter() - began
+        self._keep(contender, answers)
+        note, latencies = self.results.of(contender.name), [answer.latency for answer in answers]
+        note(f"crowd {clients} longest", [max(latencies)])
+        note(f"crowd {clients} added", [statistics.median(latencies) - _MODEL_S])
+        note(f"crowd {clients} rate", [len(answers) / took])
+        note(f"crowd {clients} pause", [_longest_pause(answers)])
+        note(f"crowd {clients} failed", [sum(a.fault is not None for a in answers)])
+        for group, megabytes in highest.items():
+            note(f"memory {group} per client", [(megabytes - resting[group]) * 1e3 / clients])
+
+    async def long_session(self, contender: Contender, *, items: int, messages: int) -> None:
+        """Go on with a conversation of so many items; the first message opens it anew."""
+        (conversation,) = await contender.begin(1, remembered=items)
+        async with Connection(contender.port) as connection:
+            answers = [await conversation.send(connection, PROMPT) for _ in range(messages + 1)]
+        self._keep(contender, answers)
+        latencies = [answer.latency * 1e3 for answer in answers[1:]]
+        self.results.of(contender.name)(f"latency at {items} items", latencies)
+
+    async def idle(self, contender: Contender, *, seconds: float) -> None:
+        """Look at the processes while nothing happens."""
+        note = self.results.of(contender.name)
+        own = [group for group in contender.groups if group not in ("Redis", "PostgreSQL")]
+        used = sum(cpu_s(contender.pids(group)) for group in own)
+        await asyncio.sleep(seconds)
+        used = sum(cpu_s(contender.pids(group)) for group in own) - used
+        note("idle cpu", [used / seconds * 100])
+        for group in own:
+            count = len(contender.pids(group))
+            note(f"memory {group} at rest", [rss_mb(contender.pids(group)) / count])
+
+    def _keep(self, contender: Contender, answers: Sequence[Answer]) -> None:
+        note = self.results.of(contender.name)
+        note("messages", [len(answers)])
+        self.results.faults += [
+            f"{contender.name}: {answer.status} {answer.fault}"
+            for answer in answers
+            if answer.fault is not None
+        ]
+        note("faults", [sum(answer.fault is not None for answer in answers)])
+
+
+def _longest_pause(answers: Sequence[Answer]) -> float:
+    """Return the longest time in which somebody waited and nobody was answered."""
+    times = sorted(answer.arrived_at for answer in answers)
+    return max((b - a for a, b in itertools.pairwise(times)), default=0.0)
