@@ -1,0 +1,24 @@
+"""What the README says of settings and files is so."""
+
+import re
+
+from shared.settings import Settings
+from tests.services import ROOT
+
+README = (ROOT / "README.md").read_text()
+
+
+def test_every_setting_stands_in_the_readme_with_its_default() -> None:
+    rows = dict(re.findall(r"^\| `([A-Z_]+)` \| `?([^`|]*?)`? \|", README, re.MULTILINE))
+    for name, field in Settings.model_fields.items():
+        if name == "fault_point":  # for tests only
+            continue
+        variable = str(field.validation_alias or f"VIBECODER_{name.upper()}")
+        default = "" if field.default in (None, "", ()) else str(field.default)
+        assert rows.get(variable) == default, variable
+
+
+def test_every_file_that_the_readme_names_is_there() -> None:
+    named = re.findall(r"\b(?:api|worker|shared|tests)/[\w/]+(?:\.py)?", README)
+    assert named
+    assert not [name for name in named if not (ROOT / name).exists()]
