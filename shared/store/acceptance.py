@@ -6,8 +6,8 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import ColumnElement, bindparam, func, insert, select, update
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy import ColumnElement, Row, Uuid, bindparam, func, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from shared.database import clock
 from shared.errors import (
@@ -22,11 +22,7 @@ from shared.settings import Settings
 from shared.store import cancels, heads
 from shared.store.states import is_unfinished
 from shared.store.transitions import Ended
-from shared.tables import (
-    Message,
-    Project,
-    VibeSession,
-)
+from shared.tables import Message, MessageStatus, Project, VibeSession
 
 _DRAIN_WINDOW_S = 60
 
@@ -75,46 +71,40 @@ async def accept(
     Raises:
         SessionNotFound, IdempotencyKeyReused, SessionBusy, and the three QueueFull.
     """
-    session = await _next_place(db, session_id, owner=owner)
-    known = await _known(db, session_id, draft, lifetime_s=settings.key_lifetime_s)
-    if known is not None:
-        return Accepted(known, replayed=True)
-    ended = await _make_room(db, session, draft, settings)
-    message = await _insert(db, session, draft)
-    ready = await heads.take_hints(db, session.project_id, limit=settings.project_concurrency)
+    core = await db.connection()  # rows are enough here, objects cost twice as much
+    place = (await core.execute(_NEXT_PLACE, {"of_session": session_id})).one_or_none()
+    situation = await _look(core, place, draft, owner) if place else None
+    if place is None or situation is None:
+        raise SessionNotFound(f"There is no session {session_id}.")
+    if situation.known is not None:
+        known = await _known(db, situation.known, draft, lifetime_s=settings.key_lifetime_s)
+        if known is not None:
+            return Accepted(known, replayed=True)
+    ended = await _make_room(db, session_id, situation, draft, settings)
+    hinted = not situation.here and not situation.heads_wait
+    hinted = hinted and situation.under_way < settings.project_concurrency
+    message = await _insert(core, place, draft, hinted=hinted)
+    ready: tuple[UUID, ...] = (message.id,) if hinted else ()
+    if ended or situation.heads_wait:
+        ready = await heads.take_hints(db, place.project_id, limit=settings.project_concurrency)
     return Accepted(message, ended=Ended(ids=ended, heads=ready))
 
 
-async def _next_place(db: AsyncSession, session_id: UUID, *, owner: str) -> VibeSession:
-    """Lock the session by taking its next number, then see whether its project still lives.
+async def _look(core: AsyncConnection, place: Any, draft: Draft, owner: str) -> Row[Any] | None:
+    """Read all that decides over the message; None if the project is another's, or deleted.
 
-    Deleting a project locks its sessions, so the second statement sees that commit.
+    A statement after the one that locked: deleting a project locks its sessions, so this one
+    sees that commit.
     """
-    session = await db.scalar(
-        update(VibeSession)
-        .where(VibeSession.id == session_id)
-        .values(next_seq=VibeSession.next_seq + 1)
-        .returning(VibeSession)
-        .execution_options(synchronize_session=False)
-    )
-    if session is not None:
-        living = select(Project.id).where(
-            Project.id == session.project_id, Project.owner == owner, Project.deleted_at.is_(None)
-        )
-        if await db.scalar(living):
-            return session
-    raise SessionNotFound(f"There is no session {session_id}.")
+    seen = {"of_session": place.id, "of_project": place.project_id, "of_owner": owner}
+    return (await core.execute(_SITUATION, seen | {"key": draft.idempotency_key})).one_or_none()
 
 
 async def _known(
-    db: AsyncSession, session_id: UUID, draft: Draft, *, lifetime_s: float
+    db: AsyncSession, message_id: UUID, draft: Draft, *, lifetime_s: float
 ) -> Message | None:
-    if draft.idempotency_key is None:
-        return None
-    key = draft.idempotency_key
-    named = (Message.session_id == session_id) & (Message.idempotency_key == key)
-    message = await db.scalar(select(Message).where(named))
-    if message is None or await _is_forgotten(db, message, lifetime_s):
+    message = await db.get_one(Message, message_id)
+    if await _is_forgotten(db, message, lifetime_s):
         return None
     if message.request_hash != draft.request_hash:
         raise IdempotencyKeyReused(
@@ -133,38 +123,21 @@ async def _is_forgotten(db: AsyncSession, message: Message, lifetime_s: float) -
 
 
 async def _make_room(
-    db: AsyncSession, session: VibeSession, draft: Draft, settings: Settings
+    db: AsyncSession, session_id: UUID, situation: Any, draft: Draft, settings: Settings
 ) -> tuple[UUID, ...]:
-    here, in_project, in_service = await _unfinished_counts(db, session)
+    here = situation.here
     if here and draft.on_busy is OnBusy.REJECT:
         raise SessionBusy(
             f"The session has {here} unfinished message(s). Wait for them, or send with "
             "on_busy `enqueue` or `rollback`."
         )
     freed = here if draft.on_busy is OnBusy.ROLLBACK else 0
-    full = _full(here - freed, in_project - freed, in_service - freed, settings)
+    full = _full(here - freed, situation.in_project - freed, situation.in_service - freed, settings)
     if full is not None:
         kind, detail = full
-        wait_s = await _retry_after(db, in_service)
+        wait_s = await _retry_after(db, situation.in_service)
         raise kind(f"{detail} Try again in {wait_s} s.", retry_after=wait_s)
-    return await cancels.cancel_session(db, session) if freed else ()
-
-
-async def _unfinished_counts(db: AsyncSession, session: VibeSession) -> tuple[int, int, int]:
-    places = {"here": session.id, "of_project": session.project_id}
-    here, in_project, in_service = (await db.execute(_UNFINISHED_COUNTS, places)).one()
-    return here, in_project, in_service
-
-
-def _unfinished_count(*where: ColumnElement[bool]) -> Any:
-    return select(func.count(Message.id)).where(is_unfinished(), *where).scalar_subquery()
-
-
-_UNFINISHED_COUNTS = select(
-    _unfinished_count(Message.session_id == bindparam("here")),
-    _unfinished_count(Message.project_id == bindparam("of_project")),
-    _unfinished_count(),
-)
+    return await cancels.cancel_session(db, session_id) if freed else ()
 
 
 def _full(
@@ -188,21 +161,49 @@ async def _retry_after(db: AsyncSession, unfinished: int) -> int:
     return min(max(math.ceil(unfinished / 10 / rate), 1), 60)
 
 
-async def _insert(db: AsyncSession, session: VibeSession, draft: Draft) -> Message:
-    statement = (
-        insert(Message)
-        .values(
-            id=uuid4(),
-            session_id=session.id,
-            project_id=session.project_id,
-            generation=session.generation,
-            seq=session.next_seq - 1,
-            content=draft.prompt,
-            model=draft.model,
-            idempotency_key=draft.idempotency_key,
-            request_hash=draft.request_hash,
-            trace_id=draft.trace_id,
-        )
-        .returning(Message)
-    )
-    return (await db.scalars(statement)).one()
+async def _insert(core: AsyncConnection, place: Any, draft: Draft, *, hinted: bool) -> Message:
+    values: dict[str, Any] = {
+        "id": uuid4(),
+        "session_id": place.id,
+        "project_id": place.project_id,
+        "generation": place.generation,
+        "seq": place.next_seq - 1,
+        "content": draft.prompt,
+        "model": draft.model,
+        "idempotency_key": draft.idempotency_key,
+        "request_hash": draft.request_hash,
+        "trace_id": draft.trace_id,
+    }
+    await core.execute(_INSERT_HINTED if hinted else _INSERT, values)
+    return Message(**values, status=MessageStatus.QUEUED)
+
+
+def _unfinished_count(*where: ColumnElement[bool]) -> Any:
+    return select(func.count(Message.id)).where(is_unfinished(), *where).scalar_subquery()
+
+
+# built once: to build a statement takes longer than to run it
+_NEXT_PLACE = (
+    update(VibeSession)
+    .where(VibeSession.id == bindparam("of_session"))
+    .values(next_seq=VibeSession.next_seq + 1)
+    .returning(VibeSession.id, VibeSession.project_id, VibeSession.generation, VibeSession.next_seq)
+)
+_OF_SESSION = Message.session_id == bindparam("of_session")
+_SITUATION = select(
+    select(Message.id)
+    .where(_OF_SESSION, Message.idempotency_key == bindparam("key"))
+    .scalar_subquery()
+    .label("known"),
+    _unfinished_count(_OF_SESSION).label("here"),
+    _unfinished_count(Message.project_id == bindparam("of_project")).label("in_project"),
+    _unfinished_count().label("in_service"),
+    heads.under_way(bindparam("of_project", type_=Uuid())).label("under_way"),
+    heads.heads_wait(bindparam("of_project", type_=Uuid())).label("heads_wait"),
+).where(
+    Project.id == bindparam("of_project"),
+    Project.owner == bindparam("of_owner"),
+    Project.deleted_at.is_(None),
+)
+_INSERT = insert(Message)
+_INSERT_HINTED = _INSERT.values(hinted_at=clock())

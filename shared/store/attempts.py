@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 from uuid import UUID
 
+from sqlalchemy import select
+
 from shared.tables import Message, Project, VibeSession
 
 
@@ -25,7 +27,11 @@ class Ended:
 
 @dataclass(frozen=True)
 class Claim:
-    """A message that this worker alone may answer, with all that an attempt needs to know."""
+    """A message that this worker alone may answer, with all that an attempt needs to know.
+
+    `item_count` and `last_message_id` say what the memory is: until this attempt or a later one
+    ends the message, nothing else changes it in this generation.
+    """
 
     message_id: UUID
     attempt: int
@@ -41,6 +47,8 @@ class Claim:
     code: str
     revision: int
     conflict_count: int
+    item_count: int
+    last_message_id: UUID | None
 
 
 @dataclass(frozen=True)
@@ -100,21 +108,31 @@ class CodeMoved(Exception):
         self.revision = revision
 
 
-def as_claim(message: Message, session: VibeSession, project: Project) -> Claim:
-    """Gather what an attempt needs to know."""
-    return Claim(
-        message_id=message.id,
-        attempt=message.attempt,
-        session_id=session.id,
-        project_id=project.id,
-        generation=message.generation,
-        openai_session_key=session.openai_session_key,
-        node_id=session.node_id,
-        prompt=message.content,
-        model=message.model,
-        trace_id=message.trace_id,
-        instructions=project.instructions,
-        code=project.code,
-        revision=project.revision,
-        conflict_count=message.conflict_count,
+CLAIMED = (
+    select(
+        Message.id.label("message_id"),
+        Message.attempt,
+        Message.session_id,
+        Message.project_id,
+        Message.generation,
+        VibeSession.openai_session_key,
+        VibeSession.node_id,
+        Message.content.label("prompt"),
+        Message.model,
+        Message.trace_id,
+        Project.instructions,
+        Project.code,
+        Project.revision,
+        Message.conflict_count,
+        VibeSession.item_count,
+        VibeSession.last_message_id,
     )
+    .join(VibeSession, VibeSession.id == Message.session_id)
+    .join(Project, Project.id == Message.project_id)
+)
+"""Messages with what a claim says of them, by the names of its fields."""
+
+
+def as_claim(row: Any) -> Claim:
+    """Gather what an attempt needs to know from a row of `CLAIMED`."""
+    return Claim(**{name: getattr(row, name) for name in Claim.__dataclass_fields__})

@@ -19,7 +19,6 @@ from shared.tables import (
     Message,
     MessageStatus,
     Project,
-    VibeSession,
     Worker,
 )
 
@@ -45,9 +44,9 @@ async def cancel(db: AsyncSession, message: Message, *, limit: int) -> Ended:
     return Ended(ids=(message.id,), heads=ready)
 
 
-async def cancel_session(db: AsyncSession, session: VibeSession) -> tuple[UUID, ...]:
+async def cancel_session(db: AsyncSession, session_id: UUID) -> tuple[UUID, ...]:
     """End every unfinished message of a locked session; name them, in their order."""
-    return await _cancel_all(db, Message.session_id == session.id)
+    return await _cancel_all(db, Message.session_id == session_id)
 
 
 async def _cancel_all(db: AsyncSession, where: ColumnElement[bool]) -> tuple[UUID, ...]:
@@ -80,7 +79,7 @@ async def clear_session(db: AsyncSession, session_id: UUID, *, limit: int) -> En
     session = await sessions.lock(db, session_id)
     if session is None:
         return Ended()
-    ended = await cancel_session(db, session)
+    ended = await cancel_session(db, session.id)
     await sessions.start_generation(db, session)
     return Ended(ids=ended, heads=await heads.take_hints(db, session.project_id, limit=limit))
 

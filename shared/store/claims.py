@@ -1,21 +1,32 @@
 """Taking a message: the one place that decides who answers it."""
 
+from dataclasses import replace
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Double, and_, bindparam, func, insert, select
+from sqlalchemy import (
+    ColumnElement,
+    Double,
+    Label,
+    and_,
+    bindparam,
+    func,
+    insert,
+    select,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.database import clock
 from shared.errors import Failure, FailureCode
 from shared.store import heads
+from shared.store.attempts import CLAIMED, as_claim
 from shared.store.states import is_running, is_unfinished
-from shared.store.transitions import Claim, Ended, as_claim, close_attempt, end
+from shared.store.transitions import Claim, Ended, close_attempt, end
 from shared.tables import (
     Attempt,
     AttemptOutcome,
     Message,
     MessageStatus,
-    Project,
     VibeSession,
     Worker,
 )
@@ -36,33 +47,24 @@ async def claim(
     `worker_lost` if that happened too often: then the answer is what ended. None: the hint was
     late or doubled, or another worker has it.
     """
-    session = await _lock_session_of(db, message_id)
-    if session is None:
+    core = await db.connection()  # rows are enough here, objects cost twice as much
+    session_id = await core.scalar(_LOCK_SESSION_OF, {"of_message": message_id})
+    if session_id is None:
         return None
-    head, living = await _head(db, session.id, run_limit_s=run_limit_s)
-    if head is None or head.id != message_id or living:
-        return None
-    if head.status == MessageStatus.IN_PROGRESS:
-        await record_loss(db, head)
-        if head.lost_count >= max_lost:
-            return await _give_up(db, head, limit=limit)
-    return await _take(db, head, session, worker_id)
-
-
-async def _lock_session_of(db: AsyncSession, message_id: UUID) -> VibeSession | None:
-    return await db.scalar(_LOCK_SESSION_OF, {"of_message": message_id})
-
-
-async def _head(
-    db: AsyncSession, session_id: UUID, *, run_limit_s: float
-) -> tuple[Message | None, bool]:
-    """Read the session's first unfinished message, and whether a living worker has it."""
     place = {"of_session": session_id, "run_limit_s": run_limit_s}
-    row = (await db.execute(_HEAD, place)).one_or_none()
-    return (row[0], bool(row[1])) if row else (None, False)
+    head = (await core.execute(_HEAD, place)).one_or_none()
+    if head is None or head.message_id != message_id or head.held:
+        return None
+    if head.status == MessageStatus.IN_PROGRESS and await _lost_again(db, message_id) >= max_lost:
+        return await _give_up(db, message_id, limit=limit)
+    await core.execute(_TAKE, {"of_message": message_id, "by_worker": worker_id})
+    attempt = head.attempt + 1
+    begun = {"message_id": message_id, "number": attempt, "worker_id": worker_id}
+    await core.execute(insert(Attempt), begun)
+    return replace(as_claim(head), attempt=attempt)
 
 
-def _held(run_limit_s: ColumnElement[float]) -> ColumnElement[bool]:
+def _held(run_limit_s: ColumnElement[float]) -> Label[bool]:
     """Say in SQL that a message runs, at a worker whose lease holds, not for too long."""
     return func.coalesce(
         and_(
@@ -71,12 +73,12 @@ def _held(run_limit_s: ColumnElement[float]) -> ColumnElement[bool]:
             Message.claimed_at > clock() - run_limit_s,
         ),
         False,
-    )
+    ).label("held")
 
 
 # built once: to build a statement takes longer than to run it
 _LOCK_SESSION_OF = (
-    select(VibeSession)
+    select(VibeSession.id)
     .where(
         VibeSession.id
         == select(Message.session_id).where(Message.id == bindparam("of_message")).scalar_subquery()
@@ -84,12 +86,30 @@ _LOCK_SESSION_OF = (
     .with_for_update(key_share=True)
 )
 _HEAD = (
-    select(Message, _held(bindparam("run_limit_s", type_=Double())))
+    CLAIMED.add_columns(Message.status, _held(bindparam("run_limit_s", type_=Double())))
     .outerjoin(Worker, Worker.id == Message.worker_id)
     .where(Message.session_id == bindparam("of_session"), is_unfinished())
     .order_by(Message.seq)
     .limit(1)
 )
+_TAKE = (
+    update(Message)
+    .where(Message.id == bindparam("of_message"))
+    .values(
+        status=MessageStatus.IN_PROGRESS,
+        attempt=Message.attempt + 1,
+        worker_id=bindparam("by_worker"),
+        hinted_at=None,
+        claimed_at=clock(),
+    )
+)
+
+
+async def _lost_again(db: AsyncSession, message_id: UUID) -> int:
+    head = await db.get_one(Message, message_id)
+    await record_loss(db, head)
+    await db.flush()
+    return head.lost_count
 
 
 async def record_loss(db: AsyncSession, message: Message) -> None:
@@ -98,7 +118,8 @@ async def record_loss(db: AsyncSession, message: Message) -> None:
     await close_attempt(db, message.id, message.attempt, AttemptOutcome.LOST)
 
 
-async def _give_up(db: AsyncSession, head: Message, *, limit: int) -> Ended:
+async def _give_up(db: AsyncSession, message_id: UUID, *, limit: int) -> Ended:
+    head = await db.get_one(Message, message_id)
     await end(db, head, MessageStatus.FAILED, lost(head.lost_count))
     ready = await heads.take_hints(db, head.project_id, limit=limit)
     return Ended(ids=(head.id,), heads=ready)
@@ -113,24 +134,10 @@ def lost(count: int) -> Failure:
     )
 
 
-async def _take(db: AsyncSession, head: Message, session: VibeSession, worker_id: UUID) -> Claim:
-    project = await db.get_one(Project, session.project_id)
-    head.status = MessageStatus.IN_PROGRESS
-    head.attempt += 1
-    head.worker_id = worker_id
-    head.hinted_at = None
-    head.claimed_at = clock()
-    await db.flush()
-    await db.execute(
-        insert(Attempt).values(message_id=head.id, number=head.attempt, worker_id=worker_id)
-    )
-    return as_claim(head, session, project)
-
-
 async def reclaim(db: AsyncSession, message_id: UUID, attempt: int) -> Claim | None:
     """Read again what was claimed, for a worker that holds an attempt and does not run it."""
-    session = await _lock_session_of(db, message_id)
-    message = await db.get(Message, message_id)
-    if session is None or message is None or message.attempt != attempt:
-        return None
-    return as_claim(message, session, await db.get_one(Project, session.project_id))
+    core = await db.connection()
+    await core.execute(_LOCK_SESSION_OF, {"of_message": message_id})
+    of_message = Message.id == message_id
+    row = (await core.execute(CLAIMED.where(of_message))).one_or_none()
+    return as_claim(row) if row and row.attempt == attempt else None

@@ -30,7 +30,24 @@ from shared.tables import Message, MessageStatus, Worker
 
 async def take_hints(db: AsyncSession, project_id: UUID, *, limit: int) -> tuple[UUID, ...]:
     """Mark and name the project's oldest unhinted heads, so many that `limit` are under way."""
-    return tuple(await db.scalars(_TAKE_HINTS, {"of_project": project_id, "most": limit}))
+    core = await db.connection()
+    taken = await core.execute(_TAKE_HINTS, {"of_project": project_id, "most": limit})
+    return tuple(taken.scalars())
+
+
+def heads_wait(project_id: ColumnElement[UUID]) -> ColumnElement[bool]:
+    """Say in SQL that `take_hints` may find something; before the statement's own changes."""
+    other = aliased(Message)
+    waiting = exists().where(
+        other.project_id == project_id, is_queued(other), other.hinted_at.is_(None)
+    )
+    return select(waiting).scalar_subquery()
+
+
+def under_way(project_id: ColumnElement[UUID]) -> ColumnElement[int]:
+    """Count in SQL what counts against the project's cap."""
+    here = Message.project_id == project_id
+    return select(func.count(Message.id)).where(here, _under_way()).scalar_subquery()
 
 
 async def take_unhinted(db: AsyncSession, *, project_limit: int, limit: int) -> tuple[UUID, ...]:
@@ -130,10 +147,11 @@ def _marking(chosen: Select[UUID]) -> ReturningUpdate[UUID]:
 
 
 def _taking_hints() -> ReturningUpdate[UUID]:
-    here = Message.project_id == bindparam("of_project", type_=Uuid())
+    of_project = bindparam("of_project", type_=Uuid())
+    here = Message.project_id == of_project
     most = bindparam("most", type_=Integer())
-    under_way = select(func.count(Message.id)).where(here, _under_way()).scalar_subquery()
-    free = case((under_way < most, most - under_way), else_=0)
+    count = under_way(of_project)
+    free = case((count < most, most - count), else_=0)
     waiting = _queued_heads().where(here, Message.hinted_at.is_(None))
     return _marking(waiting.order_by(Message.queued_at, Message.seq).limit(free))
 

@@ -10,13 +10,22 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CursorResult, insert, select, update
+from sqlalchemy import Integer, Uuid, bindparam, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.database import clock, insert_new
 from shared.errors import Failure, ProjectNotFound
 from shared.store import heads, projects, sessions
-from shared.store.attempts import Call, Claim, CodeMoved, Ended, LeaseLost, Outcome, as_claim
+from shared.store.attempts import (
+    CLAIMED,
+    Call,
+    Claim,
+    CodeMoved,
+    Ended,
+    LeaseLost,
+    Outcome,
+    as_claim,
+)
 from shared.store.states import is_running
 from shared.tables import (
     Attempt,
@@ -30,7 +39,7 @@ from shared.tables import (
     VibeSession,
 )
 
-__all__ = ["Call", "Claim", "CodeMoved", "Ended", "LeaseLost", "Outcome", "as_claim"]
+__all__ = ["Call", "Claim", "CodeMoved", "Ended", "LeaseLost", "Outcome"]
 
 _REFUSED = re.compile("[\\x00\\ud800-\\udfff]")
 
@@ -45,8 +54,9 @@ async def complete(
         LeaseLost: the message ended or went to another attempt; nothing may be kept.
     """
     project = await _lock_project(db, claim) if outcome.diff else None
+    count = await _advance(db, claim, len(outcome.items))  # locks the session
     # the fence first: after a commit whose acknowledgement was lost the code has moved, by us
-    await _finish(
+    heads_wait = await _end_message(
         db,
         claim,
         status=MessageStatus.COMPLETED,
@@ -61,15 +71,10 @@ async def complete(
         await projects.revise(
             db, project, code=outcome.code, diff=outcome.diff, message_id=claim.message_id
         )
-    await _remember(db, claim, outcome.items)
-    await db.execute(
-        insert(MessageResponse).values(
-            message_id=claim.message_id,
-            responses=outcome.responses,
-            tool_calls=outcome.tool_calls,
-        )
-    )
-    return await _settle(db, claim, AttemptOutcome.COMPLETED, calls, limit=limit)
+    await _remember(db, claim, outcome, start=count - len(outcome.items))
+    await _close(db, claim, AttemptOutcome.COMPLETED, calls)
+    ready = await heads.take_hints(db, claim.project_id, limit=limit) if heads_wait else ()
+    return Ended(ids=(claim.message_id,), heads=ready)
 
 
 async def ended_as(db: AsyncSession, claim: Claim) -> AttemptOutcome | None:
@@ -86,12 +91,12 @@ async def fail(
     Raises:
         LeaseLost: as for `complete`.
     """
-    await _finish(
-        db, claim, status=MessageStatus.FAILED, error=failure.to_json(), usage=_total(calls)
-    )
-    return await _settle(
-        db, claim, AttemptOutcome.FAILED, calls, limit=limit, error=failure.to_json()
-    )
+    await sessions.lock(db, claim.session_id)
+    error = failure.to_json()
+    await _end_message(db, claim, status=MessageStatus.FAILED, error=error, usage=_total(calls))
+    await _close(db, claim, AttemptOutcome.FAILED, calls, error)
+    ready = await heads.take_hints(db, claim.project_id, limit=limit)
+    return Ended(ids=(claim.message_id,), heads=ready)
 
 
 async def release(db: AsyncSession, claim: Claim, calls: Sequence[Call], *, limit: int) -> Ended:
@@ -104,8 +109,8 @@ async def release(db: AsyncSession, claim: Claim, calls: Sequence[Call], *, limi
     await _fenced_update(
         db, claim, status=MessageStatus.QUEUED, worker_id=None, hinted_at=None, queued_at=clock()
     )
-    ended = await _settle(db, claim, AttemptOutcome.RELEASED, calls, limit=limit)
-    return Ended(heads=ended.heads)
+    await _close(db, claim, AttemptOutcome.RELEASED, calls)
+    return Ended(heads=await heads.take_hints(db, claim.project_id, limit=limit))
 
 
 async def run_again(db: AsyncSession, claim: Claim, calls: Sequence[Call]) -> Claim:
@@ -114,7 +119,7 @@ async def run_again(db: AsyncSession, claim: Claim, calls: Sequence[Call]) -> Cl
     Raises:
         LeaseLost: as for `complete`.
     """
-    session = await sessions.lock(db, claim.session_id)
+    await sessions.lock(db, claim.session_id)
     await _fenced_update(
         db,
         claim,
@@ -122,18 +127,16 @@ async def run_again(db: AsyncSession, claim: Claim, calls: Sequence[Call]) -> Cl
         conflict_count=claim.conflict_count + 1,
         claimed_at=clock(),
     )
-    await close_attempt(db, claim.message_id, claim.attempt, AttemptOutcome.CONFLICT)
-    await record_calls(db, claim.message_id, claim.attempt, calls)
-    message = await db.get_one(Message, claim.message_id)
-    project = await db.get_one(Project, claim.project_id)
-    assert session is not None
-    assert message.worker_id is not None
-    await db.execute(
-        insert(Attempt).values(
-            message_id=message.id, number=message.attempt, worker_id=message.worker_id
-        )
+    await _close(db, claim, AttemptOutcome.CONFLICT, calls)
+    begun = insert(Attempt).from_select(
+        ["message_id", "number", "worker_id"],
+        select(Message.id, Message.attempt, Message.worker_id).where(
+            Message.id == claim.message_id
+        ),
     )
-    return as_claim(message, session, project)
+    await db.execute(begun)
+    core = await db.connection()
+    return as_claim((await core.execute(CLAIMED.where(Message.id == claim.message_id))).one())
 
 
 async def record_calls(
@@ -154,7 +157,8 @@ async def record_calls(
             }
             for call in calls
         ]
-        await db.execute(insert_new(db, ModelCall), rows)
+        core = await db.connection()
+        await core.execute(insert_new(db, ModelCall), rows)
 
 
 async def _lock_project(db: AsyncSession, claim: Claim) -> Project:
@@ -164,63 +168,69 @@ async def _lock_project(db: AsyncSession, claim: Claim) -> Project:
         raise LeaseLost from error
 
 
-async def _finish(db: AsyncSession, claim: Claim, **values: Any) -> None:
-    await sessions.lock(db, claim.session_id)
-    await _fenced_update(db, claim, ended_at=clock(), **values)
+async def _advance(db: AsyncSession, claim: Claim, items: int) -> int:
+    core = await db.connection()
+    count: int = (
+        await core.execute(
+            _ADVANCE,
+            {"of_session": claim.session_id, "more": items, "last_message_id": claim.message_id},
+        )
+    ).scalar_one()
+    return count
+
+
+async def _end_message(db: AsyncSession, claim: Claim, **values: Any) -> bool:
+    """End the message, if it is this attempt's; tell whether a head may wait for a worker."""
+    core = await db.connection()
+    fence = {
+        "of_message": claim.message_id,
+        "of_attempt": claim.attempt,
+        "of_project": claim.project_id,
+    }
+    heads_wait: bool | None = await core.scalar(_END, fence | values)
+    if heads_wait is None:
+        raise LeaseLost
+    return heads_wait
 
 
 async def _fenced_update(db: AsyncSession, claim: Claim, **values: Any) -> None:
-    result = await db.execute(
-        update(Message)
-        .where(
-            Message.id == claim.message_id,
-            Message.attempt == claim.attempt,
-            is_running(),
-        )
-        .values(**values)
-        .execution_options(synchronize_session=False)
-    )
-    assert isinstance(result, CursorResult)
-    if result.rowcount == 0:
+    fence = {"of_message": claim.message_id, "of_attempt": claim.attempt}
+    core = await db.connection()
+    if (await core.execute(_FENCED.values(**values), fence)).rowcount == 0:
         raise LeaseLost
 
 
-async def _remember(db: AsyncSession, claim: Claim, items: Sequence[dict[str, Any]]) -> None:
-    count = await db.scalar(
-        update(VibeSession)
-        .where(VibeSession.id == claim.session_id)
-        .values(item_count=VibeSession.item_count + len(items), last_message_id=claim.message_id)
-        .returning(VibeSession.item_count)
-        .execution_options(synchronize_session=False)
-    )
-    assert count is not None
+async def _remember(db: AsyncSession, claim: Claim, outcome: Outcome, *, start: int) -> None:
     rows = [
         {
             "session_id": claim.session_id,
             "generation": claim.generation,
-            "position": count - len(items) + offset,
+            "position": position,
             "message_id": claim.message_id,
             "item": item,
         }
-        for offset, item in enumerate(items)
+        for position, item in enumerate(outcome.items, start)
     ]
+    core = await db.connection()
     if rows:
-        await db.execute(insert(Item), rows)
+        await core.execute(insert(Item), rows)
+    response = {
+        "message_id": claim.message_id,
+        "responses": outcome.responses,
+        "tool_calls": outcome.tool_calls,
+    }
+    await core.execute(insert(MessageResponse), response)
 
 
-async def _settle(
+async def _close(
     db: AsyncSession,
     claim: Claim,
     outcome: AttemptOutcome,
     calls: Sequence[Call],
-    *,
-    limit: int,
     error: dict[str, Any] | None = None,
-) -> Ended:
+) -> None:
     await close_attempt(db, claim.message_id, claim.attempt, outcome, error)
     await record_calls(db, claim.message_id, claim.attempt, calls)
-    ready = await heads.take_hints(db, claim.project_id, limit=limit)
-    return Ended(ids=(claim.message_id,), heads=ready)
 
 
 async def close_attempt(
@@ -230,12 +240,29 @@ async def close_attempt(
     outcome: AttemptOutcome,
     error: dict[str, Any] | None = None,
 ) -> None:
-    await db.execute(
-        update(Attempt)
-        .where(Attempt.message_id == message_id, Attempt.number == number)
-        .values(ended_at=clock(), outcome=outcome, error=error)
-        .execution_options(synchronize_session=False)
-    )
+    core = await db.connection()
+    of_attempt = {"of_message": message_id, "of_number": number}
+    await core.execute(_CLOSE, of_attempt | {"outcome": outcome, "error": error})
+
+
+# built once: to build a statement takes longer than to run it
+_FENCED = update(Message).where(
+    Message.id == bindparam("of_message"), Message.attempt == bindparam("of_attempt"), is_running()
+)
+_END = _FENCED.values(ended_at=clock()).returning(
+    heads.heads_wait(bindparam("of_project", type_=Uuid()))
+)
+_ADVANCE = (
+    update(VibeSession)
+    .where(VibeSession.id == bindparam("of_session"))
+    .values(item_count=VibeSession.item_count + bindparam("more", type_=Integer()))
+    .returning(VibeSession.item_count)
+)
+_CLOSE = (
+    update(Attempt)
+    .where(Attempt.message_id == bindparam("of_message"), Attempt.number == bindparam("of_number"))
+    .values(ended_at=clock())
+)
 
 
 async def end(db: AsyncSession, message: Message, status: MessageStatus, failure: Failure) -> None:
