@@ -22,7 +22,6 @@ from shared.database import Database, until_done
 from shared.logging import get_logger
 from shared.store import sessions
 from shared.store.transitions import Claim, LeaseLost
-from worker import faults
 from worker.memory_file import Contents, MemoryFile, files_in, remove
 
 T = TypeVar("T")
@@ -112,12 +111,14 @@ class SessionMemory:
         self._lock_timeout_s = lock_timeout_s
         self._file = MemoryFile(folder, claim.session_id, claim.generation, key=self.session_id)
         self._ram: SQLiteSession | None = None
-        self._count = 0
+        # only the end of this attempt, or of one that fences it off, changes what was claimed
+        self._known = Contents(claim.item_count, claim.last_message_id)
 
     async def open(self) -> None:
         """Bring the file up to date; without a usable file work on a copy in RAM."""
         try:
-            await self._heal()
+            if not await self._in_thread(partial(self._file.holds, self._known)):
+                await self._heal()
         except _UNUSABLE as error:
             await self._use_ram(error)
 
@@ -140,9 +141,11 @@ class SessionMemory:
 
     async def sync_committed(self) -> None:
         """Bring the file up to date after commit 3; what cannot be written now heals later."""
+        append = partial(self._file.append, self._known, self.added, self._claim.message_id)
         try:
             async with asyncio.timeout(_SYNC_LIMIT_S):
-                await self._heal()
+                if not await self._in_thread(append):
+                    await self._heal()
         except LeaseLost:
             pass  # cleared meanwhile: the file must not come back
         except (*_UNUSABLE, DBAPIError) as error:
@@ -171,7 +174,7 @@ class SessionMemory:
     async def _read_file(self, limit: int | None) -> list[TResponseInputItem]:
         assert self._file.session is not None, "open() comes first"
         items = await _whole(self._file.session.get_items(limit))
-        expected = self._count if limit is None else min(limit, self._count)
+        expected = self._known.count if limit is None else min(limit, self._known.count)
         if len(items) != expected:
             raise sqlite3.DatabaseError("items are missing")  # the SDK skips broken ones
         return items
@@ -195,7 +198,7 @@ class SessionMemory:
             known, start, items = await self._ask(contents)
             if known != contents:
                 await self._write(known, start, items)
-            self._count = known.count
+            self._known = known
         finally:
             await self._in_thread(self._file.unlock)
 
@@ -210,11 +213,7 @@ class SessionMemory:
     async def _write(self, known: Contents, start: int, items: list[TResponseInputItem]) -> None:
         if start == 0:
             await self._in_thread(self._file.start_anew)
-        assert self._file.session is not None
-        await _whole(self._file.session.add_items(items))
-        if items:  # an empty file has no middle
-            faults.reach("in_sync")
-        await self._in_thread(lambda: self._file.note_applied(known.applied))
+        await self._in_thread(partial(self._file.add, items, known.applied))
 
     async def _ask(
         self, contents: Contents | None

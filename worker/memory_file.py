@@ -4,17 +4,20 @@ Everything here blocks and runs in threads. The file is the Agents SDK's SQLiteS
 one-row table of ours, `applied`, that names the message whose items came last.
 """
 
+import json
 import re
 import shutil
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
-from agents import SQLiteSession
+from agents import SQLiteSession, TResponseInputItem
 from filelock import FileLock
+
+from worker import faults
 
 _NAME = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.(\d{1,9})\.db(?:\.lock)?")
 
@@ -63,26 +66,62 @@ class MemoryFile:
         except sqlite3.Error:
             return None
 
+    def holds(self, contents: Contents) -> bool:
+        """Tell whether the file holds just this; also no when somebody works on it."""
+        try:
+            self.lock()
+            return self.look() == contents
+        except TimeoutError:
+            return False
+        finally:
+            self.unlock()
+
+    def append(
+        self, before: Contents, items: Sequence[TResponseInputItem], message_id: UUID
+    ) -> bool:
+        """Add a message's items if the file holds just what was before them, else do nothing."""
+        try:
+            self.lock()
+            if self.look() != before:
+                return False
+            self.add(items, message_id)
+        except TimeoutError:
+            return False
+        except sqlite3.Error:
+            return False  # broken deep inside: it must be built anew
+        finally:
+            self.unlock()
+        return True
+
     def start_anew(self) -> None:
         """Replace the locked file by an empty one."""
         self.close()
         self._remove()
         self._open()
 
-    def note_applied(self, message_id: UUID | None) -> None:
-        """Note whose items came last; a crash before this shows as a difference, and heals."""
+    def add(self, items: Sequence[TResponseInputItem], applied: UUID | None) -> None:
+        """Add items to the locked file, and whose came last: both or nothing."""
         assert self._own is not None
+        rows = [(self.key, json.dumps(item)) for item in items]
         with self._own as file:
+            file.execute(
+                "INSERT OR IGNORE INTO agent_sessions (session_id) VALUES (?)", (self.key,)
+            )
+            file.executemany(
+                "INSERT INTO agent_messages (session_id, message_data) VALUES (?, ?)", rows
+            )
+            if items:  # what is empty has no middle
+                faults.reach("in_sync")
             file.execute("CREATE TABLE IF NOT EXISTS applied (message_id TEXT)")
             file.execute("DELETE FROM applied")
-            file.execute("INSERT INTO applied VALUES (?)", (message_id and str(message_id),))
+            file.execute("INSERT INTO applied VALUES (?)", (applied and str(applied),))
 
     def close(self) -> None:
         """Close the file; an unclosed SQLiteSession leaks descriptors."""
         if self.session is not None:
             self.session.close()
             self.session = None
-        if self._own is not None:  # the last to close: each last close costs a checkpoint
+        if self._own is not None:
             self._own.close()
             self._own = None
 
@@ -97,6 +136,9 @@ class MemoryFile:
             return
         self.close()  # somebody rebuilt the file beneath this handle
         self._own = sqlite3.connect(self.path, check_same_thread=False)
+        # the first to open, the last to close: each last close costs a checkpoint
+        self._own.execute("PRAGMA journal_mode=WAL")
+        self._own.execute("PRAGMA synchronous=NORMAL")  # what a power cut takes away is healed
         self.session = SQLiteSession(self.key, self.path)
         self._inode = _inode(self.path)
 

@@ -97,4 +97,6 @@ def _next_claim(session: VibeSession) -> Claim:
         code="",
         revision=0,
         conflict_count=0,
+        item_count=session.item_count,
+        last_message_id=session.last_message_id,
     )

@@ -17,13 +17,14 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from agents import SQLiteSession
+from agents import SQLiteSession, TResponseInputItem
 from structlog.testing import capture_logs
 
 from shared.store.transitions import Claim, LeaseLost
 from shared.tables import VibeSession
 from tests.services import ROOT, clean_environment
 from tests.shared.world import ON_POSTGRESQL, ON_SQLITE, World, claim_of, said
+from worker import faults
 from worker.memory import MemoryFiles
 from worker.memory_file import MemoryFile, files_in
 
@@ -43,6 +44,7 @@ class Host:
         """Have a message answered here, with the file synced before and after."""
         claim = await self.world.claimed(session)
         memory = await self.files.open(claim)
+        await memory.add_items(items(*texts))
         await self.world.complete(claim, items=said(*texts))
         await memory.sync_committed()
         await memory.close()
@@ -65,6 +67,11 @@ class Host:
         assert not [log for log in logs if "RAM" in log["event"]]
         assert stored_items(self.path(session), session.openai_session_key) == expected
         assert await self.seen(session) == expected
+
+
+def items(*texts: str) -> list[TResponseInputItem]:
+    """Say texts as a run hands them to its memory."""
+    return [{"role": "user", "content": text} for text in texts]
 
 
 def stored_items(path: Path, key: str) -> list[Any]:
@@ -148,20 +155,39 @@ async def test_a_file_of_the_same_length_from_another_message_is_rebuilt(
 
 
 @ON_SQLITE
-async def test_a_crash_between_the_items_and_the_note_is_healed(
+async def test_a_crash_in_the_middle_of_the_append_leaves_nothing_of_it(
     world: World, host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session = await world.session()
     await host.answer(session, "a")
     with monkeypatch.context() as patch:
-        patch.setattr(MemoryFile, "note_applied", lambda *_: None)
-        await host.answer(session, "b", "c")
+        patch.setattr(faults, "reach", _crash)
+        with pytest.raises(RuntimeError):
+            await host.answer(session, "b", "c")
+    assert stored_items(host.path(session), session.openai_session_key) == said("a")
+    await host.answer(session, "d")
     await host.heals(session)
-    with monkeypatch.context() as patch:
-        patch.setattr(MemoryFile, "note_applied", lambda *_: None)
-        await host.answer(session, "d")
-    await host.answer(session, "e")  # behind, and with a note that is older than the items
-    await host.heals(session)
+
+
+@ON_SQLITE
+async def test_a_file_is_what_the_sdk_would_have_written(world: World, host: Host) -> None:
+    session = await world.session()
+    await host.answer(session, "a", "\u00e9\ud83d\ude00")
+    await host.answer(session, "b")
+    theirs = SQLiteSession(session.openai_session_key, host.folder / "theirs.db")
+    await theirs.add_items(items("a", "\u00e9\ud83d\ude00", "b"))
+    theirs.close()
+    assert _dump(host.path(session)) == _dump(host.folder / "theirs.db")
+
+
+def _dump(path: Path) -> list[Any]:
+    """Read what the SDK stores of a conversation, but for the times."""
+    with closing(sqlite3.connect(path)) as file:
+        return [
+            *file.execute("SELECT session_id FROM agent_sessions"),
+            *file.execute("SELECT id, session_id, message_data FROM agent_messages"),
+            *file.execute("SELECT sql FROM sqlite_master WHERE name LIKE 'agent_%'"),
+        ]
 
 
 @ON_SQLITE
@@ -594,16 +620,17 @@ class Simulation:
         memory = await host.files.open(claim)
         self.text += 1
         texts = [f"{self.text}.{n}" for n in range(self.random.choice([0, 1, 2, 2, 5]))]
-        crash = self.random.choice(["", "", "run", "sync", "append", "note"])
+        crash = self.random.choice(["", "", "run", "sync", "append", "middle"])
+        await memory.add_items(items(*texts))
         if crash == "run":
             await self.world.fail(claim)
         else:
             await self.world.complete(claim, items=said(*texts))
         with pytest.MonkeyPatch.context() as patch:
             if crash == "append":
-                patch.setattr(SQLiteSession, "add_items", _crash)
-            if crash == "note":
-                patch.setattr(MemoryFile, "note_applied", _crash)
+                patch.setattr(MemoryFile, "add", _crash)
+            if crash == "middle":
+                patch.setattr(faults, "reach", _crash)
             if crash not in {"run", "sync"}:
                 with suppress(RuntimeError):
                     await memory.sync_committed()
