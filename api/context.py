@@ -23,7 +23,7 @@ def new_trace_id(traceparent: str | None) -> str:
     return f"trace_{found[1] if found else uuid4().hex}"
 
 
-def trace_id_of(request: Request) -> str:
+async def trace_id_of(request: Request) -> str:
     """Return the trace id that this request's answer bears."""
     trace_id: str = request.state.trace_id
     return trace_id

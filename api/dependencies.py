@@ -1,4 +1,7 @@
-"""What routes ask for: the process's parts, who calls, and what the headers and the query say."""
+"""What routes ask for: the process's parts, who calls, and what the headers and the query say.
+
+All are coroutines: FastAPI runs plain functions in threads.
+"""
 
 import re
 from dataclasses import dataclass
@@ -65,18 +68,18 @@ class Page:
         )
 
 
-def services(request: Request) -> Services:
+async def services(request: Request) -> Services:
     """Return the process's parts."""
     found: Services = request.app.state.services
     return found
 
 
-def caller() -> str:
+async def caller() -> str:
     """Name whose projects the request may see."""
     return _ANONYMOUS
 
 
-def page(
+async def page(
     limit: Annotated[int, Query(ge=1, le=1000, description="Entries at the most.")] = 100,
     after: Annotated[
         str | None, Query(max_length=64, description="Cursor, from the `Link` header.")
@@ -86,7 +89,7 @@ def page(
     return Page(limit, after)
 
 
-def wait_preference(
+async def wait_preference(
     prefer: Annotated[
         str | None,
         Header(
@@ -111,7 +114,7 @@ def wait_preference(
     return wait
 
 
-def if_match(
+async def if_match(
     value: Annotated[
         str | None,
         Header(

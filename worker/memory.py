@@ -31,7 +31,7 @@ _UNUSABLE = (sqlite3.Error, OSError)
 """What a file raises that cannot be locked, read or written (a TimeoutError is an OSError)."""
 
 _LOCK_TIMEOUT_S = 5.0
-_LOCKED_AGAIN_S = 0.01
+_LOCKED_AGAIN_S = 0.001  # at first: the message before may just be appending
 _SYNC_LIMIT_S = 10.0
 _SESSIONS_AT_ONCE = 500
 
@@ -117,7 +117,7 @@ class SessionMemory:
     async def open(self) -> None:
         """Bring the file up to date; without a usable file work on a copy in RAM."""
         try:
-            if not await self._in_thread(partial(self._file.holds, self._known)):
+            if not await self._when_free(partial(self._file.holds, self._known)):
                 await self._heal()
         except _UNUSABLE as error:
             await self._use_ram(error)
@@ -141,15 +141,21 @@ class SessionMemory:
 
     async def sync_committed(self) -> None:
         """Bring the file up to date after commit 3; what cannot be written now heals later."""
-        append = partial(self._file.append, self._known, self.added, self._claim.message_id)
         try:
             async with asyncio.timeout(_SYNC_LIMIT_S):
-                if not await self._in_thread(append):
+                if not await self._append():
                     await self._heal()
         except LeaseLost:
             pass  # cleared meanwhile: the file must not come back
         except (*_UNUSABLE, DBAPIError) as error:
             _log.warning("memory file not written, it heals when it can", error=repr(error))
+
+    async def _append(self) -> bool:
+        append = partial(self._file.append, self._known, self.added, self._claim.message_id)
+        try:
+            return await self._when_free(append)
+        except sqlite3.Error:
+            return False
 
     async def close(self) -> None:
         """Close what is open."""
@@ -193,7 +199,7 @@ class SessionMemory:
             OSError, sqlite3.Error: the file cannot be locked or written.
         """
         try:
-            await self._lock()
+            await self._when_free(self._file.lock)
             contents = None if anew else await self._in_thread(self._file.look)
             known, start, items = await self._ask(contents)
             if known != contents:
@@ -202,13 +208,15 @@ class SessionMemory:
         finally:
             await self._in_thread(self._file.unlock)
 
-    async def _lock(self) -> None:
-        """Wait for the file's lock here, not in a thread: there are few of them."""
+    async def _when_free(self, call: Callable[[], T]) -> T:
+        """Call what locks the file; wait for the lock here, not in a thread: there are few."""
+        delay = _LOCKED_AGAIN_S
         async with asyncio.timeout(self._lock_timeout_s):
             while True:
                 with suppress(TimeoutError):
-                    return await self._in_thread(self._file.lock)
-                await asyncio.sleep(_LOCKED_AGAIN_S)
+                    return await self._in_thread(call)
+                await asyncio.sleep(delay)
+                delay = min(2 * delay, 0.02)
 
     async def _write(self, known: Contents, start: int, items: list[TResponseInputItem]) -> None:
         if start == 0:

@@ -67,31 +67,30 @@ class MemoryFile:
             return None
 
     def holds(self, contents: Contents) -> bool:
-        """Tell whether the file holds just this; also no when somebody works on it."""
+        """Lock the file and tell whether it holds just this; raise as `lock` does."""
+        self.lock()
         try:
-            self.lock()
             return self.look() == contents
-        except TimeoutError:
-            return False
         finally:
             self.unlock()
 
     def append(
         self, before: Contents, items: Sequence[TResponseInputItem], message_id: UUID
     ) -> bool:
-        """Add a message's items if the file holds just what was before them, else do nothing."""
+        """Lock the file and add a message's items, if it holds just what was before them.
+
+        Raises:
+            sqlite3.Error: it is broken deep inside.
+            TimeoutError, OSError: as for `lock`.
+        """
+        self.lock()
         try:
-            self.lock()
             if self.look() != before:
                 return False
             self.add(items, message_id)
-        except TimeoutError:
-            return False
-        except sqlite3.Error:
-            return False  # broken deep inside: it must be built anew
+            return True
         finally:
             self.unlock()
-        return True
 
     def start_anew(self) -> None:
         """Replace the locked file by an empty one."""
@@ -138,7 +137,8 @@ class MemoryFile:
         self._own = sqlite3.connect(self.path, check_same_thread=False)
         # the first to open, the last to close: each last close costs a checkpoint
         self._own.execute("PRAGMA journal_mode=WAL")
-        self._own.execute("PRAGMA synchronous=NORMAL")  # what a power cut takes away is healed
+        # no waiting for the disk: what a power cut takes or breaks is noticed, and healed
+        self._own.execute("PRAGMA synchronous=OFF")
         self.session = SQLiteSession(self.key, self.path)
         self._inode = _inode(self.path)
 

@@ -18,7 +18,7 @@ import pytest
 from tests.benchmarks import contenders, report
 from tests.benchmarks.contenders import Contender, DurablePostgres
 from tests.benchmarks.results import Results
-from tests.benchmarks.scenarios import Bench
+from tests.benchmarks.scenarios import TURNS, Bench
 from tests.benchmarks.usage import require_proc
 from tests.services import RedisServer, migrate
 from tests.stub_process import StubOpenAI
@@ -112,7 +112,7 @@ async def _quick(bench: Bench, found: Sequence[Contender]) -> None:
     await _warm_up(found)
     await _alternate("one client", found, lambda c: bench.one_client(c, sessions=2), rounds=3)
     await _alternate(
-        "100 clients", found, lambda c: bench.many_clients(c, clients=100, messages=2), rounds=2
+        "100 clients", found, lambda c: bench.many_clients(c, clients=100, messages=TURNS), rounds=1
     )
     await _alternate("500 clients", found, lambda c: bench.crowd(c, clients=report.CROWD), rounds=1)
 
@@ -122,7 +122,7 @@ async def _full(bench: Bench, found: Sequence[Contender]) -> None:
     await _warm_up(found)
     await _alternate("one client", found, lambda c: bench.one_client(c, sessions=4), rounds=3)
     await _alternate(
-        "100 clients", found, lambda c: bench.many_clients(c, clients=100, messages=2), rounds=3
+        "100 clients", found, lambda c: bench.many_clients(c, clients=100, messages=TURNS), rounds=3
     )
     # `get()` is measured where it is used: eight tasks at once make a crowd of 500 wait a minute
     agents = [c for c in found if c.name != "Celery get()"]

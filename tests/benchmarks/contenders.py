@@ -199,6 +199,8 @@ def distributed(
     name = f"ours-{workers}"
     settings = {
         **model,
+        # as by default on one host: the workers share the session files
+        "VIBECODER_DATA_DIR": str(directory / f"{name}-data"),
         "VIBECODER_DATABASE_URL": postgres.create_database(template="migrated"),
         "VIBECODER_REDIS_URL": redis.url,
         "VIBECODER_NAMESPACE": name,
