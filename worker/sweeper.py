@@ -15,7 +15,7 @@ from shared.expiry import end_overdue
 from shared.logging import get_logger
 from shared.queue import Hinter
 from shared.settings import Settings
-from shared.store import heads, sweeps, workers
+from shared.store import sweeps, workers
 from worker.memory import MemoryFiles
 
 _HINT_LOST_S = 5.0
@@ -100,14 +100,14 @@ class Sweeper:
             room = 2 * slots - waiting
             if room <= 0:
                 return ()
-            lost = await heads.take_lost_hints(
+            lost = await sweeps.take_lost_hints(
                 db,
                 waiting=waiting,
                 hinted_before_s=_HINT_LOST_S if waiting else settings.heartbeat_s,
                 run_limit_s=settings.run_limit_s,
                 limit=room,
             )
-            return lost + await heads.take_unhinted(
+            return lost + await sweeps.take_unhinted(
                 db, project_limit=settings.project_concurrency, limit=room - len(lost)
             )
 

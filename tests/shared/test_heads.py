@@ -11,7 +11,7 @@ from tests.shared.world import ON_POSTGRESQL, World
 
 async def take_lost(world: World, *, limit: int = 100, age_s: float = 5) -> tuple[UUID, ...]:
     async with world.database.begin() as db:
-        return await heads.take_lost_hints(
+        return await sweeps.take_lost_hints(
             db,
             waiting=0,
             hinted_before_s=age_s,
@@ -22,7 +22,7 @@ async def take_lost(world: World, *, limit: int = 100, age_s: float = 5) -> tupl
 
 async def take_unhinted(world: World, *, limit: int = 100) -> tuple[UUID, ...]:
     async with world.database.begin() as db:
-        return await heads.take_unhinted(db, project_limit=world.cap, limit=limit)
+        return await sweeps.take_unhinted(db, project_limit=world.cap, limit=limit)
 
 
 async def waiting(
@@ -173,7 +173,7 @@ async def test_a_locked_head_is_skipped_not_waited_for(world: World) -> None:
 async def test_forgotten_hints_are_given_again(world: World) -> None:
     message = (await world.accept(await world.session())).message
     async with world.database.begin() as db:
-        await heads.forget_hints(db)
+        await sweeps.forget_hints(db)
     assert await take_unhinted(world) == (message.id,)
 
 
@@ -191,7 +191,7 @@ async def test_hints_that_still_wait_in_the_broker_are_not_lost(world: World) ->
     for _ in range(3):
         await world.accept(await world.session())
     async with world.database.begin() as db:
-        taken = await heads.take_lost_hints(
+        taken = await sweeps.take_lost_hints(
             db, waiting=2, hinted_before_s=-1, run_limit_s=world.settings.run_limit_s, limit=100
         )
     assert len(taken) == 1

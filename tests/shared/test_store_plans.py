@@ -8,7 +8,7 @@ from sqlalchemy import text
 from shared.database import Database
 from shared.errors import ServiceQueueFull
 from shared.settings import Settings
-from shared.store import cancels, heads, messages
+from shared.store import cancels, messages, sweeps
 from shared.store.transitions import Claim
 from shared.tables import VibeSession
 from tests.shared.world import ON_POSTGRESQL, World
@@ -67,8 +67,10 @@ def verbs(sessions: list[VibeSession]) -> list[Callable[[World], Awaitable[objec
 
     async def sweep(world: World) -> None:
         async with world.database.begin() as db:
-            await heads.take_lost_hints(db, waiting=0, hinted_before_s=1, run_limit_s=300, limit=20)
-            await heads.take_unhinted(db, project_limit=50, limit=20)
+            await sweeps.take_lost_hints(
+                db, waiting=0, hinted_before_s=1, run_limit_s=300, limit=20
+            )
+            await sweeps.take_unhinted(db, project_limit=50, limit=20)
             await cancels.overdue(db, queue_timeout_s=600, limit=100)
 
     async def look(world: World) -> None:

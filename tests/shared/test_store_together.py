@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from shared.database import Database
 from shared.errors import SessionBusy, SessionNotFound
 from shared.settings import Settings
-from shared.store import heads
+from shared.store import sweeps
 from shared.store.transitions import Claim, CodeMoved, Ended, LeaseLost
 from shared.tables import UNFINISHED, Item, Message, MessageStatus, Project, Revision, VibeSession
 from shared.workflow import EMPTY_WORKFLOW
@@ -119,14 +119,14 @@ class Chaos:
 
     async def sweep(self, world: World, *, everything: bool = False) -> None:
         async with world.database.begin() as db:
-            lost = await heads.take_lost_hints(
+            lost = await sweeps.take_lost_hints(
                 db,
                 waiting=0,
                 hinted_before_s=-1 if everything else 0.3,
                 run_limit_s=300,
                 limit=20,
             )
-            lost += await heads.take_unhinted(db, project_limit=CAP, limit=20)
+            lost += await sweeps.take_unhinted(db, project_limit=CAP, limit=20)
         self.tell(Ended(heads=lost))
 
     async def run(self, role: str) -> None:
