@@ -26,6 +26,7 @@ from tests.services import ROOT, PostgresServer, RedisServer, migrate
 from tests.stub_process import StubOpenAI
 
 WORKERS, APIS, CLIENTS, SESSIONS = 3, 2, 50, 40
+_SAME_S = 0.5  # a kill takes a moment, from its beginning to the process' new start
 EVIDENCE = ROOT / "validated_test_evidence" / "faults"
 
 
@@ -33,8 +34,9 @@ EVIDENCE = ROOT / "validated_test_evidence" / "faults"
 class Figures:
     """What a campaign counted; times in seconds.
 
-    `recovery` is from a worker's death to the moment at which another worker had its message,
-    `answer` from a client's first POST of a prompt to its end.
+    `recovery` is from a worker's death to the moment at which another worker had its message;
+    `alone`: nothing else was harmed in between. `answer` is from a client's first POST of a prompt
+    to its end.
     """
 
     minutes: float
@@ -50,6 +52,8 @@ class Figures:
     attempts_lost: int
     recovery_p50: float
     recovery_max: float
+    recovery_alone_p50: float
+    recovery_alone_max: float
     answer_p50: float
     answer_max: float
     stale_files_healed: int
@@ -127,7 +131,13 @@ def _judge(
     found = violations(record, sent)
     found += wrong_memories(record, cluster.database_url, folders)
     found += [f"no end for a client: {one}" for client in clients for one in client.unended]
-    recoveries = _recoveries(record, chaos.killed) or [0.0]
+    recoveries = _recoveries(record, chaos)
+    every = [taken_at - killed_at for killed_at, taken_at in recoveries] or [0.0]
+    alone = [
+        taken_at - killed_at
+        for killed_at, taken_at in recoveries
+        if not any(killed_at + _SAME_S < time < taken_at for time in chaos.times)
+    ] or [0.0]
     seconds = [one for client in clients for one in client.seconds]
     statuses = [message.status for message in record.messages.values()]
     figures = Figures(
@@ -142,8 +152,10 @@ def _judge(
         doubled=sum(len(one.message_ids) > 1 for one in sent) + len(statuses) - len(_keys(record)),
         violations=len(found),
         attempts_lost=sum(a.outcome == AttemptOutcome.LOST for a in record.attempts),
-        recovery_p50=round(statistics.median(recoveries), 2),
-        recovery_max=round(max(recoveries), 2),
+        recovery_p50=round(statistics.median(every), 2),
+        recovery_max=round(max(every), 2),
+        recovery_alone_p50=round(statistics.median(alone), 2),
+        recovery_alone_max=round(max(alone), 2),
         answer_p50=round(statistics.median(seconds), 2),
         answer_max=round(max(seconds), 2),
         stale_files_healed=stale,
@@ -155,17 +167,18 @@ def _keys(record: Record) -> set[object]:
     return {(m.session_id, m.content) for m in record.messages.values()}
 
 
-def _recoveries(record: Record, killed: dict[int, float]) -> list[float]:
-    """List how long each lost attempt's message was without a worker, if we killed its worker."""
+def _recoveries(record: Record, chaos: Chaos) -> list[tuple[float, float]]:
+    """List when each lost attempt's worker was killed, by us, and when its message was taken."""
     found = []
     for attempt in record.attempts:
         worker = record.workers.get(attempt.worker_id)
-        if attempt.outcome == AttemptOutcome.LOST and worker and worker.pid in killed:
+        if attempt.outcome == AttemptOutcome.LOST and worker and worker.pid in chaos.killed:
             later = record.attempts_of(attempt.message_id)[attempt.number :]
             ended_at = record.messages[attempt.message_id].ended_at or attempt.started_at
             taken_at = later[0].started_at if later else ended_at
-            if attempt.started_at <= killed[worker.pid] <= taken_at:
-                found.append(taken_at - killed[worker.pid])
+            killed_at = chaos.killed[worker.pid]
+            if attempt.started_at <= killed_at <= taken_at:
+                found.append((killed_at, taken_at))
     return found
 
 

@@ -25,7 +25,9 @@ class Chaos:
         self._random = random.Random(f"chaos {seed}")
         self.done: Counter[str] = Counter()
         self.killed: dict[int, float] = {}
-        """When which process was killed, or held so long that its lease ran out."""
+        """When which worker was killed, or held so long that its lease ran out."""
+        self.times: list[float] = []
+        """When any harm began, and when it was over."""
 
     def run(self, *, until: float) -> None:
         """Harm, wait, harm; at the end wait until every process is ready."""
@@ -36,7 +38,9 @@ class Chaos:
                 break
             time.sleep(pause)
             (harm,) = self._random.choices(harms, weights=[5, 3, 1.5, 1])
+            self.times.append(time.time())
             harm()
+            self.times.append(time.time())
             self.done[harm.__name__.removeprefix("_").replace("_", " ")] += 1
         for service in (*self._cluster.workers, *self._cluster.apis):
             service.wait_ready()
