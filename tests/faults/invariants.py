@@ -3,9 +3,10 @@
 Each check yields a sentence for each violation; an empty list is the proof.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import groupby, pairwise
 from typing import Any
 from uuid import UUID
@@ -49,13 +50,25 @@ class Record:
 
     def attempts_of(self, message_id: UUID) -> list[Attempt]:
         """List a message's attempts in their order."""
-        found = (a for a in self.attempts if a.message_id == message_id)
-        return sorted(found, key=lambda attempt: attempt.number)
+        return self._attempts.get(message_id, [])
 
     def items_of(self, session_id: UUID, generation: int) -> list[Item]:
         """List what a conversation remembers, in its order."""
-        found = (i for i in self.items if (i.session_id, i.generation) == (session_id, generation))
-        return sorted(found, key=lambda item: item.position)
+        return self._items.get((session_id, generation), [])
+
+    @cached_property
+    def _attempts(self) -> dict[UUID, list[Attempt]]:
+        found: dict[UUID, list[Attempt]] = defaultdict(list)
+        for attempt in sorted(self.attempts, key=lambda attempt: attempt.number):
+            found[attempt.message_id].append(attempt)
+        return found
+
+    @cached_property
+    def _items(self) -> dict[tuple[UUID, int], list[Item]]:
+        found: dict[tuple[UUID, int], list[Item]] = defaultdict(list)
+        for item in sorted(self.items, key=lambda item: item.position):
+            found[item.session_id, item.generation].append(item)
+        return found
 
     def history(self, message_id: UUID) -> str:
         """Tell all that is known of a message: enough to find the cause of a violation."""
