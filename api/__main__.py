@@ -38,6 +38,7 @@ def main() -> None:
         access_log=False,
         lifespan="on",
         timeout_graceful_shutdown=10,
+        backlog=65_535,  # the kernel's own limit decides: a burst waits, and is not reset
     )
     server = Server(config)
     server.settings = settings
