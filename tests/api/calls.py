@@ -13,6 +13,8 @@ from tests.services import wait_until
 T = TypeVar("T")
 ASYNC = {"Prefer": "respond-async"}
 TRACE_ID = re.compile("trace_[0-9a-f]{32}")
+# always the same: it is in the names of tests, and all processes of a run must collect the same
+NOBODYS_ID = "5f1f5a1e-0c5b-4d6e-9d0a-2f6b7c8d9e0f"
 
 
 def new_project(client: httpx2.Client, **body: Any) -> str:

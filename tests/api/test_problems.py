@@ -15,7 +15,7 @@ from api.kinds import KINDS, kind_of
 from shared.errors import FailureCode, MessageFailed, SettingsError, VibeCoderError
 from shared.schema import migrate
 from shared.settings import Settings
-from tests.api.calls import assert_problem, new_project, new_session, send
+from tests.api.calls import NOBODYS_ID, assert_problem, new_project, new_session, send
 from tests.eager import idle_service
 from tests.services import PostgresServer, RedisServer
 
@@ -59,16 +59,16 @@ def test_a_problems_type_leads_to_its_explanation(client: TestClient, code: str)
     [
         ("/nothing/here", "not_found"),
         ("/projects/", "not_found"),
-        (f"/projects/{uuid4()}", "project_not_found"),
-        (f"/projects/{uuid4()}/code", "project_not_found"),
-        (f"/projects/{uuid4()}/workflow.svg", "project_not_found"),
-        (f"/projects/{uuid4()}/sessions", "project_not_found"),
-        (f"/projects/{uuid4()}/revisions/1", "project_not_found"),
-        (f"/sessions/{uuid4()}", "session_not_found"),
-        (f"/sessions/{uuid4()}/messages", "session_not_found"),
-        (f"/sessions/{uuid4()}/items", "session_not_found"),
-        (f"/messages/{uuid4()}", "message_not_found"),
-        (f"/messages/{uuid4()}/full", "message_not_found"),
+        (f"/projects/{NOBODYS_ID}", "project_not_found"),
+        (f"/projects/{NOBODYS_ID}/code", "project_not_found"),
+        (f"/projects/{NOBODYS_ID}/workflow.svg", "project_not_found"),
+        (f"/projects/{NOBODYS_ID}/sessions", "project_not_found"),
+        (f"/projects/{NOBODYS_ID}/revisions/1", "project_not_found"),
+        (f"/sessions/{NOBODYS_ID}", "session_not_found"),
+        (f"/sessions/{NOBODYS_ID}/messages", "session_not_found"),
+        (f"/sessions/{NOBODYS_ID}/items", "session_not_found"),
+        (f"/messages/{NOBODYS_ID}", "message_not_found"),
+        (f"/messages/{NOBODYS_ID}/full", "message_not_found"),
     ],
 )
 def test_what_is_not_there_is_404(client: TestClient, path: str, code: str) -> None:
@@ -153,7 +153,7 @@ def test_a_validation_error_points_at_the_place_and_never_tells_the_value(
         ("/projects?limit=many", {}, "limit"),
         ("/projects?limit=1001", {}, "limit"),
         ("/projects?after=nobody", {}, "after"),
-        (f"/projects?after={uuid4()}", {}, "after"),
+        (f"/projects?after={NOBODYS_ID}", {}, "after"),
         ("/sessions/nobody", {}, "session_id"),
     ],
 )

@@ -4,7 +4,7 @@ import asyncio
 import signal
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -21,7 +21,14 @@ from api.replies import Replies, wait_for_end
 from shared.channels import Channel
 from shared.settings import Settings
 from tests.api.calls import ASYNC, new_session, send, statuses, wait_for_status
-from tests.services import ApiProcess, RedisServer, WorkerProcess, migrate, wait_until
+from tests.services import (
+    ApiProcess,
+    RedisServer,
+    WorkerProcess,
+    migrate,
+    terminate_all,
+    wait_until,
+)
 from tests.stub_process import StubOpenAI
 
 pytestmark = pytest.mark.timeout(90)
@@ -191,8 +198,8 @@ async def test_a_wait_ends_when_the_hint_failed_or_the_client_has_gone(embedded:
 @pytest.fixture(scope="module")
 def processes(
     tmp_path_factory: pytest.TempPathFactory, redis_server: RedisServer, stub: StubOpenAI
-) -> Iterator[Callable[[], ApiProcess]]:
-    """Give what starts API processes of one service with a worker, on SQLite and a real Redis."""
+) -> Iterator[tuple[ApiProcess, ApiProcess, WorkerProcess]]:
+    """Give two API processes of one service and its worker, on SQLite and a real Redis."""
     directory = tmp_path_factory.mktemp("processes")
     settings = {
         "VIBECODER_REDIS_URL": redis_server.url,
@@ -202,16 +209,25 @@ def processes(
         "OPENAI_BASE_URL": stub.base_url,
     }
     migrate(settings["VIBECODER_DATABASE_URL"])
-    started: list[ApiProcess] = []
+    one, other = (ApiProcess(directory, settings, name=f"api-{n}") for n in range(2))
+    made = (one, other, WorkerProcess(directory, settings))
+    try:
+        yield made
+    finally:
+        terminate_all(made)
 
-    def start() -> ApiProcess:
-        started.append(ApiProcess(directory, settings, name=f"api-{len(started)}").start())
-        return started[-1]
 
-    with WorkerProcess(directory, settings):
-        yield start
-        for api in started:
-            api.terminate()
+@pytest.fixture
+def apis(
+    processes: tuple[ApiProcess, ApiProcess, WorkerProcess],
+) -> tuple[ApiProcess, ApiProcess]:
+    """Give both API processes, started again if a test has stopped them."""
+    started = [process for process in processes if not process.running]
+    for process in started:
+        process.launch()
+    for process in started:
+        process.wait_ready()
+    return processes[:2]
 
 
 def runs(client: httpx2.Client, session_id: str) -> bool:
@@ -223,11 +239,11 @@ def client_of(api: ApiProcess) -> httpx2.Client:
 
 
 def test_who_waits_at_another_api_process_is_answered_too(
-    processes: Callable[[], ApiProcess],
+    apis: tuple[ApiProcess, ApiProcess],
 ) -> None:
     with (
-        client_of(processes()) as here,
-        client_of(processes()) as there,
+        client_of(apis[0]) as here,
+        client_of(apis[1]) as there,
         ThreadPoolExecutor() as threads,
     ):
         key = {"Idempotency-Key": "same"}
@@ -249,9 +265,9 @@ def test_who_waits_at_another_api_process_is_answered_too(
 
 
 def test_an_api_process_that_is_told_to_stop_answers_202_and_ends_at_once(
-    processes: Callable[[], ApiProcess],
+    apis: tuple[ApiProcess, ApiProcess],
 ) -> None:
-    api, other = processes(), processes()
+    api, other = apis
     with client_of(api) as here, client_of(other) as there, ThreadPoolExecutor() as threads:
         session_ids = [new_session(here) for _ in range(3)]
         waiting = [threads.submit(send, here, each, "[[delay 5]]") for each in session_ids]

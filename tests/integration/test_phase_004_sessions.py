@@ -11,7 +11,7 @@ import httpx2
 import pytest
 
 from tests.eager import eager_service
-from tests.services import ApiProcess, EmbeddedService, PostgresServer, WorkerProcess
+from tests.services import ApiProcess, EmbeddedService, PostgresServer, WorkerProcess, terminate_all
 
 pytestmark = pytest.mark.timeout(180)  # seven processes start for the last form
 
@@ -37,8 +37,8 @@ def client(
                 }
                 api = ApiProcess(directory, settings)
                 workers = [WorkerProcess(directory, settings, name=f"worker-{n}") for n in (1, 2)]
+                stack.callback(terminate_all, (api, *workers))
                 for process in (api, *workers):
-                    stack.callback(process.terminate)
                     process.launch()
                 for process in (api, *workers):
                     process.wait_ready()

@@ -5,7 +5,14 @@ started again on the same port with the same data. None outlives the test run.
 """
 
 from tests.services.application import ApiProcess, EmbeddedService, WorkerProcess, migrate
-from tests.services.process import ROOT, Service, clean_environment, free_port, wait_until
+from tests.services.process import (
+    ROOT,
+    Service,
+    clean_environment,
+    free_port,
+    terminate_all,
+    wait_until,
+)
 from tests.services.servers import PostgresServer, RedisServer
 
 __all__ = [
@@ -19,5 +26,6 @@ __all__ = [
     "clean_environment",
     "free_port",
     "migrate",
+    "terminate_all",
     "wait_until",
 ]

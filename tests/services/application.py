@@ -65,6 +65,8 @@ class EmbeddedService(ApiProcess):
 class WorkerProcess(Service):
     """`celery -A worker.app worker` with these settings; ready once its row is in the database."""
 
+    ready_every_s = 0.1  # each time is a new connection to the database
+
     def __init__(
         self, directory: Path, settings: Mapping[str, str], *, name: str = "worker"
     ) -> None:

@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Self
@@ -40,6 +40,8 @@ class Service:
     """Services that have been started, the present test's and those that still run."""
 
     stop_signal = signal.SIGTERM
+    ready_every_s = 0.02
+    """How often `ready` is asked; more seldom where asking takes time from who starts."""
 
     def __init__(self, directory: Path, *, name: str) -> None:
         directory.mkdir(parents=True, exist_ok=True)
@@ -95,7 +97,8 @@ class Service:
 
     def wait_ready(self) -> None:
         """Wait until it is ready; raise with the log if it ends or takes too long."""
-        wait_until(self._ready_or_ended, f"{self.name} to be ready", timeout=START_TIMEOUT_S)
+        what = f"{self.name} to be ready"
+        wait_until(self._ready_or_ended, what, timeout=START_TIMEOUT_S, every=self.ready_every_s)
 
     def _ready_or_ended(self) -> bool:
         if not self.running:
@@ -112,9 +115,18 @@ class Service:
 
     def terminate(self) -> int | None:
         """Ask it to stop, wait, and return its exit code; kill it if it does not."""
-        if self.process and self.running:
+        self.ask_to_stop()
+        return self.wait_stopped()
+
+    def ask_to_stop(self) -> None:
+        """Ask it to stop, without waiting."""
+        if self.running:
             self.send_signal(self.stop_signal)
             self.send_signal(signal.SIGCONT)
+
+    def wait_stopped(self) -> int | None:
+        """Wait until it has stopped and return its exit code; kill it if it does not."""
+        if self.process and self.running:
             try:
                 self.process.wait(STOP_TIMEOUT_S)
             except subprocess.TimeoutExpired:
@@ -155,13 +167,24 @@ class Service:
         self.terminate()
 
 
-def wait_until(condition: Callable[[], bool], what: str, *, timeout: float = 10) -> None:
-    """Wait until the condition holds; fail after `timeout` seconds."""
+def terminate_all(services: Iterable[Service]) -> None:
+    """Stop services at the same time: together they take no longer than the slowest."""
+    asked = list(services)
+    for service in asked:
+        service.ask_to_stop()
+    for service in asked:
+        service.wait_stopped()
+
+
+def wait_until(
+    condition: Callable[[], bool], what: str, *, timeout: float = 10, every: float = 0.02
+) -> None:
+    """Look every so many seconds until the condition holds; fail after `timeout` seconds."""
     deadline = time.monotonic() + timeout
     while not condition():
         if time.monotonic() > deadline:
             raise AssertionError(f"waited {timeout} s for {what}")
-        time.sleep(0.02)
+        time.sleep(every)
 
 
 def tether() -> Sequence[str]:

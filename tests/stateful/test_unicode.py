@@ -18,6 +18,7 @@ from tests.services import (
     PostgresServer,
     RedisServer,
     WorkerProcess,
+    terminate_all,
     wait_until,
 )
 from tests.stateful.texts import ANY_PROMPT, NO_TEXT, PROMPTS
@@ -66,15 +67,16 @@ def distributed(
         "VIBECODER_NAMESPACE": "unicode",
     }
     directory = tmp_path_factory.mktemp("unicode")
-    worker = WorkerProcess(directory, settings)
-    worker.launch()
-    with (
-        ApiProcess(directory, settings) as api,
-        httpx2.Client(base_url=api.url, timeout=60, trust_env=False) as client,
-    ):
-        worker.wait_ready()
-        yield Place(client, worker.settings["VIBECODER_DATA_DIR"])
-    worker.terminate()
+    worker, api = WorkerProcess(directory, settings), ApiProcess(directory, settings)
+    try:
+        for process in (worker, api):
+            process.launch()
+        for process in (worker, api):
+            process.wait_ready()
+        with httpx2.Client(base_url=api.url, timeout=60, trust_env=False) as client:
+            yield Place(client, worker.settings["VIBECODER_DATA_DIR"])
+    finally:
+        terminate_all([worker, api])
 
 
 @pytest.fixture(params=["embedded", "distributed"])
@@ -111,7 +113,7 @@ def comes_back(place: Place, text: str) -> None:
     wait_until(lambda: place.remembered(session_id) == items, "the memory file")
 
 
-@pytest.mark.parametrize("kind", PROMPTS.keys() - {"blanks", "long"})
+@pytest.mark.parametrize("kind", sorted(PROMPTS.keys() - {"blanks", "long"}))
 def test_names_titles_and_code_come_back_as_they_went_in(place: Place, kind: str) -> None:
     text = PROMPTS[kind][:190]
     name = f"({text})"  # blanks at the ends would be cut off
