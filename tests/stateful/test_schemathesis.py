@@ -1,6 +1,7 @@
 """What the OpenAPI document allows and forbids, made and judged by schemathesis, all checks."""
 
 from collections.abc import Iterator
+from copy import deepcopy
 from functools import cache
 from typing import Any, cast
 
@@ -20,7 +21,7 @@ load_all_checks()
 _ALL = cast(list[CheckFunction], CHECKS.get_all())
 _ACCEPTED = cast(CheckFunction, CHECKS.get_one("positive_data_acceptance"))
 _GONE = cast(CheckFunction, CHECKS.get_one("use_after_free"))
-_SCHEMA = schemathesis.openapi.from_dict(document())
+_SCHEMA = schemathesis.openapi.from_dict(deepcopy(document()))  # it writes into it
 _OPERATIONS = [operation for _, _, operation in operations()]
 _NAMES = [operation["operationId"] for operation in _OPERATIONS]
 _WITH_INPUT = [o["operationId"] for o in _OPERATIONS if {"parameters", "requestBody"} & o.keys()]
