@@ -2,7 +2,7 @@
 
 import signal
 import threading
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from types import FrameType
 from typing import Any
@@ -14,13 +14,14 @@ from fastapi.routing import APIRoute
 from starlette.types import Message, Receive, Scope, Send
 from typing_extensions import override
 
-from api import health, messages, openapi, problems, projects, sessions
+from api import conversations, events, health, messages, openapi, problems, projects, sessions
 from api.context import RequestContext
 from api.dependencies import Services
 from api.embedded import embedded_worker
 from api.gate import Gate
 from api.replies import Replies
 from api.watch import watch_overdue
+from api.watchers import Watchers
 from shared.announcer import Announcer
 from shared.channels import Channel
 from shared.database import Database
@@ -29,6 +30,7 @@ from shared.logging import configure_logging
 from shared.queue import Hinter, make_celery
 from shared.schema import require_schema
 from shared.settings import Settings, load_settings
+from shared.store import events as event_store
 from shared.store import messages as message_store
 
 _DESCRIPTION = """
@@ -73,7 +75,7 @@ def create_app(settings: Settings, *, celery: Celery | None = None) -> FastAPI:
     app.state.celery = celery
     app.add_middleware(RequestContext, body_limit=settings.body_limit)
     problems.install(app)
-    for module in (projects, sessions, messages, health):
+    for module in (projects, conversations, sessions, messages, events, health):
         app.include_router(module.router)
     openapi.install(app)
     return app
@@ -111,7 +113,12 @@ async def _open(settings: Settings, celery: Celery, stack: AsyncExitStack) -> Se
         async with database.read() as db:
             return await message_store.ended_among(db, ids)
 
-    replies = Replies(channel, ended_among)
+    async def event_counts(ids: Sequence[UUID]) -> Mapping[UUID, int]:
+        async with database.read() as db:
+            return await event_store.counts(db, ids)
+
+    watchers = Watchers(event_counts)
+    replies = Replies(channel, ended_among, watchers)
     replies.start()
     stack.push_async_callback(replies.close)
     await stack.enter_async_context(watch_overdue(database, announcer, settings))
@@ -119,7 +126,7 @@ async def _open(settings: Settings, celery: Celery, stack: AsyncExitStack) -> Se
     gate = Gate(
         width=max(settings.database_pool // 2, 1), most_waiting=settings.service_queue_limit
     )
-    return Services(settings, database, channel, announcer, replies, gate)
+    return Services(settings, database, channel, announcer, replies, watchers, gate)
 
 
 def _answer_before_draining(replies: Replies) -> None:

@@ -13,6 +13,7 @@ from fastapi import Depends, Header, Query, Request
 from api.context import trace_id_of
 from api.gate import Gate
 from api.replies import Replies
+from api.watchers import Watchers
 from shared.announcer import Announcer
 from shared.channels import Channel
 from shared.database import Database
@@ -33,6 +34,7 @@ class Services:
     channel: Channel
     announcer: Announcer
     replies: Replies
+    watchers: Watchers
     gate: Gate
 
 
@@ -133,6 +135,12 @@ def _is_number(text: str | None) -> bool:
     return bool(text and re.fullmatch(r"\d{1,9}(\.\d{1,9})?", text, re.ASCII))
 
 
+def accepts_events(request: Request) -> bool:
+    """Tell whether the client asks for server-sent events; `*/*` does not."""
+    ranges = ",".join(request.headers.getlist("accept")).lower().split(",")
+    return any(each.split(";")[0].strip() == "text/event-stream" for each in ranges)
+
+
 ServicesDep = Annotated[Services, Depends(services)]
 Caller = Annotated[str, Depends(caller)]
 PageDep = Annotated[Page, Depends(page)]
@@ -148,4 +156,14 @@ IdempotencyKey = Annotated[
     ),
 ]
 IfMatch = Annotated[int | None, Depends(if_match)]
+WantsEvents = Annotated[bool, Depends(accepts_events)]
+LastEventId = Annotated[
+    int | None,
+    Header(
+        alias="Last-Event-ID",
+        ge=0,
+        le=1_000_000_000,
+        description="The `id` of the last event that came: the stream goes on after it.",
+    ),
+]
 TraceId = Annotated[str, Depends(trace_id_of)]

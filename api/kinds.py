@@ -34,6 +34,7 @@ _ERRORS: dict[type[VibeCoderError], Kind] = {
         (errors.MessageNotFound, 404, "Message not found"),
         (errors.RevisionNotFound, 404, "Revision not found"),
         (errors.SessionBusy, 409, "Session busy"),
+        (errors.MessageNotQueued, 409, "Message not queued"),
         (errors.RevisionMismatch, 412, "Revision mismatch"),
         (errors.BodyTooLarge, 413, "Body too large"),
         (errors.InvalidRequest, 422, "Invalid request"),
@@ -121,6 +122,12 @@ _FAILURES = {
             409,
             "Cancelled",
             "Someone cancelled the message, or cleared or deleted what it belongs to.",
+        ),
+        (
+            FailureCode.WITHDRAWN,
+            409,
+            "Withdrawn",
+            "Someone withdrew the message before a worker had begun it.",
         ),
         (
             FailureCode.INTERNAL,

@@ -5,18 +5,21 @@ from uuid import UUID
 from fastapi import APIRouter, Request, Response, status
 
 from api.dependencies import Caller, Services, ServicesDep, WaitPreference
+from api.drafts import check_prompt
+from api.fingerprints import with_prompt
 from api.openapi import problems
 from api.replies import wait_for_end
-from api.schemas.messages import FullMessageOut, MessageOut
+from api.schemas.messages import FullMessageOut, MessageOut, MessagePatch
 from shared import errors
 from shared.database import retried
 from shared.errors import MessageFailed
-from shared.store import cancels, messages
+from shared.store import cancels, messages, queued, rates
 from shared.store.transitions import Ended
 from shared.tables import Message, MessageStatus
 
 router = APIRouter(prefix="/messages", tags=["messages"])
 _MISSING = problems(errors.MessageNotFound)
+_QUEUED = problems(errors.MessageNotFound, errors.MessageNotQueued)
 _ASK_AGAIN_S = "1"
 
 
@@ -49,8 +52,8 @@ async def _unfinished(
     services: Services, message: Message, *, rolled_back: tuple[UUID, ...] = ()
 ) -> MessageOut:
     async with services.database.read() as db:
-        position = await messages.position(db, message)
-    return MessageOut.of(message, position=position, rolled_back=rolled_back)
+        outlook = await rates.outlook(db, message)
+    return MessageOut.of(message, outlook=outlook, rolled_back=rolled_back)
 
 
 @router.get("/{message_id}", responses=_MISSING)
@@ -107,6 +110,49 @@ async def _cancel(services: Services, message_id: UUID, owner: str) -> tuple[Mes
         message = await messages.get(db, message_id, owner=owner)
         ended = await cancels.cancel(db, message, limit=services.settings.project_concurrency)
         return message, ended
+
+
+@router.patch(
+    "/{message_id}",
+    responses=problems(errors.MessageNotFound, errors.MessageNotQueued, body=True),
+)
+async def change_message(
+    message_id: UUID, body: MessagePatch, services: ServicesDep, owner: Caller, request: Request
+) -> MessageOut:
+    """Give a queued message another prompt, until a worker claims it.
+
+    A POST that is repeated with its `Idempotency-Key` is then the same only with the new prompt.
+    """
+    check_prompt(body.prompt, services.settings)
+    message = await _change(services, message_id, owner, body.prompt)
+    return await _shown(services, message, request)
+
+
+@retried
+async def _change(services: Services, message_id: UUID, owner: str, prompt: str) -> Message:
+    async with services.database.begin() as db:
+        message = await messages.get(db, message_id, owner=owner)
+        changed = with_prompt(message.request_hash, prompt)
+        await queued.change(db, message, prompt=prompt, request_hash=changed)
+        return message
+
+
+@router.delete("/{message_id}", responses=_QUEUED)
+async def withdraw_message(
+    message_id: UUID, services: ServicesDep, owner: Caller, request: Request
+) -> MessageOut:
+    """Withdraw a queued message, until a worker claims it: it ends as cancelled and stays."""
+    message, ended = await _withdraw(services, message_id, owner)
+    await services.announcer.announce(ended)
+    return await _shown(services, message, request)
+
+
+@retried
+async def _withdraw(services: Services, message_id: UUID, owner: str) -> tuple[Message, Ended]:
+    async with services.database.begin() as db:
+        message = await messages.get(db, message_id, owner=owner)
+        limit = services.settings.project_concurrency
+        return message, await queued.withdraw(db, message, limit=limit)
 
 
 async def _get(services: Services, message_id: UUID, owner: str) -> Message:

@@ -92,11 +92,16 @@ def problems(
     }
 
 
-def described(description: str, *names: str, media_type: str | None = None) -> dict[str, Any]:
+def described(
+    description: str,
+    *names: str,
+    media_type: str | None = None,
+    schema: dict[str, Any] | None = None,
+) -> dict[str, Any]:
     """Describe an answer that is no problem, with its headers."""
     described: dict[str, Any] = {"description": description, "headers": _headers(names)}
     if media_type is not None:
-        described["content"] = {media_type: {"schema": {"type": "string"}}}
+        described["content"] = {media_type: {"schema": schema or {"type": "string"}}}
     return described
 
 

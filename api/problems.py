@@ -28,32 +28,45 @@ _log = get_logger(__name__)
 
 def problem(request: Request, error: VibeCoderError) -> JSONResponse:
     """Render one of our own errors."""
-    members = dict(error.extra)
-    if isinstance(error, errors.MessageFailed):
-        failure = error.failure
-        kind = kind_of(FailureCode(failure["code"]))
-        members |= {"retryable": failure["retryable"], "retry_after": failure["retry_after"]}
-    else:
-        kind = kind_of(type(error))
+    kind, members = _kind(error)
     return _render(request, kind, error.detail, **members)
+
+
+def problem_members(error: VibeCoderError, *, path: str, trace_id: str) -> dict[str, Any]:
+    """Return what the problem document of an error would hold, for an answer that has begun."""
+    kind, members = _kind(error)
+    return _body(kind, error.detail, path=path, trace_id=trace_id) | members
+
+
+def _kind(error: VibeCoderError) -> tuple[Kind, dict[str, Any]]:
+    members = dict(error.extra)
+    if not isinstance(error, errors.MessageFailed):
+        return kind_of(type(error)), members
+    failure = error.failure
+    members |= {"retryable": failure["retryable"], "retry_after": failure["retry_after"]}
+    return kind_of(FailureCode(failure["code"])), members
 
 
 def _render(
     request: Request, kind: Kind, detail: str, *, retry_after: float | None = None, **members: Any
 ) -> JSONResponse:
-    body = {
-        "type": f"/problems/{kind.code}",
-        "title": kind.title,
-        "status": int(kind.status),
-        "detail": detail,
-        "instance": quote(request.scope["path"]),
-        "trace_id": request.state.trace_id,
-        "code": kind.code,
-    }
+    body = _body(kind, detail, path=request.scope["path"], trace_id=request.state.trace_id)
     headers = {} if retry_after is None else {"Retry-After": str(max(1, math.ceil(retry_after)))}
     return JSONResponse(
         body | members, status_code=kind.status, media_type=MEDIA_TYPE, headers=headers
     )
+
+
+def _body(kind: Kind, detail: str, *, path: str, trace_id: str) -> dict[str, Any]:
+    return {
+        "type": f"/problems/{kind.code}",
+        "title": kind.title,
+        "status": int(kind.status),
+        "detail": detail,
+        "instance": quote(path),
+        "trace_id": trace_id,
+        "code": kind.code,
+    }
 
 
 def install(app: FastAPI) -> None:

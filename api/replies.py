@@ -8,7 +8,8 @@ from uuid import UUID
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.types import Receive
 
-from shared.channels import Channel
+from api.watchers import Watchers
+from shared.channels import Channel, Topic
 from shared.logging import get_logger
 
 _ASK_S = 2.0
@@ -19,11 +20,17 @@ EndedAmong = Callable[[Sequence[UUID]], Awaitable[Sequence[UUID]]]
 
 
 class Replies:
-    """Futures of messages that clients wait for, resolved by the channel or the database."""
+    """Futures of messages that clients wait for, resolved by the channel or the database.
 
-    def __init__(self, channel: Channel, ended_among: EndedAmong) -> None:
+    What it hears and asks it passes on to those who watch messages: one subscription for all.
+    """
+
+    def __init__(
+        self, channel: Channel, ended_among: EndedAmong, watchers: Watchers | None = None
+    ) -> None:
         self._channel = channel
         self._ended_among = ended_among
+        self._watchers = watchers or Watchers()
         self._waiting: dict[UUID, set[asyncio.Future[bool]]] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._given_up = False
@@ -63,6 +70,7 @@ class Replies:
     def give_up(self) -> None:
         """Tell all who wait, and whoever will, that they get no reply from this process."""
         self._given_up = True
+        self._watchers.give_up()
         for message_id in list(self._waiting):
             self._resolve(message_id, ended=False)
 
@@ -71,10 +79,11 @@ class Replies:
         self._loop.call_soon_threadsafe(self.give_up)
 
     async def _listen(self) -> None:
-        async for ids in self._channel.listen():
+        async for topic, ids in self._channel.listen(Topic.ENDED, Topic.EVENTS):
             if not ids:  # just (re)connected: what was published meanwhile is lost
                 await self._ask_now()
-            for message_id in ids:
+            self._watchers.wake(ids)
+            for message_id in ids if topic is Topic.ENDED else ():
                 self._resolve(message_id, ended=True)
 
     async def _ask(self) -> None:
@@ -83,10 +92,9 @@ class Replies:
             await self._ask_now()
 
     async def _ask_now(self) -> None:
-        if not self._waiting:
-            return
         try:
-            ended = await self._ended_among(list(self._waiting))
+            await self._watchers.ask()
+            ended = await self._ended_among(list(self._waiting)) if self._waiting else ()
         except (SQLAlchemyError, OSError) as error:
             _log.info("the database is away, asking again", error=type(error).__name__)
             return

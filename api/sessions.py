@@ -1,34 +1,35 @@
 """Sessions, and the main job: send a prompt, get the reply."""
 
-import hashlib
-import json
 from functools import partial
-from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Body, Request, Response, status
+from fastapi import APIRouter, Request, Response
 
 from api.dependencies import (
     Caller,
     IdempotencyKey,
+    LastEventId,
     PageDep,
     Services,
     ServicesDep,
     TraceId,
     WaitPreference,
+    WantsEvents,
 )
+from api.drafts import make_draft
+from api.events import stream
 from api.messages import answer
 from api.openapi import Responses, described, problems
 from api.paging import entry_before, link_next
 from api.replies import wait_for_end
+from api.schemas.events import SCHEMA
 from api.schemas.messages import MessageIn, MessageOut
-from api.schemas.sessions import ItemOut, SessionCleared, SessionIn, SessionOut, SessionPatch
+from api.schemas.sessions import SessionCleared, SessionOut, SessionPatch
 from shared import errors
 from shared.database import retried
-from shared.errors import FailureCode, InvalidRequest
-from shared.store import cancels, messages, projects, sessions
+from shared.errors import FailureCode
+from shared.store import cancels, messages, sessions
 from shared.store.acceptance import Accepted, Draft, accept
-from shared.store.sessions import SessionSummary
 from shared.store.transitions import Ended
 
 router = APIRouter(tags=["sessions"])
@@ -49,8 +50,14 @@ _PAGE: Responses = {200: described("The page.", "Link")}
 
 @router.post(
     "/sessions/{session_id}/messages",
+    response_model=MessageOut,
     responses={
-        200: described("Completed.", "Idempotency-Replayed"),
+        200: described(
+            "Completed. With `Accept: text/event-stream`: its events, as they happen.",
+            "Idempotency-Replayed",
+            media_type="text/event-stream",
+            schema=SCHEMA,
+        ),
         202: {
             "model": MessageOut,
             **described(
@@ -71,22 +78,30 @@ async def send_message(
     owner: Caller,
     trace_id: TraceId,
     wait: WaitPreference,
+    events: WantsEvents,
     request: Request,
     response: Response,
     key: IdempotencyKey = None,
-) -> MessageOut:
+    last: LastEventId = None,
+) -> MessageOut | Response:
     """Send a prompt to VibeCoder and wait for its reply.
 
     The message is accepted before anything else happens: it will be answered once, in the order
     of acceptance, whatever becomes of this connection. If it has not ended in time, the answer is
     202; `GET` the `Location`, or send the same POST with the same `Idempotency-Key` again.
+
+    With `Accept: text/event-stream` the answer is a stream, as of `GET /messages/{id}/events`.
     """
-    draft = _draft(body, services, key=key, trace_id=trace_id)
+    streamed = events or wait == 0
+    draft = make_draft(body, services.settings, key=key, trace_id=trace_id, streamed=streamed)
     async with services.gate.passing():
         accepted = await _accept(services, session_id, draft, owner)  # commit 1: accepted
     message = accepted.message
     if accepted.replayed:
         request.state.headers["Idempotency-Replayed"] = "true"
+    if events:
+        await services.announcer.announce(accepted.ended)
+        return await stream(services, message, request, after=last or 0)
     with services.replies.expecting(message.id) as ended:
         hints = await services.announcer.announce(accepted.ended)
         if not messages.has_ended(message):
@@ -100,92 +115,10 @@ async def send_message(
     return await answer(services, message, request, response, rolled_back=accepted.ended.ids)
 
 
-def _draft(body: MessageIn, services: Services, *, key: str | None, trace_id: str) -> Draft:
-    settings = services.settings
-    if len(body.prompt) > settings.prompt_limit:
-        raise _invalid("prompt", f"longer than the {settings.prompt_limit} characters allowed")
-    if body.model is not None and body.model not in settings.allowed_models:
-        raise _invalid("model", f"must be one of {', '.join(settings.allowed_models)}")
-    options = json.dumps([body.prompt, body.on_busy, body.model])
-    return Draft(
-        prompt=body.prompt,
-        model=body.model or settings.default_model,
-        on_busy=body.on_busy,
-        idempotency_key=key,
-        request_hash=hashlib.sha256(options.encode()).hexdigest(),
-        trace_id=trace_id,
-    )
-
-
-def _invalid(member: str, detail: str) -> InvalidRequest:
-    return InvalidRequest(
-        f"#/{member}: {detail}.", errors=[{"pointer": f"#/{member}", "detail": detail}]
-    )
-
-
 @retried
 async def _accept(services: Services, session_id: UUID, draft: Draft, owner: str) -> Accepted:
     async with services.database.begin() as db:
         return await accept(db, session_id, draft, owner=owner, settings=services.settings)
-
-
-@router.post(
-    "/projects/{project_id}/sessions",
-    responses={
-        200: described("Found."),
-        201: {"model": SessionOut, **described("Begun.", "Location")},
-        **problems(errors.ProjectNotFound, body=True),
-    },
-)
-async def open_session(
-    *,
-    project_id: UUID,
-    services: ServicesDep,
-    owner: Caller,
-    trace_id: TraceId,
-    response: Response,
-    body: Annotated[SessionIn | None, Body()] = None,
-) -> SessionOut:
-    """Find or begin a conversation: on the project, or on one of its agents."""
-    summary, created = await _open(services, project_id, owner, body or SessionIn())
-    if created:
-        response.status_code = status.HTTP_201_CREATED
-        response.headers["Location"] = f"/sessions/{summary.session.id}"
-    return SessionOut.of(summary, trace_id=trace_id)
-
-
-@retried
-async def _open(
-    services: Services, project_id: UUID, owner: str, body: SessionIn
-) -> tuple[SessionSummary, bool]:
-    async with services.database.begin() as db:
-        # locked, so that a session cannot appear in a project while it is deleted
-        await projects.lock(db, project_id, owner=owner)
-        session, created = await sessions.ensure(
-            db, project_id=project_id, node_id=body.node_id, new=body.new, title=body.title
-        )
-        return await sessions.summary(db, session.id), created
-
-
-@router.get("/projects/{project_id}/sessions", responses=_PAGE | problems(errors.ProjectNotFound))
-async def list_sessions(
-    *,
-    project_id: UUID,
-    services: ServicesDep,
-    owner: Caller,
-    page: PageDep,
-    trace_id: TraceId,
-    request: Request,
-    response: Response,
-) -> list[SessionOut]:
-    """List a project's conversations, oldest first."""
-    async with services.database.read() as db:
-        await projects.get(db, project_id, owner=owner)
-        cursor = await entry_before(page, partial(sessions.get, db, owner=owner))
-        found = await sessions.summaries(db, project_id=project_id, after=cursor, limit=page.limit)
-    last = found[-1].session.id if found else ""
-    link_next(request, response, found, limit=page.limit, after=last)
-    return [SessionOut.of(summary, trace_id=trace_id) for summary in found]
 
 
 @router.get("/sessions/{session_id}", responses=_MISSING)
@@ -257,28 +190,3 @@ async def list_messages(
         found = await messages.listing(db, session, after=cursor, limit=page.limit)
     link_next(request, response, found, limit=page.limit, after=found[-1].id if found else "")
     return [MessageOut.of(message) for message in found]
-
-
-@router.get("/sessions/{session_id}/items", responses=_PAGE | _MISSING)
-async def list_items(
-    *,
-    session_id: UUID,
-    services: ServicesDep,
-    owner: Caller,
-    page: PageDep,
-    request: Request,
-    response: Response,
-) -> list[ItemOut]:
-    """List what the model remembers, oldest first."""
-    after = page.after_number()
-    async with services.database.read() as db:
-        session = await sessions.get(db, session_id, owner=owner)
-        found = await sessions.items(
-            db,
-            session_id,
-            generation=session.generation,
-            start=0 if after is None else after + 1,
-            limit=page.limit,
-        )
-    link_next(request, response, found, limit=page.limit, after=found[-1].position if found else "")
-    return [ItemOut.of(item) for item in found]

@@ -3,13 +3,13 @@
 import asyncio
 from uuid import UUID
 
-from shared.channels import Channel
+from shared.channels import Channel, Topic
 from shared.queue import Hinter
 from shared.store.transitions import Ended
 
 
 class Announcer:
-    """Publish ended messages and hint new heads, in this order."""
+    """Publish ended messages, stop their runs and hint new heads, in this order."""
 
     def __init__(self, channel: Channel, hinter: Hinter) -> None:
         self._channel = channel
@@ -25,5 +25,6 @@ class Announcer:
 
         A crash before or in here loses nothing: clients ask the database, the sweep hints again.
         """
-        await self._channel.publish(ended.ids)
+        await self._channel.publish(Topic.ENDED, ended.ids)
+        await self._channel.publish(Topic.STOPPED, ended.stopped)
         return {head: self._hinter.enqueue_message(head) for head in ended.heads}

@@ -1,12 +1,13 @@
-"""The channel on which ended messages are announced: ids only, to whoever listens.
+"""The channels on which processes tell each other of messages: ids only, to whoever listens.
 
 Pub/sub loses what is published while a listener reconnects. That is fine: listeners ask the
 database after each connection, so the channel only makes answers fast.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import suppress
+from enum import StrEnum
 from uuid import UUID
 
 import fakeredis
@@ -22,49 +23,69 @@ _log = get_logger(__name__)
 _embedded_servers: dict[str, fakeredis.FakeServer] = {}
 
 
+class Topic(StrEnum):
+    """What is told of a message: each is a channel of its own."""
+
+    ENDED = "ended"
+    EVENTS = "events"
+    """There are new ones, of a message that is watched."""
+    STOPPED = "stopped"
+    """It ended while a worker ran it, which need not go on."""
+    WATCHED = "watched"
+    """Somebody began to watch it: its worker should report."""
+
+
 class Channel:
-    """Publish and hear ended message ids, on one event loop."""
+    """Publish and hear message ids, on one event loop."""
 
     def __init__(self, settings: Settings) -> None:
-        self._name = f"{settings.namespace}:ended"
+        self._prefix = f"{settings.namespace}:"
         self._redis = _connect(settings)
 
-    async def publish(self, ended: Iterable[UUID]) -> None:
-        """Tell every listener that these messages ended; say so when that is impossible.
+    async def publish(self, topic: Topic, message_ids: Iterable[UUID]) -> None:
+        """Tell every listener; say so when that is impossible.
 
-        A lost announcement costs a listener the time until it asks the database.
+        What is lost costs a listener the time until it asks the database.
         """
-        ids = [str(message_id) for message_id in ended]
+        ids = [str(message_id) for message_id in message_ids]
         if not ids:
             return
         try:
             async with asyncio.timeout(1):
-                await self._redis.publish(self._name, " ".join(ids))
+                await self._redis.publish(self._prefix + topic, " ".join(ids))
         except (RedisError, OSError, TimeoutError) as error:
-            _log.info("ended ids not published, listeners will ask", error=repr(error))
+            _log.info("ids not published, listeners will ask", topic=topic, error=repr(error))
 
-    async def listen(self) -> AsyncIterator[list[UUID]]:
-        """Yield ended ids as they come, for ever; an empty list after each (re)subscription."""
+    async def listen(self, *topics: Topic) -> AsyncIterator[tuple[Topic, list[UUID]]]:
+        """Yield ids as they come, for ever, over one connection.
+
+        With no ids at all after each (re)subscription: what was published meanwhile is lost.
+        """
         while True:
             try:
-                async for ids in self._subscription():
-                    yield ids
+                async for heard in self._subscription(topics):
+                    yield heard
             except (RedisError, OSError) as error:
                 _log.info("channel lost, connecting again", error=repr(error))
             await asyncio.sleep(_RECONNECT_S)
 
-    async def _subscription(self) -> AsyncIterator[list[UUID]]:
+    async def _subscription(
+        self, topics: Sequence[Topic]
+    ) -> AsyncIterator[tuple[Topic, list[UUID]]]:
         async with self._redis.pubsub() as pubsub:
-            await pubsub.subscribe(self._name)
+            await pubsub.subscribe(*(self._prefix + topic for topic in topics))
             while True:
                 message = await pubsub.get_message(timeout=_PING_S)
                 match message:
                     case None:
                         await pubsub.ping()  # a silent connection may be a dead one
-                    case {"type": "subscribe"}:
-                        yield []
-                    case {"type": "message", "data": data}:
-                        yield [UUID(text) for text in data.decode().split()]
+                    case {"type": "subscribe", "channel": name}:
+                        yield self._topic(name), []
+                    case {"type": "message", "channel": name, "data": data}:
+                        yield self._topic(name), [UUID(text) for text in data.decode().split()]
+
+    def _topic(self, name: bytes) -> Topic:
+        return Topic(name.decode().removeprefix(self._prefix))
 
     async def ping(self) -> bool:
         """Tell whether the server answers."""

@@ -93,6 +93,12 @@ class SessionBusy(VibeCoderError):
     code = "session_busy"
 
 
+class MessageNotQueued(VibeCoderError):
+    """Only a message that no worker has begun can be changed or withdrawn."""
+
+    code = "message_not_queued"
+
+
 class IdempotencyKeyReused(VibeCoderError):
     """The same key came with another prompt or other options."""
 
@@ -142,6 +148,7 @@ class FailureCode(StrEnum):
     WORKER_LOST = "worker_lost"
     EXPIRED = "expired"
     CANCELLED = "cancelled"
+    WITHDRAWN = "withdrawn"
     INTERNAL = "internal"
 
 

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from sqlalchemy import (
     JSON,
+    Boolean,
     Double,
     ForeignKey,
     Index,
@@ -15,6 +16,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     Uuid,
+    false,
     text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -41,6 +43,20 @@ class AttemptOutcome(StrEnum):
     RELEASED = "released"
     CONFLICT = "conflict"
     LOST = "lost"
+
+
+class EventKind(StrEnum):
+    """What can happen to a message; the last three are the end."""
+
+    QUEUED = "queued"
+    CLAIMED = "claimed"
+    TEXT = "text"
+    TOOL_CALLED = "tool_called"
+    TOOL_ANSWERED = "tool_answered"
+    CODE_CHANGED = "code_changed"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
 
 
 UNFINISHED = (MessageStatus.QUEUED, MessageStatus.IN_PROGRESS)
@@ -125,6 +141,8 @@ class Message(Base):
     """One prompt and what became of it; the queue of record.
 
     `attempt` only grows and is the fence: a finish names the attempt that it finishes.
+    `event_count` numbers its events: 1 is that it was queued, each claim takes the next number
+    (`attempts.event`), so does each row of `events`, and the end takes the last.
     """
 
     __tablename__ = "messages"
@@ -180,6 +198,8 @@ class Message(Base):
     revision: Mapped[int | None]
     usage: Mapped[dict[str, Any] | None]
     error: Mapped[dict[str, Any] | None]
+    event_count: Mapped[int] = mapped_column(default=1, server_default="1")
+    streamed: Mapped[bool] = mapped_column(Boolean, default=False, server_default=false())
 
 
 class Item(Base):
@@ -222,6 +242,22 @@ class Attempt(Base):
     ended_at: Mapped[float | None]
     outcome: Mapped[str | None] = mapped_column(String(20))
     error: Mapped[dict[str, Any] | None]
+    event: Mapped[int | None]
+
+
+class Event(Base):
+    """Something that a run reported while it went on; only of messages that somebody watches."""
+
+    __tablename__ = "events"
+
+    message_id: Mapped[UUID] = mapped_column(
+        ForeignKey("messages.id", ondelete="CASCADE"), primary_key=True
+    )
+    seq: Mapped[int] = mapped_column(primary_key=True)
+    attempt: Mapped[int]
+    kind: Mapped[str] = mapped_column(String(20))
+    data: Mapped[dict[str, Any]]
+    created_at: Mapped[float]
 
 
 class ModelCall(Base):

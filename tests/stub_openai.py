@@ -57,6 +57,8 @@ class Stub:
     calls: int = 0
     running: int = 0
     most_running: int = 0
+    left: int = 0
+    """Clients that closed the connection before their answer had come."""
     seen: Counter[tuple[str, str]] = field(default_factory=Counter)
     recorded: deque[Json] = field(default_factory=deque)
 
@@ -71,7 +73,8 @@ class Stub:
     async def _serve(self, request: Request, reader: StreamReader, writer: StreamWriter) -> None:
         match request.method, request.path:
             case "GET", "/stats":
-                _send(writer, 200, {"calls": self.calls, "max_concurrent": self.most_running})
+                counts = {"calls": self.calls, "max_concurrent": self.most_running}
+                _send(writer, 200, counts | {"left": self.left})
             case "GET", "/requests":
                 _send(writer, 200, list(self.recorded))
             case "POST", "/v1/responses" | "/v1/chat/completions":
@@ -100,13 +103,32 @@ class Stub:
             await asyncio.sleep(delay)
         if "hang" in by_name:
             await reader.read(1)
+            self.left += 1
             raise Hangup
         if "status" in by_name:
             _send_error(writer, by_name["status"], call)
         elif "garbage" in by_name:
             _send(writer, 200, by_name["garbage"].argument or '{"id": "resp_')
         else:
-            entry["sent"] = _send_reply(writer, call, script, broken="broken" in by_name)
+            pace = float(getattr(by_name.get("pace"), "argument", 0))
+            entry["sent"] = await self._reply(
+                writer, call, script, broken="broken" in by_name, pace=pace
+            )
+
+    async def _reply(
+        self,
+        writer: StreamWriter,
+        call: Call,
+        script: list[Directive],
+        *,
+        broken: bool,
+        pace: float,
+    ) -> str | None:
+        try:
+            return await _send_reply(writer, call, script, broken=broken, pace=pace)
+        except ConnectionError:
+            self.left += 1
+            raise
 
     def _due(self, call: Call) -> Iterator[Directive]:
         for directive in directives(call.prompt):
@@ -137,14 +159,15 @@ async def _read(reader: StreamReader) -> Request:
     return Request(method, path, headers, content)
 
 
-def _send_reply(
-    writer: StreamWriter, call: Call, script: list[Directive], *, broken: bool
+async def _send_reply(
+    writer: StreamWriter, call: Call, script: list[Directive], *, broken: bool, pace: float
 ) -> str | None:
     reply = answer(call, script)
     chat = call.path == _COMPLETIONS
     body = completion_body(call, reply) if chat else response_body(call, reply)
     if call.body.get("stream"):
-        _send_stream(writer, completion_events(body) if chat else response_events(body), broken)
+        events = completion_events(body) if chat else response_events(body)
+        await _send_stream(writer, events, broken=broken, pace=pace)
         return None
     text = json.dumps(body)
     if broken:
@@ -154,11 +177,16 @@ def _send_reply(
     return text
 
 
-def _send_stream(writer: StreamWriter, events: Iterator[Json], broken: bool) -> None:
+async def _send_stream(
+    writer: StreamWriter, events: Iterator[Json], *, broken: bool, pace: float
+) -> None:
     writer.write(_head(200, "text/event-stream", None))
     for number, event in enumerate(events):
         if broken and number == 3:
             raise Hangup
+        if pace:
+            await writer.drain()
+            await asyncio.sleep(pace)
         named = "type" in event
         data = json.dumps({**event, "sequence_number": number} if named else event)
         _send_chunk(writer, (f"event: {event['type']}\n" if named else "") + f"data: {data}\n\n")

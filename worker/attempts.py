@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeVar
 from uuid import UUID
 
@@ -16,17 +16,19 @@ from shared.database import CommitUnknownError, Database, retried, until_done, w
 from shared.errors import Failure, FailureCode
 from shared.logging import get_logger
 from shared.settings import Settings
-from shared.store import claims, transitions
+from shared.store import claims, records, transitions
 from shared.store.transitions import Claim, CodeMoved, Ended, LeaseLost, Outcome
 from shared.tables import AttemptOutcome
 from shared.workflow import unified_diff
 from worker import faults
+from worker.events import EventWriter
 from worker.failures import CodeConflict, failure_from
 from worker.llm import ModelCall, Models, RecordingModel
 from worker.memory import MemoryFiles, SessionMemory
+from worker.replaying import on_newer_code
 from worker.responses import responses, tool_calls
 from worker.runs import Released, Runs
-from worker.tools import PatchRejected, Workbench, replay
+from worker.tools import PatchRejected, Workbench
 from worker.vibecoder import run_vibecoder
 
 T = TypeVar("T")
@@ -47,6 +49,7 @@ class Parts:
     memories: MemoryFiles
     models: Models
     runs: Runs
+    events: EventWriter
 
 
 async def run_message(message_id: UUID, *, parts: Parts) -> None:
@@ -112,6 +115,7 @@ class _Attempt:
         self._memory: SessionMemory | None = None
         self._model: RecordingModel | None = None
         self._completed = False
+        self._events = parts.events.begin(claim)
 
     async def answer(self) -> Ended | Claim | None:
         """Run and finish; of an attempt that was lost only the record of its calls is kept."""
@@ -136,6 +140,7 @@ class _Attempt:
 
     async def close(self) -> None:
         """Bring the memory file up to date, if there is something new, and close it."""
+        self._parts.events.end(self._events)
         if self._memory is not None:
             if self._completed:
                 await self._memory.sync_committed()
@@ -147,7 +152,8 @@ class _Attempt:
         workbench = Workbench(claim.code, node_id=claim.node_id, code_limit=settings.code_limit)
         async with asyncio.timeout(settings.run_timeout_s):
             self._memory = await self._parts.memories.open(claim)
-            self._model = RecordingModel(self._parts.models.get(claim.model), name=claim.model)
+            inner = self._parts.models.get(claim.model)
+            self._model = RecordingModel(inner, name=claim.model, events=self._events)
             result = await run_vibecoder(
                 prompt=claim.prompt,
                 workbench=workbench,
@@ -156,6 +162,7 @@ class _Attempt:
                 model=self._model,
                 trace_id=claim.trace_id,
                 settings=settings,
+                events=self._events,
             )
         return self._outcome(result, self._memory, workbench), workbench
 
@@ -178,7 +185,7 @@ class _Attempt:
                     return await self._end_completed(outcome)
                 except CodeMoved as moved:
                     # outside of any transaction, and off the loop: checking takes a while
-                    outcome = await asyncio.to_thread(_on_newer_code, outcome, workbench, moved)
+                    outcome = await asyncio.to_thread(on_newer_code, outcome, workbench, moved)
         except PatchRejected:
             _log.info("the code changed meanwhile and the patches do not apply: running again")
         if self._claim.conflict_count >= _CONFLICTS:
@@ -226,13 +233,15 @@ class _Attempt:
         faults.reach("before_commit")
         async with self._parts.database.begin() as db:  # commit 3: done
             return await transitions.complete(
-                db, self._claim, outcome, self._calls, limit=self._limit
+                db, self._claim, outcome, self._calls, limit=self._limit, told=self._events.batch()
             )
 
     @retried
     async def _commit_failure(self, failure: Failure, calls: Sequence[ModelCall]) -> Ended:
         async with self._parts.database.begin() as db:  # commit 3: done, in vain
-            return await transitions.fail(db, self._claim, failure, calls, limit=self._limit)
+            return await transitions.fail(
+                db, self._claim, failure, calls, limit=self._limit, told=self._events.batch()
+            )
 
     async def _ended_as(self) -> AttemptOutcome | None:
         async with self._parts.database.read() as db:
@@ -241,12 +250,16 @@ class _Attempt:
     @retried
     async def _release(self) -> Ended:
         async with self._parts.database.begin() as db:
-            return await transitions.release(db, self._claim, self._calls, limit=self._limit)
+            return await transitions.release(
+                db, self._claim, self._calls, limit=self._limit, told=self._events.batch()
+            )
 
     @retried
     async def _run_again(self) -> Claim:
         async with self._parts.database.begin() as db:
-            return await transitions.run_again(db, self._claim, self._calls)
+            return await transitions.run_again(
+                db, self._claim, self._calls, told=self._events.batch()
+            )
 
     async def _keep_calls(self) -> None:
         try:
@@ -257,9 +270,7 @@ class _Attempt:
     @retried
     async def _record_calls(self) -> None:
         async with self._parts.database.begin() as db:
-            await transitions.record_calls(
-                db, self._claim.message_id, self._claim.attempt, self._calls
-            )
+            await records.record_calls(db, self._claim.message_id, self._claim.attempt, self._calls)
 
     @property
     def _limit(self) -> int:
@@ -268,19 +279,3 @@ class _Attempt:
     @property
     def _calls(self) -> list[ModelCall]:
         return self._model.calls if self._model else []
-
-
-def _on_newer_code(outcome: Outcome, workbench: Workbench, moved: CodeMoved) -> Outcome:
-    """Replay the accepted patches on code that another session made; raise PatchRejected."""
-    code = replay(
-        workbench.patches,
-        code=moved.code,
-        node_id=workbench.node_id,
-        code_limit=workbench.code_limit,
-    )
-    return replace(
-        outcome,
-        base_revision=moved.revision,
-        code=code,
-        diff=unified_diff(moved.code, code),
-    )

@@ -17,12 +17,14 @@ from openai import (
     DefaultAsyncHttpxClient,
     omit,
 )
+from openai._streaming import SSEDecoder
 from openai.resources.responses import AsyncResponses
 from typing_extensions import override
 
 from shared.settings import OFFLINE, Settings
 from worker.failures import QUOTA, ModelUnavailable
 from worker.model_calls import ModelCall, RecordingModel, hand_over
+from worker.model_sse import LeanDecoder, TextDelta
 from worker.offline import OfflineModel
 
 __all__ = ["ModelCall", "Models", "RecordingModel", "retry_settings"]
@@ -50,12 +52,22 @@ class _PlainResponses(AsyncResponses):
 
 
 class _Client(AsyncOpenAI):
-    """The OpenAI client, with the above."""
+    """The OpenAI client, with the above, and with cheap streams."""
 
     @cached_property
     @override
     def responses(self) -> AsyncResponses:
         return _PlainResponses(self)
+
+    @override
+    def _make_sse_decoder(self) -> SSEDecoder:
+        return LeanDecoder()
+
+    @override
+    def _process_response_data(self, *, data: object, **options: Any) -> Any:
+        if isinstance(data, dict) and data.get("type") == "response.output_text.delta":
+            return TextDelta(delta=str(data.get("delta", "")))
+        return super()._process_response_data(data=data, **options)
 
 
 class Models:

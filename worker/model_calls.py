@@ -7,7 +7,7 @@ variable, so calls at the same time do not mix.
 import json
 import math
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
@@ -22,16 +22,17 @@ from agents.retry import ModelRetryAdvice, ModelRetryAdviceRequest
 from agents.usage import deserialize_usage
 from openai import APIStatusError, OpenAIError
 from openai.types.responses import (
+    Response,
     ResponseCompletedEvent,
     ResponseFailedEvent,
-    ResponseFunctionToolCall,
     ResponseIncompleteEvent,
-    ResponseOutputMessage,
 )
-from pydantic import BaseModel
 from typing_extensions import override
 
+from worker.events import RunEvents
 from worker.failures import UnusableAnswer
+from worker.model_answers import check_answer, encodable
+from worker.model_streams import as_model_response, ask_streaming, report_text
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ _LAST_EVENTS = (ResponseCompletedEvent, ResponseFailedEvent, ResponseIncompleteE
 class _Exchange:
     started_at: float = field(default_factory=time.time)
     response: httpx2.Response | None = None
+    streamed: Response | None = None
     request_id: str | None = None
 
 
@@ -75,10 +77,14 @@ async def hand_over(response: httpx2.Response) -> None:
 
 
 class RecordingModel(Model):
-    """A model that records its calls for one attempt, failed and repeated ones included."""
+    """A model that records its calls for one attempt, failed and repeated ones included.
 
-    def __init__(self, inner: Model, *, name: str) -> None:
+    While somebody watches, it asks for the answer as a stream and reports the text as it comes.
+    """
+
+    def __init__(self, inner: Model, *, name: str, events: RunEvents | None = None) -> None:
         self.calls: list[ModelCall] = []
+        self._events = events
         self._inner = inner
         self._name = name
 
@@ -93,14 +99,15 @@ class RecordingModel(Model):
             raise
         finally:
             _EXCHANGE.reset(token)
-        raw = _body(exchange.response) if exchange.response else _dump(answer)
-        self._record(exchange, raw, usage=_usage_json(answer.usage))
+        self._record(exchange, _raw(exchange, answer), usage=_usage_json(answer.usage))
+        if self._events and not exchange.streamed:
+            report_text(answer, self._events, len(self.calls))
         return answer
 
     async def _answer(self, exchange: _Exchange, *args: Any, **kwargs: Any) -> ModelResponse:
         try:
-            answer = await self._ask(*args, **kwargs)
-            _check(answer.output, answer.usage.total_tokens)
+            answer = await self._ask(exchange, *args, **kwargs)
+            check_answer(answer.output, answer.usage.total_tokens)
         except (OpenAIError, AgentsException):
             raise
         except Exception as error:
@@ -110,11 +117,19 @@ class RecordingModel(Model):
             raise
         return answer
 
-    async def _ask(self, *args: Any, **kwargs: Any) -> ModelResponse:
+    async def _ask(self, exchange: _Exchange, *args: Any, **kwargs: Any) -> ModelResponse:
         try:
-            return await self._inner.get_response(*args, **kwargs)
+            return await self._ask_once(exchange, *args, **kwargs)
         except UnicodeEncodeError:
-            return await self._inner.get_response(*_encodable(list(args)), **_encodable(kwargs))
+            return await self._ask_once(exchange, *encodable(list(args)), **encodable(kwargs))
+
+    async def _ask_once(self, exchange: _Exchange, *args: Any, **kwargs: Any) -> ModelResponse:
+        events = self._events
+        if events is None or not events.streamed:
+            return await self._inner.get_response(*args, **kwargs)
+        call = len(self.calls) + 1
+        exchange.streamed = await ask_streaming(self._inner, events, call, *args, **kwargs)
+        return as_model_response(exchange.streamed)
 
     @override
     async def stream_response(
@@ -144,7 +159,7 @@ class RecordingModel(Model):
             async for event in self._inner.stream_response(*args, **kwargs):
                 yield event
         except UnicodeEncodeError:
-            mended = self._inner.stream_response(*_encodable(list(args)), **_encodable(kwargs))
+            mended = self._inner.stream_response(*encodable(list(args)), **encodable(kwargs))
             async for event in mended:
                 yield event
 
@@ -154,7 +169,7 @@ class RecordingModel(Model):
         error = None if isinstance(event, ResponseCompletedEvent) else type(event).__name__
         self._record(exchange, response.to_dict(mode="json"), error=error)
         if not error:
-            _check(response.output, response.usage.total_tokens if response.usage else 0)
+            check_answer(response.output, response.usage.total_tokens if response.usage else 0)
 
     @override
     def get_retry_advice(self, request: ModelRetryAdviceRequest) -> ModelRetryAdvice | None:
@@ -211,40 +226,6 @@ def _kind(error: BaseException) -> str:
             return type(error).__name__
 
 
-def _encodable(value: Any) -> Any:
-    # A model may write half of a surrogate pair; the conversation remembers it as it is, but no
-    # request can carry it: without this the session would fail for ever.
-    match value:
-        case str():
-            return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-        case list():
-            return [_encodable(item) for item in value]
-        case dict():
-            return {key: _encodable(item) for key, item in value.items()}
-        case _:
-            return value
-
-
-def _check(output: Sequence[object], tokens: int) -> None:
-    """Raise UnusableAnswer for what would break the run later, where nobody could say why."""
-    if not all(map(_is_usable, output)) or not (output or tokens):
-        raise UnusableAnswer
-
-
-def _is_usable(item: object) -> bool:
-    match item:
-        case ResponseOutputMessage():
-            return all(map(_is_said, item.content))
-        case ResponseFunctionToolCall(name=name, arguments=arguments, call_id=call_id):
-            return all(isinstance(value, str) for value in (name, arguments, call_id))
-        case _:
-            return isinstance(item, BaseModel | dict)
-
-
-def _is_said(part: object) -> bool:
-    return isinstance(getattr(part, "text", getattr(part, "refusal", None)), str)
-
-
 def _body(response: httpx2.Response | None) -> Any:
     # The body of an error stays out: it may quote the prompt or a part of the service's key.
     if response is None or response.status_code != httpx2.codes.OK:
@@ -253,6 +234,14 @@ def _body(response: httpx2.Response | None) -> Any:
         return json.loads(response.content, parse_float=_float, parse_constant=str)
     except (httpx2.ResponseNotRead, ValueError, RecursionError):
         return None
+
+
+def _raw(exchange: _Exchange, answer: ModelResponse) -> Any:
+    if exchange.response is None:
+        return _dump(answer)
+    if exchange.streamed is not None:
+        return exchange.streamed.to_dict(mode="json")
+    return _body(exchange.response)
 
 
 def _float(text: str) -> float | str:

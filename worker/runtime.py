@@ -19,6 +19,8 @@ from shared.store import claims, transitions
 from shared.store.transitions import Ended, LeaseLost
 from worker import faults
 from worker.attempts import Parts
+from worker.ears import Ears
+from worker.events import EventWriter
 from worker.heartbeat import Heartbeat, this_process
 from worker.llm import Models
 from worker.memory import MemoryFiles
@@ -54,7 +56,7 @@ class Runtime:
         self.run(self._build())
         self._heartbeat.register()
         self._heartbeat.start()
-        self.run(self._sweep())
+        self.run(self._watch())
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine on the loop and wait for it in this thread."""
@@ -84,6 +86,10 @@ class Runtime:
         self._announcer = Announcer(self._channel, self._hinter)
         self._memories = MemoryFiles(self._database, settings.sessions_dir)
         self._models = Models(settings)
+        self._events = EventWriter(self._database, self._channel)
+        self._ears = Ears(
+            self._database, self._channel, self.runs, self._events, worker_id=process.worker_id
+        )
         self.parts = Parts(
             settings=settings,
             worker_id=process.worker_id,
@@ -92,16 +98,18 @@ class Runtime:
             memories=self._memories,
             models=self._models,
             runs=self.runs,
+            events=self._events,
         )
         self._heartbeat = Heartbeat(
             settings, process, self.runs, loop=asyncio.get_running_loop(), release=self._release
         )
 
-    async def _sweep(self) -> None:
+    async def _watch(self) -> None:
         sweeper = Sweeper(
             self.settings, self._database, self._hinter, self._announcer, self._memories
         )
-        self._in_background(sweeper.run())
+        for work in (sweeper.run(), self._events.run(), self._ears.listen()):
+            self._in_background(work)
 
     def _release(self, strays: Iterable[RunKey]) -> None:
         for stray in strays:
@@ -136,9 +144,11 @@ class Runtime:
             await asyncio.sleep(0.02)
 
     async def _close(self) -> None:
-        for task in self._background:
-            task.cancel()
-        await asyncio.gather(*self._background, return_exceptions=True)
+        pending = set(self._background)
+        while pending:  # redis-py swallows a cancellation that comes while it connects
+            for task in pending:
+                task.cancel()
+            _, pending = await asyncio.wait(pending, timeout=0.2)
         await self._hinter.drain()
         self._hinter.close()
         self._memories.close()

@@ -19,7 +19,9 @@ from agents.memory import Session
 
 from shared.settings import Settings
 from worker.briefing import write_briefing
+from worker.events import RunEvents
 from worker.llm import retry_settings
+from worker.reporting import Reporter
 from worker.tools import Workbench, apply_patch, outline
 
 NAME = "VibeCoder"
@@ -34,6 +36,7 @@ async def run_vibecoder(
     model: Model,
     trace_id: str,
     settings: Settings,
+    events: RunEvents | None = None,
 ) -> RunResult:
     """Answer one prompt; what the agent changes is on the workbench afterwards.
 
@@ -44,6 +47,7 @@ async def run_vibecoder(
         prompt,
         context=workbench,
         max_turns=settings.max_turns,
+        hooks=Reporter(events, workbench.code) if events else None,
         run_config=_run_config(trace_id, settings),
         session=memory,
     )

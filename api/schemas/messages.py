@@ -18,6 +18,7 @@ from api.schemas.common import (
 )
 from shared.store.acceptance import OnBusy
 from shared.store.messages import FullMessage
+from shared.store.rates import Outlook
 from shared.tables import Attempt, Message, MessageStatus
 
 _EXAMPLE: dict[str, Any] = {
@@ -34,6 +35,7 @@ _EXAMPLE: dict[str, Any] = {
     "error": None,
     "attempt": 1,
     "position": None,
+    "starts_in_s": None,
     "rolled_back": [],
     "created_at": TIME,
     "claimed_at": TIME,
@@ -65,6 +67,14 @@ class MessageIn(Body):
     model: str | None = Field(None, description="A model that this service allows.")
 
 
+class MessagePatch(Body):
+    """Another prompt for a message that is queued."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"prompt": "Make it French"}]})
+
+    prompt: Annotated[Text, StringConstraints(min_length=1)] = Field(examples=["Make it French"])
+
+
 class FailureOut(BaseModel):
     """Why a message ended without a reply."""
 
@@ -94,6 +104,11 @@ class MessageOut(BaseModel):
     position: int | None = Field(
         None, description="While unfinished: how many messages of the session come first."
     )
+    starts_in_s: float | None = Field(
+        None,
+        description="While queued: estimated seconds until a worker begins it, from the rate at "
+        "which messages end; null when nothing ended lately.",
+    )
     rolled_back: list[UUID] = Field(
         default=[], description="The messages that this one cancelled (`on_busy: rollback`)."
     )
@@ -104,12 +119,17 @@ class MessageOut(BaseModel):
 
     @classmethod
     def of(
-        cls, message: Message, *, position: int | None = None, rolled_back: tuple[UUID, ...] = ()
+        cls,
+        message: Message,
+        *,
+        outlook: Outlook | None = None,
+        rolled_back: tuple[UUID, ...] = (),
     ) -> Self:
         """Show a message."""
         return cls(
             message_id=message.id,
-            position=position,
+            position=outlook.position if outlook else None,
+            starts_in_s=outlook.starts_in_s if outlook else None,
             rolled_back=list(rolled_back),
             **columns(message, cls),
         )

@@ -1,6 +1,5 @@
 """Accepting a message: what a client sent becomes a row, and its place in the order is settled."""
 
-import math
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -19,12 +18,10 @@ from shared.errors import (
     SessionQueueFull,
 )
 from shared.settings import Settings
-from shared.store import cancels, heads
+from shared.store import cancels, heads, rates
 from shared.store.states import is_unfinished
 from shared.store.transitions import Ended
 from shared.tables import Message, MessageStatus, Project, VibeSession
-
-_DRAIN_WINDOW_S = 60
 
 
 class OnBusy(StrEnum):
@@ -45,6 +42,7 @@ class Draft:
     idempotency_key: str | None
     request_hash: str
     trace_id: str
+    streamed: bool = False
 
 
 @dataclass(frozen=True)
@@ -85,9 +83,9 @@ async def accept(
     hinted = hinted and situation.under_way < settings.project_concurrency
     message = await _insert(core, place, draft, hinted=hinted)
     ready: tuple[UUID, ...] = (message.id,) if hinted else ()
-    if ended or situation.heads_wait:
+    if ended.ids or situation.heads_wait:
         ready = await heads.take_hints(db, place.project_id, limit=settings.project_concurrency)
-    return Accepted(message, ended=Ended(ids=ended, heads=ready))
+    return Accepted(message, ended=ended | Ended(heads=ready))
 
 
 async def _look(core: AsyncConnection, place: Any, draft: Draft, owner: str) -> Row[Any] | None:
@@ -124,7 +122,7 @@ async def _is_forgotten(db: AsyncSession, message: Message, lifetime_s: float) -
 
 async def _make_room(
     db: AsyncSession, session_id: UUID, situation: Any, draft: Draft, settings: Settings
-) -> tuple[UUID, ...]:
+) -> Ended:
     here = situation.here
     if here and draft.on_busy is OnBusy.REJECT:
         raise SessionBusy(
@@ -135,9 +133,9 @@ async def _make_room(
     full = _full(here - freed, situation.in_project - freed, situation.in_service - freed, settings)
     if full is not None:
         kind, detail = full
-        wait_s = await _retry_after(db, situation.in_service)
+        wait_s = await rates.retry_after(db, situation.in_service)
         raise kind(f"{detail} Try again in {wait_s} s.", retry_after=wait_s)
-    return await cancels.cancel_session(db, session_id) if freed else ()
+    return await cancels.cancel_session(db, session_id) if freed else Ended()
 
 
 def _full(
@@ -152,15 +150,6 @@ def _full(
     return None
 
 
-async def _retry_after(db: AsyncSession, unfinished: int) -> int:
-    """Estimate when a tenth of the queue is gone, by what ended in the last minute (1 to 60 s)."""
-    # a subquery: PostgreSQL uses no index for what it must compute anew for each row
-    since = select(clock() - _DRAIN_WINDOW_S).scalar_subquery()
-    ended = await db.scalar(select(func.count(Message.id)).where(Message.ended_at > since))
-    rate = max(ended or 0, 1) / _DRAIN_WINDOW_S
-    return min(max(math.ceil(unfinished / 10 / rate), 1), 60)
-
-
 async def _insert(core: AsyncConnection, place: Any, draft: Draft, *, hinted: bool) -> Message:
     values: dict[str, Any] = {
         "id": uuid4(),
@@ -173,6 +162,7 @@ async def _insert(core: AsyncConnection, place: Any, draft: Draft, *, hinted: bo
         "idempotency_key": draft.idempotency_key,
         "request_hash": draft.request_hash,
         "trace_id": draft.trace_id,
+        "streamed": draft.streamed,
     }
     await core.execute(_INSERT_HINTED if hinted else _INSERT, values)
     return Message(**values, status=MessageStatus.QUEUED)

@@ -15,14 +15,16 @@ class Ended:
     """What a transition leaves to be done after its commit.
 
     `ids` are the messages that ended (waiting clients want to know), `heads` those that became
-    ready and are marked as hinted (a worker must hear of them).
+    ready and are marked as hinted (a worker must hear of them), `stopped` those of the ended that
+    a worker runs and need not run on.
     """
 
     ids: tuple[UUID, ...] = ()
     heads: tuple[UUID, ...] = ()
+    stopped: tuple[UUID, ...] = ()
 
     def __or__(self, other: "Ended") -> "Ended":
-        return Ended(self.ids + other.ids, self.heads + other.heads)
+        return Ended(self.ids + other.ids, self.heads + other.heads, self.stopped + other.stopped)
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,8 @@ class Claim:
     """A message that this worker alone may answer, with all that an attempt needs to know.
 
     `item_count` and `last_message_id` say what the memory is: until this attempt or a later one
-    ends the message, nothing else changes it in this generation.
+    ends the message, nothing else changes it in this generation. `event_count` is the number of
+    the event that it was claimed; `streamed` says that somebody wanted to watch by then.
     """
 
     message_id: UUID
@@ -49,6 +52,8 @@ class Claim:
     conflict_count: int
     item_count: int
     last_message_id: UUID | None
+    event_count: int
+    streamed: bool
 
 
 @dataclass(frozen=True)
@@ -126,6 +131,8 @@ CLAIMED = (
         Message.conflict_count,
         VibeSession.item_count,
         VibeSession.last_message_id,
+        Message.event_count,
+        Message.streamed,
     )
     .join(VibeSession, VibeSession.id == Message.session_id)
     .join(Project, Project.id == Message.project_id)

@@ -39,17 +39,18 @@ async def cancel(db: AsyncSession, message: Message, *, limit: int) -> Ended:
     await db.refresh(message)
     if message.status not in UNFINISHED:
         return Ended()
+    stopped = (message.id,) if message.status == MessageStatus.IN_PROGRESS else ()
     await end(db, message, MessageStatus.CANCELLED, CANCELLED)
     ready = await heads.take_hints(db, message.project_id, limit=limit)
-    return Ended(ids=(message.id,), heads=ready)
+    return Ended(ids=(message.id,), heads=ready, stopped=stopped)
 
 
-async def cancel_session(db: AsyncSession, session_id: UUID) -> tuple[UUID, ...]:
+async def cancel_session(db: AsyncSession, session_id: UUID) -> Ended:
     """End every unfinished message of a locked session; name them, in their order."""
     return await _cancel_all(db, Message.session_id == session_id)
 
 
-async def _cancel_all(db: AsyncSession, where: ColumnElement[bool]) -> tuple[UUID, ...]:
+async def _cancel_all(db: AsyncSession, where: ColumnElement[bool]) -> Ended:
     """End all at once what is unfinished there; the caller holds the sessions' locks."""
     running = select(Message.id).where(
         where,
@@ -58,20 +59,27 @@ async def _cancel_all(db: AsyncSession, where: ColumnElement[bool]) -> tuple[UUI
         Message.attempt == Attempt.number,
     )
     unsynchronized = {"synchronize_session": False}
-    await db.execute(
+    stopped = await db.scalars(
         update(Attempt)
         .where(running.exists())
         .values(ended_at=clock(), outcome=AttemptOutcome.CANCELLED)
+        .returning(Attempt.message_id)
         .execution_options(**unsynchronized)
     )
     ended = await db.execute(
         update(Message)
         .where(where, is_unfinished())
-        .values(status=MessageStatus.CANCELLED, error=CANCELLED.to_json(), ended_at=clock())
+        .values(
+            status=MessageStatus.CANCELLED,
+            error=CANCELLED.to_json(),
+            ended_at=clock(),
+            event_count=Message.event_count + 1,
+        )
         .returning(Message.seq, Message.id)
         .execution_options(**unsynchronized)
     )
-    return tuple(row.id for row in sorted(ended.all()))
+    ids = tuple(row.id for row in sorted(ended.all()))
+    return Ended(ids=ids, stopped=tuple(stopped))
 
 
 async def clear_session(db: AsyncSession, session_id: UUID, *, limit: int) -> Ended:
@@ -81,14 +89,14 @@ async def clear_session(db: AsyncSession, session_id: UUID, *, limit: int) -> En
         return Ended()
     ended = await cancel_session(db, session.id)
     await sessions.start_generation(db, session)
-    return Ended(ids=ended, heads=await heads.take_hints(db, session.project_id, limit=limit))
+    return ended | Ended(heads=await heads.take_hints(db, session.project_id, limit=limit))
 
 
 async def delete_project(db: AsyncSession, project: Project) -> Ended:
     """Hide a locked project with all that is below it, and end what is unfinished there."""
     await projects.mark_deleted(db, project)
     await sessions.lock_all(db, project.id)
-    return Ended(ids=await _cancel_all(db, Message.project_id == project.id))
+    return await _cancel_all(db, Message.project_id == project.id)
 
 
 async def expire(

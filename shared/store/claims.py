@@ -20,8 +20,9 @@ from shared.database import clock
 from shared.errors import Failure, FailureCode
 from shared.store import heads
 from shared.store.attempts import CLAIMED, as_claim
+from shared.store.records import close_attempt
 from shared.store.states import is_running, is_unfinished
-from shared.store.transitions import Claim, Ended, close_attempt, end
+from shared.store.transitions import Claim, Ended, end
 from shared.tables import (
     Attempt,
     AttemptOutcome,
@@ -57,11 +58,12 @@ async def claim(
         return None
     if head.status == MessageStatus.IN_PROGRESS and await _lost_again(db, message_id) >= max_lost:
         return await _give_up(db, message_id, limit=limit)
-    await core.execute(_TAKE, {"of_message": message_id, "by_worker": worker_id})
-    attempt = head.attempt + 1
-    begun = {"message_id": message_id, "number": attempt, "worker_id": worker_id}
-    await core.execute(insert(Attempt), begun)
-    return replace(as_claim(head), attempt=attempt)
+    taken = (await core.execute(_TAKE, {"of_message": message_id, "by_worker": worker_id})).one()
+    begun = {"message_id": message_id, "number": taken.attempt, "worker_id": worker_id}
+    await core.execute(insert(Attempt), begun | {"event": taken.event_count})
+    # of the row as it is now: a lost attempt numbers its events without the session's lock
+    counted, streamed = taken.event_count, taken.streamed
+    return replace(as_claim(head), attempt=taken.attempt, event_count=counted, streamed=streamed)
 
 
 def _held(run_limit_s: ColumnElement[float]) -> Label[bool]:
@@ -101,7 +103,9 @@ _TAKE = (
         worker_id=bindparam("by_worker"),
         hinted_at=None,
         claimed_at=clock(),
+        event_count=Message.event_count + 1,
     )
+    .returning(Message.attempt, Message.event_count, Message.streamed)
 )
 
 

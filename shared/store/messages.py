@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
@@ -49,12 +49,6 @@ async def reread(db: AsyncSession, message: Message) -> Message:
 def has_ended(message: Message) -> bool:
     """Tell whether nothing will become of it any more."""
     return message.status not in UNFINISHED
-
-
-async def position(db: AsyncSession, message: Message) -> int:
-    """Count the unfinished messages before it in its session: 0 means next or running."""
-    earlier = (Message.session_id == message.session_id) & (Message.seq < message.seq)
-    return await db.scalar(select(func.count(Message.id)).where(earlier, is_unfinished())) or 0
 
 
 async def listing(

@@ -2,20 +2,19 @@
 
 Each verb is called with the transaction that the caller commits, and returns what the caller
 must do after that commit. `attempt` is the fence: a verb that finishes an attempt changes
-nothing once the message belongs to another attempt or has ended, and says so.
+nothing once the message belongs to another attempt or has ended, and says so. `told` are the
+attempt's events that are not stored yet: they come with its end, before the end's own number.
 """
 
-import re
 from collections.abc import Sequence
 from typing import Any
-from uuid import UUID
 
-from sqlalchemy import Integer, Uuid, bindparam, insert, select, update
+from sqlalchemy import Integer, Uuid, bindparam, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from shared.database import clock, insert_new
+from shared.database import clock
 from shared.errors import Failure, ProjectNotFound
-from shared.store import heads, projects, sessions
+from shared.store import events, heads, projects, sessions
 from shared.store.attempts import (
     CLAIMED,
     Call,
@@ -26,6 +25,8 @@ from shared.store.attempts import (
     Outcome,
     as_claim,
 )
+from shared.store.events import Batch
+from shared.store.records import close_attempt, record_calls, storable, total
 from shared.store.states import is_running
 from shared.tables import (
     Attempt,
@@ -34,18 +35,21 @@ from shared.tables import (
     Message,
     MessageResponse,
     MessageStatus,
-    ModelCall,
     Project,
     VibeSession,
 )
 
 __all__ = ["Call", "Claim", "CodeMoved", "Ended", "LeaseLost", "Outcome"]
 
-_REFUSED = re.compile("[\\x00\\ud800-\\udfff]")
-
 
 async def complete(
-    db: AsyncSession, claim: Claim, outcome: Outcome, calls: Sequence[Call], *, limit: int
+    db: AsyncSession,
+    claim: Claim,
+    outcome: Outcome,
+    calls: Sequence[Call],
+    *,
+    limit: int,
+    told: Batch | None = None,
 ) -> Ended:
     """Make an attempt's reply, memory, code and full response visible: commit 3.
 
@@ -59,11 +63,12 @@ async def complete(
     heads_wait = await _end_message(
         db,
         claim,
+        told,
         status=MessageStatus.COMPLETED,
-        reply=_storable(outcome.reply),
+        reply=storable(outcome.reply),
         diff=outcome.diff,
         revision=outcome.base_revision + 1 if project else None,
-        usage=_total(calls),
+        usage=total(calls),
     )
     if project:
         if project.revision != outcome.base_revision:
@@ -72,7 +77,7 @@ async def complete(
             db, project, code=outcome.code, diff=outcome.diff, message_id=claim.message_id
         )
     await _remember(db, claim, outcome, start=count - len(outcome.items))
-    await _close(db, claim, AttemptOutcome.COMPLETED, calls)
+    await _close(db, claim, AttemptOutcome.COMPLETED, calls, told)
     ready = await heads.take_hints(db, claim.project_id, limit=limit) if heads_wait else ()
     return Ended(ids=(claim.message_id,), heads=ready)
 
@@ -84,7 +89,13 @@ async def ended_as(db: AsyncSession, claim: Claim) -> AttemptOutcome | None:
 
 
 async def fail(
-    db: AsyncSession, claim: Claim, failure: Failure, calls: Sequence[Call], *, limit: int
+    db: AsyncSession,
+    claim: Claim,
+    failure: Failure,
+    calls: Sequence[Call],
+    *,
+    limit: int,
+    told: Batch | None = None,
 ) -> Ended:
     """End an attempt's message without a reply; the conversation and the code stay as they were.
 
@@ -93,13 +104,21 @@ async def fail(
     """
     await sessions.lock(db, claim.session_id)
     error = failure.to_json()
-    await _end_message(db, claim, status=MessageStatus.FAILED, error=error, usage=_total(calls))
-    await _close(db, claim, AttemptOutcome.FAILED, calls, error)
+    ended = {"status": MessageStatus.FAILED, "error": error, "usage": total(calls)}
+    await _end_message(db, claim, told, **ended)
+    await _close(db, claim, AttemptOutcome.FAILED, calls, told, error=error)
     ready = await heads.take_hints(db, claim.project_id, limit=limit)
     return Ended(ids=(claim.message_id,), heads=ready)
 
 
-async def release(db: AsyncSession, claim: Claim, calls: Sequence[Call], *, limit: int) -> Ended:
+async def release(
+    db: AsyncSession,
+    claim: Claim,
+    calls: Sequence[Call],
+    *,
+    limit: int,
+    told: Batch | None = None,
+) -> Ended:
     """Give a message back to the queue, unharmed: its worker stops, or does not know it.
 
     Raises:
@@ -107,13 +126,21 @@ async def release(db: AsyncSession, claim: Claim, calls: Sequence[Call], *, limi
     """
     await sessions.lock(db, claim.session_id)
     await _fenced_update(
-        db, claim, status=MessageStatus.QUEUED, worker_id=None, hinted_at=None, queued_at=clock()
+        db,
+        claim,
+        status=MessageStatus.QUEUED,
+        worker_id=None,
+        hinted_at=None,
+        queued_at=clock(),
+        event_count=_newest(told),
     )
-    await _close(db, claim, AttemptOutcome.RELEASED, calls)
+    await _close(db, claim, AttemptOutcome.RELEASED, calls, told)
     return Ended(heads=await heads.take_hints(db, claim.project_id, limit=limit))
 
 
-async def run_again(db: AsyncSession, claim: Claim, calls: Sequence[Call]) -> Claim:
+async def run_again(
+    db: AsyncSession, claim: Claim, calls: Sequence[Call], *, told: Batch | None = None
+) -> Claim:
     """Begin the next attempt of this worker on the code as it is now, after a conflict.
 
     Raises:
@@ -126,39 +153,18 @@ async def run_again(db: AsyncSession, claim: Claim, calls: Sequence[Call]) -> Cl
         attempt=claim.attempt + 1,
         conflict_count=claim.conflict_count + 1,
         claimed_at=clock(),
+        event_count=_newest(told) + 1,
     )
-    await _close(db, claim, AttemptOutcome.CONFLICT, calls)
+    await _close(db, claim, AttemptOutcome.CONFLICT, calls, told)
     begun = insert(Attempt).from_select(
-        ["message_id", "number", "worker_id"],
-        select(Message.id, Message.attempt, Message.worker_id).where(
+        ["message_id", "number", "worker_id", "event"],
+        select(Message.id, Message.attempt, Message.worker_id, Message.event_count).where(
             Message.id == claim.message_id
         ),
     )
     await db.execute(begun)
     core = await db.connection()
     return as_claim((await core.execute(CLAIMED.where(Message.id == claim.message_id))).one())
-
-
-async def record_calls(
-    db: AsyncSession, message_id: UUID, attempt: int, calls: Sequence[Call]
-) -> None:
-    """Record what was tried, also for an attempt that came to nothing; tolerates a repetition."""
-    if calls:
-        rows = [
-            {
-                "message_id": message_id,
-                "attempt": attempt,
-                "n": call.number,
-                "model": _storable(call.model)[:200],
-                "usage": call.usage,
-                "error": call.error,
-                "started_at": call.started_at,
-                "ended_at": call.ended_at,
-            }
-            for call in calls
-        ]
-        core = await db.connection()
-        await core.execute(insert_new(db, ModelCall), rows)
 
 
 async def _lock_project(db: AsyncSession, claim: Claim) -> Project:
@@ -179,13 +185,14 @@ async def _advance(db: AsyncSession, claim: Claim, items: int) -> int:
     return count
 
 
-async def _end_message(db: AsyncSession, claim: Claim, **values: Any) -> bool:
+async def _end_message(db: AsyncSession, claim: Claim, told: Batch | None, **values: Any) -> bool:
     """End the message, if it is this attempt's; tell whether a head may wait for a worker."""
     core = await db.connection()
     fence = {
         "of_message": claim.message_id,
         "of_attempt": claim.attempt,
         "of_project": claim.project_id,
+        "newest": told.last if told else None,
     }
     heads_wait: bool | None = await core.scalar(_END, fence | values)
     if heads_wait is None:
@@ -227,41 +234,33 @@ async def _close(
     claim: Claim,
     outcome: AttemptOutcome,
     calls: Sequence[Call],
+    told: Batch | None,
+    *,
     error: dict[str, Any] | None = None,
 ) -> None:
     await close_attempt(db, claim.message_id, claim.attempt, outcome, error)
     await record_calls(db, claim.message_id, claim.attempt, calls)
+    if told:
+        await events.insert(db, told)
 
 
-async def close_attempt(
-    db: AsyncSession,
-    message_id: UUID,
-    number: int,
-    outcome: AttemptOutcome,
-    error: dict[str, Any] | None = None,
-) -> None:
-    core = await db.connection()
-    of_attempt = {"of_message": message_id, "of_number": number}
-    await core.execute(_CLOSE, of_attempt | {"outcome": outcome, "error": error})
+def _newest(told: Batch | None) -> Any:
+    return told.last if told else Message.event_count
 
 
 # built once: to build a statement takes longer than to run it
 _FENCED = update(Message).where(
     Message.id == bindparam("of_message"), Message.attempt == bindparam("of_attempt"), is_running()
 )
-_END = _FENCED.values(ended_at=clock()).returning(
-    heads.heads_wait(bindparam("of_project", type_=Uuid()))
-)
+_END = _FENCED.values(
+    ended_at=clock(),
+    event_count=func.coalesce(bindparam("newest", type_=Integer()), Message.event_count) + 1,
+).returning(heads.heads_wait(bindparam("of_project", type_=Uuid())))
 _ADVANCE = (
     update(VibeSession)
     .where(VibeSession.id == bindparam("of_session"))
     .values(item_count=VibeSession.item_count + bindparam("more", type_=Integer()))
     .returning(VibeSession.item_count)
-)
-_CLOSE = (
-    update(Attempt)
-    .where(Attempt.message_id == bindparam("of_message"), Attempt.number == bindparam("of_number"))
-    .values(ended_at=clock())
 )
 
 
@@ -271,25 +270,5 @@ async def end(db: AsyncSession, message: Message, status: MessageStatus, failure
     message.status = status
     message.error = failure.to_json()
     message.ended_at = await db.scalar(select(clock()))
+    message.event_count = Message.event_count + 1  # in SQL: a run may have reported meanwhile
     await db.flush()
-
-
-def _total(calls: Sequence[Call]) -> dict[str, Any]:
-    """Sum the numbers of the calls' usage, nested ones too."""
-    total: dict[str, Any] = {}
-    for call in calls:
-        _add(total, call.usage or {})
-    return total
-
-
-def _add(total: dict[str, Any], usage: dict[str, Any]) -> None:
-    for name, value in usage.items():
-        if isinstance(value, dict):
-            _add(total.setdefault(name, {}), value)
-        elif isinstance(value, int | float):
-            total[name] = total.get(name, 0) + value
-
-
-def _storable(text: str) -> str:
-    """Replace what PostgreSQL's text refuses: NUL and lone surrogates."""
-    return _REFUSED.sub("\ufffd", text)

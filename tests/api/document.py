@@ -55,6 +55,8 @@ def _check(response: httpx2.Response) -> None:
         described.get("headers", {})
     )
     assert not undocumented, (operation["operationId"], response.status_code)
+    if response.status_code == httpx2.codes.NO_CONTENT:
+        return
     media_type = response.headers["Content-Type"].split(";")[0]
     content = described["content"][media_type]
     if media_type.endswith("json"):

@@ -18,7 +18,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.types import Message
 
 from api.replies import Replies, wait_for_end
-from shared.channels import Channel
+from shared.channels import Channel, Topic
 from shared.settings import Settings
 from tests.api.calls import ASYNC, new_session, send, statuses, wait_for_status
 from tests.services import (
@@ -58,7 +58,7 @@ async def listening(settings: Settings, ended: Ended) -> AsyncIterator[Replies]:
 
 async def publish(settings: Settings, message_id: UUID) -> None:
     channel = Channel(settings)
-    await channel.publish([message_id])
+    await channel.publish(Topic.ENDED, [message_id])
     await channel.close()
 
 

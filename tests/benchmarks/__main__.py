@@ -11,14 +11,15 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tests.benchmarks import contenders, report
-from tests.benchmarks.contenders import Contender, DurablePostgres
+from tests.benchmarks.contenders import Contender, DurablePostgres, Ours
 from tests.benchmarks.results import Results
-from tests.benchmarks.scenarios import TURNS, Bench
+from tests.benchmarks.scenarios import LONG, STREAMED, TOOL, TURNS, Bench
 from tests.benchmarks.usage import require_proc
 from tests.services import RedisServer, migrate
 from tests.stub_process import StubOpenAI
@@ -115,6 +116,7 @@ async def _quick(bench: Bench, found: Sequence[Contender]) -> None:
         "100 clients", found, lambda c: bench.many_clients(c, clients=100, messages=TURNS), rounds=1
     )
     await _alternate("500 clients", found, lambda c: bench.crowd(c, clients=report.CROWD), rounds=1)
+    await _streams(bench, found)
 
 
 async def _full(bench: Bench, found: Sequence[Contender]) -> None:
@@ -129,7 +131,7 @@ async def _full(bench: Bench, found: Sequence[Contender]) -> None:
     await _alternate(
         "100 clients, tool",
         agents,
-        lambda c: bench.many_clients(c, clients=100, messages=1, tool=True),
+        lambda c: bench.many_clients(c, clients=100, messages=1, kind=TOOL),
         rounds=2,
     )
     await _alternate("200 clients", found, lambda c: bench.crowd(c, clients=200), rounds=1)
@@ -142,6 +144,14 @@ async def _full(bench: Bench, found: Sequence[Contender]) -> None:
         lambda c: _long_sessions(bench, c),
         rounds=2,
     )
+    await _streams(bench, found)
+
+
+async def _streams(bench: Bench, found: Sequence[Contender]) -> None:
+    ours = [contender for contender in found if isinstance(contender, Ours)]
+    for kind in (LONG, STREAMED) * 2:
+        turn = partial(bench.many_clients, clients=30, messages=2, kind=kind)
+        await _alternate(f"30 clients, {kind}reply", ours, turn, rounds=1)
 
 
 async def _long_sessions(bench: Bench, contender: Contender) -> None:

@@ -42,17 +42,26 @@ class Connection:
     async def __aexit__(self, *_: object) -> None:
         self._writer.close()
 
-    async def post(self, path: str, body: Any) -> tuple[int, bytes]:
-        """Send JSON; return status and body of the answer."""
+    async def post(self, path: str, body: Any, *, accept: str = "*/*") -> tuple[int, bytes]:
+        """Send JSON; return status and body of the answer, of a stream too once it has ended."""
         content = json.dumps(body).encode()
         self._writer.write(
             f"POST {path} HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\n"
-            f"content-length: {len(content)}\r\n\r\n".encode()
+            f"accept: {accept}\r\ncontent-length: {len(content)}\r\n\r\n".encode()
             + content
         )
         head = await self._reader.readuntil(b"\r\n\r\n")
+        if b"chunked" in head:
+            return int(head[9:12]), await self._chunks()
         length = head.lower().partition(b"content-length:")[2].partition(b"\r")[0]
         return int(head[9:12]), await self._reader.readexactly(int(length))
+
+    async def _chunks(self) -> bytes:
+        body = bytearray()
+        while size := int(await self._reader.readuntil(b"\r\n"), 16):
+            body += (await self._reader.readexactly(size + 2))[:-2]
+        await self._reader.readexactly(2)
+        return bytes(body)
 
 
 @dataclass
@@ -62,22 +71,30 @@ class Conversation:
     path: str
     remembered: int = 0
 
-    async def send(self, connection: Connection, prompt: str) -> Answer:
-        """Send one message and check its reply."""
+    async def send(self, connection: Connection, prompt: str, *, streamed: bool = False) -> Answer:
+        """Send one message, read its events if they are wanted, and check its reply."""
+        accept = "text/event-stream" if streamed else "*/*"
         began = time.perf_counter()
         try:
             async with asyncio.timeout(_ANSWER_LIMIT_S):
-                status, body = await connection.post(self.path, {"prompt": prompt})
+                status, body = await connection.post(self.path, {"prompt": prompt}, accept=accept)
         except (OSError, EOFError, TimeoutError) as error:
             return Answer(0, time.perf_counter() - began, time.time(), fault=repr(error))
         latency, now = time.perf_counter() - began, time.time()
         if status != 200:
             return Answer(status, latency, now, fault=body.decode()[:300])
-        answer = json.loads(body)
+        answer = _last_message(body) if streamed else json.loads(body)
         expected = echo(prompt, remembered=self.remembered)
         self.remembered += growth(prompt)
         wrong = None if answer["reply"] == expected else f"{answer['reply']!r}, not {expected!r}"
         return Answer(status, latency, now, wrong, *_times(answer, now))
+
+
+def _last_message(stream: bytes) -> dict[str, Any]:
+    """Return the message that the last event of a stream carries."""
+    data = stream.rstrip().rpartition(b"\ndata: ")[2]
+    message: dict[str, Any] = json.loads(data)["message"]
+    return message
 
 
 def _times(answer: dict[str, Any], now: float) -> tuple[float | None, float | None]:
@@ -91,25 +108,43 @@ def _times(answer: dict[str, Any], now: float) -> tuple[float | None, float | No
 
 
 async def talk(
-    port: int, conversation: Conversation, *, prompt: str, messages: int, answers: list[Answer]
+    port: int,
+    conversation: Conversation,
+    *,
+    prompt: str,
+    messages: int,
+    answers: list[Answer],
+    streamed: bool = False,
 ) -> None:
     """Send one message after the other, as one client does."""
     async with Connection(port) as connection:
         for _ in range(messages):
-            answer = await conversation.send(connection, prompt)
+            answer = await conversation.send(connection, prompt, streamed=streamed)
             answers.append(answer)
             if answer.status == 0:
                 return  # the connection is of no use any more
 
 
 async def talk_at_once(
-    port: int, conversations: Sequence[Conversation], *, prompt: str, messages: int
+    port: int,
+    conversations: Sequence[Conversation],
+    *,
+    prompt: str,
+    messages: int,
+    streamed: bool = False,
 ) -> list[Answer]:
     """Let all clients talk at the same time; return the answers in the order of arrival."""
     answers: list[Answer] = []
     async with asyncio.TaskGroup() as group:
         for conversation in conversations:
             group.create_task(
-                talk(port, conversation, prompt=prompt, messages=messages, answers=answers)
+                talk(
+                    port,
+                    conversation,
+                    prompt=prompt,
+                    messages=messages,
+                    answers=answers,
+                    streamed=streamed,
+                )
             )
     return answers

@@ -23,9 +23,15 @@ SLOW_PROMPT = "[[delay 1]] What does this workflow do?"
 TOOL_PROMPT = "[[tool outline {}]] What does this workflow do?"
 """The same with one call of a tool."""
 
+_SAID = " ".join(f"word{number}" for number in range(60))
+LONG_PROMPT = f"[[pace 0.01]] [[say {_SAID}]]"
+"""A reply of 60 words; as a stream it comes a word at a time, in 0.7 s."""
+
 
 def echo(prompt: str, *, remembered: int) -> str:
     """Return what the stub says when the model was given the whole history and the prompt."""
+    if prompt == LONG_PROMPT:
+        return _SAID
     asked = remembered + 1
     if prompt == TOOL_PROMPT:
         asked += 2  # the call and its output

@@ -109,6 +109,22 @@ def _crowd_rows(clients: int) -> list[Row]:
     ]
 
 
+def _stream_rows() -> list[Row]:
+    goals = (Goal(4, OURS, 1.33), Goal(4, EMBEDDED, 1.33))
+    return [
+        Row("30 clients, reply of 60 words: CPU a message, ms", median("long cpu")),
+        Row("  streamed a word at a time and watched, ms", median("streamed cpu")),
+        Row("    API", median("streamed cpu API")),
+        Row("    workers", median("streamed cpu workers")),
+        Row("  streamed / not", _streamed, goals, 2),
+    ]
+
+
+def _streamed(results: Results, name: str) -> float | None:
+    plain, streamed = (results.median(name, f"{kind} cpu") for kind in ("long", "streamed"))
+    return streamed / plain if plain and streamed else None
+
+
 def _growth(results: Results, name: str) -> float | None:
     short, long = (results.median(name, f"latency at {n} items") for n in (10, 1000))
     return long / short if long and short else None
@@ -146,6 +162,7 @@ def rows() -> list[Row]:
         *_throughput_rows("tool ", ", one tool call", Goal(5, OURS, 0.4)),
         *_crowd_rows(200),
         *_crowd_rows(CROWD),
+        *_stream_rows(),
         *_resource_rows(),
     ]
 

@@ -9,13 +9,15 @@ from dataclasses import dataclass
 
 from tests.benchmarks.client import Answer, Connection, talk_at_once
 from tests.benchmarks.contenders import Contender
-from tests.benchmarks.prompts import PROMPT, SLOW_PROMPT, TOOL_PROMPT
+from tests.benchmarks.prompts import LONG_PROMPT, PROMPT, SLOW_PROMPT, TOOL_PROMPT
 from tests.benchmarks.results import Results
 from tests.benchmarks.usage import cpu_s, own_cpu_s, rss_mb
 
 TURNS = 10
 _MODEL_S = 1.0
 _SAMPLE_S = 0.1
+TOOL, LONG, STREAMED = "tool ", "long ", "streamed "
+_PROMPTS = {"": PROMPT, TOOL: TOOL_PROMPT, LONG: LONG_PROMPT, STREAMED: LONG_PROMPT}
 
 
 @dataclass
@@ -40,15 +42,18 @@ class Bench:
                 )
 
     async def many_clients(
-        self, contender: Contender, *, clients: int, messages: int, tool: bool = False
+        self, contender: Contender, *, clients: int, messages: int, kind: str = ""
     ) -> None:
         """Let many clients talk without a pause: throughput, and CPU by process group."""
         conversations = await contender.begin(clients)
-        kind = "tool " if tool else ""
         before = {group: cpu_s(contender.pids(group)) for group in contender.groups}
         helpers, began = own_cpu_s(self.helpers), time.perf_counter()
         answers = await talk_at_once(
-            contender.port, conversations, prompt=TOOL_PROMPT if tool else PROMPT, messages=messages
+            contender.port,
+            conversations,
+            prompt=_PROMPTS[kind],
+            messages=messages,
+            streamed=kind == STREAMED,
         )
         took = time.perf_counter() - began
         self._keep(contender, answers)

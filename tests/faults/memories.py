@@ -99,4 +99,6 @@ def _next_claim(session: VibeSession) -> Claim:
         conflict_count=0,
         item_count=session.item_count,
         last_message_id=session.last_message_id,
+        event_count=2,
+        streamed=False,
     )

@@ -46,7 +46,9 @@ async def test_cancelling_a_running_message_readies_the_next_one(world: World) -
     session = await world.session()
     head = await world.claimed(session)
     second = (await world.accept(session)).message
-    assert await world.cancel(head.message_id) == Ended(ids=(head.message_id,), heads=(second.id,))
+    assert await world.cancel(head.message_id) == Ended(
+        ids=(head.message_id,), heads=(second.id,), stopped=(head.message_id,)
+    )
     stored = await world.message(head.message_id)
     assert stored.error is not None
     assert (stored.status, stored.error["code"]) == ("cancelled", "cancelled")
@@ -66,7 +68,9 @@ async def test_clearing_ends_what_is_unfinished_and_begins_a_generation(world: W
     await world.answer(session, "old")
     running = await world.claimed(session)
     waiting = (await world.accept(session)).message
-    assert await world.clear(session) == Ended(ids=(running.message_id, waiting.id))
+    assert await world.clear(session) == Ended(
+        ids=(running.message_id, waiting.id), stopped=(running.message_id,)
+    )
     stored = await world.stored_session(session)
     assert (stored.generation, stored.item_count, stored.last_message_id) == (2, 0, None)
     await world.answer(session, "new")

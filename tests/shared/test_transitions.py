@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy.exc import IntegrityError
 
 from shared.database import insert_new
-from shared.store import projects, transitions
+from shared.store import projects, records, transitions
 from shared.store.transitions import Claim, CodeMoved, Ended, LeaseLost
 from shared.tables import (
     Attempt,
@@ -217,7 +217,7 @@ async def test_a_late_attempts_calls_can_still_be_recorded_once(world: World) ->
     for _ in range(2):
         async with world.database.begin() as db:
             calls = [Spent(1, usage={"total_tokens": 3}), Spent(2, error="Boom")]
-            await transitions.record_calls(db, claim.message_id, claim.attempt, calls)
+            await records.record_calls(db, claim.message_id, claim.attempt, calls)
     assert await world.count(ModelCall) == 2
 
 

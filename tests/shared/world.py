@@ -125,6 +125,8 @@ def claim_of(session: VibeSession) -> Claim:
         conflict_count=0,
         item_count=session.item_count,
         last_message_id=session.last_message_id,
+        event_count=2,
+        streamed=False,
     )
 
 

@@ -14,6 +14,7 @@ from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncSession
 from structlog.testing import capture_logs
 
+from shared.channels import Channel
 from shared.database import CommitUnknownError, Database
 from shared.store import messages, projects
 from shared.store.transitions import Ended
@@ -21,6 +22,7 @@ from shared.tables import Item, Message, MessageResponse, ModelCall, Project, Re
 from shared.workflow import EMPTY_WORKFLOW
 from tests.shared.world import ON_SQLITE, OWNER, World
 from worker.attempts import Parts, run_message
+from worker.events import EventWriter
 from worker.memory import MemoryFiles, SessionMemory
 from worker.runs import Runs, StopReason
 
@@ -84,6 +86,7 @@ class Attempts:
         self.folder = folder
         self.database = database or world.database
         self.runs = Runs()
+        self.events = EventWriter(self.database, Channel(world.settings))
         self.model: Model = Scripted([])
         self.announced: list[Ended] = []
 
@@ -103,6 +106,7 @@ class Attempts:
             memories=MemoryFiles(self.database, self.folder),
             models=self,  # type: ignore[arg-type]
             runs=self.runs,
+            events=self.events,
         )
 
     async def run(

@@ -4,16 +4,28 @@ import asyncio
 import json
 import logging
 import uuid
-from collections.abc import AsyncIterator, Iterator
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Iterator
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
-from agents import Agent, ModelSettings, RunConfig, Runner, function_tool
+from agents import (
+    Agent,
+    ModelBehaviorError,
+    ModelSettings,
+    RunConfig,
+    Runner,
+    RunResult,
+    function_tool,
+)
 from agents.testing import ScriptedModel, assistant_message
 
 from shared.errors import Failure, FailureCode
 from shared.settings import Settings
+from shared.store.transitions import Claim
 from tests.stub_process import StubOpenAI
+from tests.stub_replies import VENDOR
+from worker.events import RunEvents
 from worker.failures import ModelUnavailable, failure_from
 from worker.llm import ModelCall, Models, RecordingModel, retry_settings
 
@@ -335,6 +347,99 @@ async def test_a_streamed_run_is_answered_and_recorded(client: Client) -> None:
 async def test_a_streamed_tool_call_is_answered_and_recorded(client: Client) -> None:
     assert await client.ask_streamed('[[tool add {"a": 1, "b": 2}]] [[say done]]') == "done"
     assert client.errors == [None, None]
+
+
+class Told(RunEvents):
+    """Keeps what a run reports, as if somebody watched."""
+
+    def __init__(self) -> None:
+        claim = SimpleNamespace(message_id=None, attempt=1, event_count=2, streamed=True)
+        super().__init__(cast(Claim, claim), wake=lambda: None)
+
+    def texts(self) -> list[dict[str, Any]]:
+        batch = self.batch()
+        return [event.data for event in batch.events] if batch else []
+
+
+async def watched(client: Client, prompt: str) -> tuple[RunResult, Told, RecordingModel]:
+    told = Told()
+    model = RecordingModel(client.models.get("gpt-test"), name="gpt-test", events=told)
+    agent = client.agent()[0].clone(model=model)
+    client.calls = model.calls
+    result = await Runner.run(agent, prompt, run_config=RunConfig(tracing_disabled=True))
+    return result, told, model
+
+
+async def test_a_watched_run_is_the_same_run(client: Client, stub: StubOpenAI) -> None:
+    prompt = unique('[[tool add {"a": 1, "b": 2}]] [[say well then]]')
+    result, told, _ = await watched(client, prompt)
+    assert result.final_output == "well then"
+    assert told.texts() == [{"call": 2, "text": "well then"}]
+    streamed = client.calls
+    assert await client.ask(prompt) == "well then"
+    for call, plain in zip(streamed, client.calls, strict=True):
+        assert call.error is None
+        assert call.usage == plain.usage or "stream" in json.dumps(stub.requests(prompt)[0]["body"])
+        assert call.usage is not None
+        assert set(call.usage) == set(plain.usage or {})
+    assert {call["body"].get("stream") for call in stub.requests(prompt)} == {True, None}
+
+
+async def test_the_body_of_a_watched_answer_is_what_the_server_sent(
+    stub: StubOpenAI,
+) -> None:
+    client = Client(settings_for(stub.base_url))
+    await watched(client, unique("[[say hello]]"))
+    [call] = client.calls
+    assert json.dumps(call.raw["x_vendor"]) == json.dumps(VENDOR)
+    assert call.raw["output"][0]["content"][0]["text"] == "hello"
+    assert call.request_id
+    await client.models.aclose()
+
+
+async def test_a_call_that_is_tried_again_writes_its_text_anew(client: Client) -> None:
+    result, told, _ = await watched(client, unique("[[broken times 1]] [[say one two three]]"))
+    assert result.final_output == "one two three"
+    assert told.texts()[-1] == {"call": 2, "text": "one two three"}
+
+
+@pytest.mark.parametrize("directive", ["[[status 400]]", "[[garbage]]"])
+async def test_a_watched_call_fails_as_any_other(client: Client, directive: str) -> None:
+    with pytest.raises(Exception) as raised:  # noqa: PT011
+        await watched(client, unique(directive))
+    expected = await client.fail(unique(directive))
+    assert failure_from(raised.value).code == expected.code
+
+
+async def test_an_answer_that_is_incomplete_ends_alike_watched_or_not(client: Client) -> None:
+    async def end(run: Awaitable[Any]) -> object:
+        try:
+            result = await run
+        except ModelBehaviorError as error:
+            return failure_from(error).code
+        return result.final_output if isinstance(result, RunResult) else result
+
+    prompt = unique("[[incomplete]] [[say as far as it]]")
+
+    async def watch() -> RunResult:
+        return (await watched(client, prompt))[0]
+
+    assert await end(watch()) == await end(client.ask(prompt))
+
+
+@pytest.mark.parametrize("directive", ["[[hang]]", "[[pace 0.1]] a b c d e f g h i j k l m n o p"])
+async def test_a_run_that_is_stopped_closes_the_models_connection(
+    client: Client, stub: StubOpenAI, directive: str
+) -> None:
+    left = stub.stats()["left"]
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.5):
+            await watched(client, unique(directive))
+    for _ in range(100):
+        if stub.stats()["left"] > left:
+            return
+        await asyncio.sleep(0.02)
+    raise AssertionError("the stub still writes")
 
 
 async def test_a_stream_that_breaks_fails_as_the_models_error(client: Client) -> None:

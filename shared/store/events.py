@@ -1,0 +1,212 @@
+"""What happens to a message while it is answered, numbered without gaps.
+
+Number 1 is that it was queued (`messages`), each claim has a number (`attempts.event`), what a run
+reports are rows of `events`, and the end has the last number (`messages.event_count`). So a message
+that nobody watches costs no row; who reads puts them together.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Integer, and_, bindparam, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from shared.store.states import is_running, is_unfinished
+from shared.tables import UNFINISHED, Attempt, Event, EventKind, Message
+
+
+@dataclass(frozen=True)
+class RunEvent:
+    """What a run reports, under the number that it will have; `created_at` in s since 1970."""
+
+    seq: int
+    kind: EventKind
+    data: dict[str, Any]
+    created_at: float
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Events of one attempt that are not known to be stored, at least one."""
+
+    message_id: UUID
+    attempt: int
+    events: Sequence[RunEvent]
+
+    @property
+    def last(self) -> int:
+        """Return the number of the newest one."""
+        return self.events[-1].seq
+
+
+@dataclass(frozen=True)
+class Told:
+    """An event as it is told: the end and being queued have no row, so only their number."""
+
+    seq: int
+    kind: EventKind
+    attempt: int
+    data: dict[str, Any]
+    created_at: float | None
+
+
+@dataclass(frozen=True)
+class Page:
+    """The events after a number, without gaps; `ended`: the last one is the message's end.
+
+    `state` is a part of the message's row; `more` says that there are further events already.
+    """
+
+    events: Sequence[Told]
+    state: Any = None
+    ended: bool = False
+    more: bool = False
+
+
+async def append(db: AsyncSession, batches: Sequence[Batch]) -> None:
+    """Store what attempts report while they run; nothing of one that is no longer its message's.
+
+    An attempt's numbers are its own from its claim on, so this tolerates a repetition. In the
+    order of the messages' ids, as everyone who locks several of them.
+    """
+    core = await db.connection()
+    fences = [
+        {"of_message": batch.message_id, "of_attempt": batch.attempt, "last": batch.last}
+        for batch in sorted(batches, key=lambda batch: batch.message_id)
+    ]
+    if (await core.execute(_COUNT, fences)).rowcount != len(fences):
+        passed = [await core.scalar(_PASSES, fence) for fence in fences]  # still locked if so
+        batches = [batch for batch in batches if batch.message_id in passed]
+    await insert(db, *batches)
+
+
+async def insert(db: AsyncSession, *batches: Batch) -> None:
+    """Store the rows alone: for a transaction that has passed the fence and counted them."""
+    rows = [
+        {
+            "message_id": batch.message_id,
+            "seq": event.seq,
+            "attempt": batch.attempt,
+            "kind": event.kind,
+            "data": event.data,
+            "created_at": event.created_at,
+        }
+        for batch in batches
+        for event in batch.events
+    ]
+    if rows:
+        core = await db.connection()
+        await core.execute(_INSERT[db.get_bind().dialect.name], rows)
+
+
+async def want(db: AsyncSession, message_id: UUID) -> bool:
+    """Note that somebody watches an unfinished message; False: that is known, or it ended."""
+    unknown = (Message.id == message_id) & ~Message.streamed & is_unfinished()
+    core = await db.connection()
+    return (await core.execute(update(Message).where(unknown).values(streamed=True))).rowcount > 0
+
+
+async def wanted_of(db: AsyncSession, worker_id: UUID) -> Sequence[UUID]:
+    """Name the messages that run at a worker and are watched."""
+    here = (Message.worker_id == worker_id) & is_running() & Message.streamed
+    return (await db.scalars(select(Message.id).where(here))).all()
+
+
+async def counts(db: AsyncSession, message_ids: Sequence[UUID]) -> Mapping[UUID, int]:
+    """Count the events of messages."""
+    query = select(Message.id, Message.event_count).where(Message.id.in_(message_ids))
+    return {row.id: row.event_count for row in await db.execute(query)}
+
+
+async def page(db: AsyncSession, message_id: UUID, *, after: int, limit: int) -> Page:
+    """Read the events after a number, `limit` at the most, and one or two without a row."""
+    core = await db.connection()
+    asked = {"of_message": message_id, "after": after, "most": limit}
+    rows = (await core.execute(_PAGE, asked)).all()
+    if not rows:
+        return Page((), ended=True)
+    state = rows[0]
+    found = [_stored(row) for row in rows if row.seq is not None]
+    more, ended = len(found) == limit, state.status not in UNFINISHED
+    if after == 0:
+        found = [_queued(state), *found]
+    # the attempts' numbers are what is missing, mostly nothing: then they need not be read
+    if more or after + len(found) + ended != state.event_count:
+        known = (await core.execute(_ATTEMPTS, asked)).all()
+        begun = [_claimed(known, place) for place in range(len(known))]
+        until = found[-1].seq if more else state.event_count
+        found += [told for told in begun if after < told.seq <= until]
+        found.sort(key=_number)
+    if not ended:  # read in two steps: what came meanwhile may leave a gap
+        found = [told for number, told in enumerate(found, after + 1) if told.seq == number]
+    if more or not ended:
+        return Page(found, state, more=more)
+    end = max(state.event_count, found[-1].seq + 1 if found else 0)
+    if end > after:
+        found.append(Told(end, EventKind(state.status), state.of_attempt, {}, state.ended_at))
+    return Page(found, state, ended=True)
+
+
+def _number(told: Told) -> int:
+    return told.seq
+
+
+def _stored(row: Any) -> Told:
+    return Told(row.seq, EventKind(row.kind), row.attempt, row.data, row.told_at)
+
+
+def _queued(state: Any) -> Told:
+    data = {"session_id": str(state.session_id), "trace_id": state.trace_id}
+    return Told(1, EventKind.QUEUED, 0, data, state.created_at)
+
+
+def _claimed(rows: Sequence[Any], place: int) -> Told:
+    """Tell of an attempt's beginning, and what became of the one before."""
+    row = rows[place]
+    data = {"previous_outcome": rows[place - 1].outcome if place else None}
+    # 0, which nobody asks for: a process of the version before began it
+    return Told(row.event or 0, EventKind.CLAIMED, row.number, data, row.started_at)
+
+
+# built once: to build a statement takes longer than to run it
+_CURRENT = and_(
+    Message.id == bindparam("of_message"),
+    Message.attempt == bindparam("of_attempt"),
+    is_running(),
+)
+_COUNT = update(Message).where(_CURRENT).values(event_count=bindparam("last", type_=Integer()))
+_PASSES = select(Message.id).where(_CURRENT)
+_INSERT = {
+    "sqlite": sqlite.insert(Event).on_conflict_do_nothing(),
+    "postgresql": postgresql.insert(Event).on_conflict_do_nothing(),
+}
+_PAGE = (
+    select(
+        Message.status,
+        Message.attempt.label("of_attempt"),
+        Message.event_count,
+        Message.session_id,
+        Message.seq.label("place"),
+        Message.trace_id,
+        Message.created_at,
+        Message.queued_at,
+        Message.ended_at,
+        Event.seq,
+        Event.kind,
+        Event.attempt,
+        Event.data,
+        Event.created_at.label("told_at"),
+    )
+    .outerjoin(Event, and_(Event.message_id == Message.id, Event.seq > bindparam("after")))
+    .where(Message.id == bindparam("of_message"))
+    .order_by(Event.seq)
+    .limit(bindparam("most", type_=Integer()))
+)
+_ATTEMPTS = (
+    select(Attempt.number, Attempt.event, Attempt.started_at, Attempt.outcome)
+    .where(Attempt.message_id == bindparam("of_message"))
+    .order_by(Attempt.number)
+)

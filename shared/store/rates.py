@@ -1,0 +1,72 @@
+"""How fast the queue drains, measured: what Retry-After and the estimate of a start are from."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import bindparam, func, select
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from shared.database import clock
+from shared.store.states import is_unfinished
+from shared.tables import Message, MessageStatus
+
+_WINDOW_S = 60
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What an unfinished message may expect.
+
+    `position` counts the unfinished messages before it in its session: 0 means next or running.
+    `starts_in_s` is an estimate; None: it runs already, or nothing ended lately to estimate by.
+    """
+
+    position: int
+    starts_in_s: float | None
+
+
+async def retry_after(db: AsyncSession, unfinished: int) -> int:
+    """Estimate when a tenth of the queue is gone, by what ended in the last minute (1 to 60 s)."""
+    rate = max(await db.scalar(select(_ended_lately())) or 0, 1) / _WINDOW_S
+    return min(max(math.ceil(unfinished / 10 / rate), 1), 60)
+
+
+async def outlook(db: AsyncSession, message: Message) -> Outlook:
+    """Say what comes before an unfinished message, and when its turn may be."""
+    return await outlook_of(
+        db, message.status, message.session_id, message.seq, queued_at=message.queued_at
+    )
+
+
+async def outlook_of(
+    db: AsyncSession, status: str, session_id: UUID, seq: int, *, queued_at: float
+) -> Outlook:
+    """Say the same of a message by what is known of it."""
+    if status != MessageStatus.QUEUED:
+        return Outlook(0, None)  # what runs is its session's first
+    place = {"of_session": session_id, "before": seq, "since": queued_at}
+    core = await db.connection()
+    position, before, ended = (await core.execute(_OUTLOOK, place)).one()
+    if not ended:
+        return Outlook(position, None)
+    return Outlook(position, round(max(position, before) * _WINDOW_S / ended, 1))
+
+
+def _waiting(where: Any) -> Any:
+    return select(func.count(Message.id)).where(is_unfinished(), where).scalar_subquery()
+
+
+def _ended_lately() -> Any:
+    # a subquery: PostgreSQL uses no index for what it must compute anew for each row
+    since = select(clock() - _WINDOW_S).scalar_subquery()
+    return select(func.count(Message.id)).where(Message.ended_at > since).scalar_subquery()
+
+
+# built once: to build a statement takes longer than to run it
+_OUTLOOK = select(
+    _waiting((Message.session_id == bindparam("of_session")) & (Message.seq < bindparam("before"))),
+    _waiting(Message.queued_at < bindparam("since")),
+    _ended_lately(),
+)

@@ -1,0 +1,44 @@
+"""What a model may answer: what would break a run, or the next request."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from openai.types.responses import ResponseFunctionToolCall, ResponseOutputMessage
+from pydantic import BaseModel
+
+from worker.failures import UnusableAnswer
+
+
+def encodable(value: Any) -> Any:
+    """Return JSON that a request can carry."""
+    # A model may write half of a surrogate pair; the conversation remembers it as it is, but no
+    # request can carry it: without this the session would fail for ever.
+    match value:
+        case str():
+            return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        case list():
+            return [encodable(item) for item in value]
+        case dict():
+            return {key: encodable(item) for key, item in value.items()}
+        case _:
+            return value
+
+
+def check_answer(output: Sequence[object], tokens: int) -> None:
+    """Raise UnusableAnswer for what would break the run later, where nobody could say why."""
+    if not all(map(_is_usable, output)) or not (output or tokens):
+        raise UnusableAnswer
+
+
+def _is_usable(item: object) -> bool:
+    match item:
+        case ResponseOutputMessage():
+            return all(map(_is_said, item.content))
+        case ResponseFunctionToolCall(name=name, arguments=arguments, call_id=call_id):
+            return all(isinstance(value, str) for value in (name, arguments, call_id))
+        case _:
+            return isinstance(item, BaseModel | dict)
+
+
+def _is_said(part: object) -> bool:
+    return isinstance(getattr(part, "text", getattr(part, "refusal", None)), str)
