@@ -105,7 +105,11 @@ class Settings(BaseSettings):
         50, ge=1, description="Messages of one project that are on their way to or in workers."
     )
     database_pool: int = Field(
-        10, ge=1, le=200, description="Connections that a process keeps to PostgreSQL at the most."
+        10,
+        ge=1,
+        le=200,
+        description="Connections to PostgreSQL that a process keeps for transactions, and as many for "
+        "single reads, at the most.",
     )
 
     fault_point: str = Field(

@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import ColumnElement, Row, Uuid, bindparam, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
-from shared.database import clock
+from shared.database import clock, connection_of
 from shared.errors import (
     IdempotencyKeyReused,
     ProjectQueueFull,
@@ -69,7 +69,7 @@ async def accept(
     Raises:
         SessionNotFound, IdempotencyKeyReused, SessionBusy, and the three QueueFull.
     """
-    core = await db.connection()  # rows are enough here, objects cost twice as much
+    core = await connection_of(db)
     place = (await core.execute(_NEXT_PLACE, {"of_session": session_id})).one_or_none()
     situation = await _look(core, place, draft, owner) if place else None
     if place is None or situation is None:

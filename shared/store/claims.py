@@ -16,7 +16,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from shared.database import clock
+from shared.database import clock, connection_of
 from shared.errors import Failure, FailureCode
 from shared.store import heads
 from shared.store.attempts import CLAIMED, as_claim
@@ -48,7 +48,7 @@ async def claim(
     `worker_lost` if that happened too often: then the answer is what ended. None: the hint was
     late or doubled, or another worker has it.
     """
-    core = await db.connection()  # rows are enough here, objects cost twice as much
+    core = await connection_of(db)
     session_id = await core.scalar(_LOCK_SESSION_OF, {"of_message": message_id})
     if session_id is None:
         return None
@@ -140,7 +140,7 @@ def lost(count: int) -> Failure:
 
 async def reclaim(db: AsyncSession, message_id: UUID, attempt: int) -> Claim | None:
     """Read again what was claimed, for a worker that holds an attempt and does not run it."""
-    core = await db.connection()
+    core = await connection_of(db)
     await core.execute(_LOCK_SESSION_OF, {"of_message": message_id})
     of_message = Message.id == message_id
     row = (await core.execute(CLAIMED.where(of_message))).one_or_none()

@@ -14,6 +14,7 @@ from sqlalchemy import Integer, and_, bindparam, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from shared.database import connection_of
 from shared.store.states import is_running, is_unfinished
 from shared.tables import UNFINISHED, Attempt, Event, EventKind, Message
 
@@ -72,7 +73,7 @@ async def append(db: AsyncSession, batches: Sequence[Batch]) -> None:
     An attempt's numbers are its own from its claim on, so this tolerates a repetition. In the
     order of the messages' ids, as everyone who locks several of them.
     """
-    core = await db.connection()
+    core = await connection_of(db)
     fences = [
         {"of_message": batch.message_id, "of_attempt": batch.attempt, "last": batch.last}
         for batch in sorted(batches, key=lambda batch: batch.message_id)
@@ -98,14 +99,14 @@ async def insert(db: AsyncSession, *batches: Batch) -> None:
         for event in batch.events
     ]
     if rows:
-        core = await db.connection()
+        core = await connection_of(db)
         await core.execute(_INSERT[db.get_bind().dialect.name], rows)
 
 
 async def want(db: AsyncSession, message_id: UUID) -> bool:
     """Note that somebody watches an unfinished message; False: that is known, or it ended."""
     unknown = (Message.id == message_id) & ~Message.streamed & is_unfinished()
-    core = await db.connection()
+    core = await connection_of(db)
     return (await core.execute(update(Message).where(unknown).values(streamed=True))).rowcount > 0
 
 
@@ -123,7 +124,7 @@ async def counts(db: AsyncSession, message_ids: Sequence[UUID]) -> Mapping[UUID,
 
 async def page(db: AsyncSession, message_id: UUID, *, after: int, limit: int) -> Page:
     """Read the events after a number, `limit` at the most, and one or two without a row."""
-    core = await db.connection()
+    core = await connection_of(db)
     asked = {"of_message": message_id, "after": after, "most": limit}
     rows = (await core.execute(_PAGE, asked)).all()
     if not rows:

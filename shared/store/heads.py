@@ -23,14 +23,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 from sqlalchemy.sql.dml import ReturningUpdate
 
-from shared.database import clock
+from shared.database import clock, connection_of
 from shared.store.states import is_queued, is_running, is_unfinished
 from shared.tables import Message, MessageStatus
 
 
 async def take_hints(db: AsyncSession, project_id: UUID, *, limit: int) -> tuple[UUID, ...]:
     """Mark and name the project's oldest unhinted heads, so many that `limit` are under way."""
-    core = await db.connection()
+    core = await connection_of(db)
     taken = await core.execute(_TAKE_HINTS, {"of_project": project_id, "most": limit})
     return tuple(taken.scalars())
 

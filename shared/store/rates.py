@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy import bindparam, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from shared.database import clock
+from shared.database import clock, connection_of
 from shared.store.states import is_unfinished
 from shared.tables import Message, MessageStatus
 
@@ -47,7 +47,7 @@ async def outlook_of(
     if status != MessageStatus.QUEUED:
         return Outlook(0, None)  # what runs is its session's first
     place = {"of_session": session_id, "before": seq, "since": queued_at}
-    core = await db.connection()
+    core = await connection_of(db)
     position, before, ended = (await core.execute(_OUTLOOK, place)).one()
     if not ended:
         return Outlook(position, None)

@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy import bindparam, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from shared.database import clock, insert_new
+from shared.database import clock, connection_of, insert_new
 from shared.store.attempts import Call
 from shared.tables import Attempt, AttemptOutcome, ModelCall
 
@@ -23,7 +23,7 @@ async def close_attempt(
     error: dict[str, Any] | None = None,
 ) -> None:
     """Write how an attempt ended."""
-    core = await db.connection()
+    core = await connection_of(db)
     of_attempt = {"of_message": message_id, "of_number": number}
     await core.execute(_CLOSE, of_attempt | {"outcome": outcome, "error": error})
 
@@ -33,7 +33,7 @@ async def record_calls(
 ) -> None:
     """Record what was tried, also for an attempt that came to nothing; tolerates a repetition."""
     if calls:
-        rows = [
+        made = [
             {
                 "message_id": message_id,
                 "attempt": attempt,
@@ -46,8 +46,9 @@ async def record_calls(
             }
             for call in calls
         ]
-        core = await db.connection()
-        await core.execute(insert_new(db, ModelCall), rows)
+        core = await connection_of(db)
+        # one row alone: several are sent as a pipeline, which costs more
+        await core.execute(insert_new(db, ModelCall), made if len(made) > 1 else made[0])
 
 
 # built once: to build a statement takes longer than to run it

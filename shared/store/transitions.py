@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import Integer, Uuid, bindparam, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from shared.database import clock
+from shared.database import clock, connection_of
 from shared.errors import Failure, ProjectNotFound
 from shared.store import events, heads, projects, sessions
 from shared.store.attempts import (
@@ -163,7 +163,7 @@ async def run_again(
         ),
     )
     await db.execute(begun)
-    core = await db.connection()
+    core = await connection_of(db)
     return as_claim((await core.execute(CLAIMED.where(Message.id == claim.message_id))).one())
 
 
@@ -175,7 +175,7 @@ async def _lock_project(db: AsyncSession, claim: Claim) -> Project:
 
 
 async def _advance(db: AsyncSession, claim: Claim, items: int) -> int:
-    core = await db.connection()
+    core = await connection_of(db)
     count: int = (
         await core.execute(
             _ADVANCE,
@@ -187,7 +187,7 @@ async def _advance(db: AsyncSession, claim: Claim, items: int) -> int:
 
 async def _end_message(db: AsyncSession, claim: Claim, told: Batch | None, **values: Any) -> bool:
     """End the message, if it is this attempt's; tell whether a head may wait for a worker."""
-    core = await db.connection()
+    core = await connection_of(db)
     fence = {
         "of_message": claim.message_id,
         "of_attempt": claim.attempt,
@@ -202,7 +202,7 @@ async def _end_message(db: AsyncSession, claim: Claim, told: Batch | None, **val
 
 async def _fenced_update(db: AsyncSession, claim: Claim, **values: Any) -> None:
     fence = {"of_message": claim.message_id, "of_attempt": claim.attempt}
-    core = await db.connection()
+    core = await connection_of(db)
     if (await core.execute(_FENCED.values(**values), fence)).rowcount == 0:
         raise LeaseLost
 
@@ -218,7 +218,7 @@ async def _remember(db: AsyncSession, claim: Claim, outcome: Outcome, *, start: 
         }
         for position, item in enumerate(outcome.items, start)
     ]
-    core = await db.connection()
+    core = await connection_of(db)
     if rows:
         await core.execute(insert(Item), rows)
     response = {

@@ -23,11 +23,7 @@ def counted(database: Database) -> Iterator[list[str]]:
         if not statement.startswith("BEGIN"):
             sent.append(statement)
 
-    # on PostgreSQL the reader is the writer with an option, and hears of the same events
-    made = (
-        {database._writer, database._reader} if database.dialect == "sqlite" else {database._writer}
-    )
-    engines = [engine.sync_engine for engine in made]
+    engines = [engine.sync_engine for engine in (database._writer, database._reader)]
     for engine in engines:
         event.listen(engine, "before_cursor_execute", note)
     yield sent
