@@ -108,8 +108,8 @@ class Settings(BaseSettings):
         10,
         ge=1,
         le=200,
-        description="Connections to PostgreSQL that a process keeps for transactions, and as many for "
-        "single reads, at the most.",
+        description="Connections to PostgreSQL that a process keeps for transactions, and as many "
+        "for single reads, at the most.",
     )
 
     fault_point: str = Field(
