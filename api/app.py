@@ -122,7 +122,7 @@ async def _open(settings: Settings, celery: Celery, stack: AsyncExitStack) -> Se
     replies.start()
     stack.push_async_callback(replies.close)
     await stack.enter_async_context(watch_overdue(database, announcer, settings))
-    # half of the connections stay free for those who wait for, or read, what was accepted
+    # half of the connections stay free for what else changes something: cancels, sweeps, patches
     gate = Gate(
         width=max(settings.database_pool // 2, 1), most_waiting=settings.service_queue_limit
     )

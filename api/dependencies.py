@@ -135,7 +135,7 @@ def _is_number(text: str | None) -> bool:
     return bool(text and re.fullmatch(r"\d{1,9}(\.\d{1,9})?", text, re.ASCII))
 
 
-def accepts_events(request: Request) -> bool:
+async def accepts_events(request: Request) -> bool:
     """Tell whether the client asks for server-sent events; `*/*` does not."""
     ranges = ",".join(request.headers.getlist("accept")).lower().split(",")
     return any(each.split(";")[0].strip() == "text/event-stream" for each in ranges)

@@ -1,7 +1,7 @@
 """The way in for new messages: so many at once reach the database, so many more may wait.
 
-Without it a burst takes every connection of the process, and who was accepted cannot be answered:
-the reading of the answer stands behind thousands who want to be accepted.
+Without it a burst takes every connection for transactions: a cancel, or the end of what is overdue,
+would stand behind thousands who want to be accepted.
 """
 
 import asyncio

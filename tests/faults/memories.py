@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
-from uuid import UUID, uuid4
 
 from shared.database import Database
 from shared.settings import Settings
-from shared.store.transitions import Claim
 from shared.tables import VibeSession
 from tests.faults.invariants import Record
+from tests.shared.world import claim_of
 from worker.memory import MemoryFiles
 from worker.memory_file import files_in
 
@@ -70,7 +69,7 @@ async def _wrong_memory(
     record: Record, session: VibeSession, memories: MemoryFiles, folder: Path
 ) -> list[str]:
     expected = [item.item for item in record.items_of(session.id, session.generation)]
-    memory = await memories.open(_next_claim(session))
+    memory = await memories.open(claim_of(session))
     try:
         found = await memory.get_items()
     finally:
@@ -79,26 +78,3 @@ async def _wrong_memory(
     if found != expected or stored_items(path, session.openai_session_key) != expected:
         return [f"{path.name} of {folder.parent.name} does not heal: {found} != {expected}"]
     return []
-
-
-def _next_claim(session: VibeSession) -> Claim:
-    return Claim(
-        message_id=uuid4(),
-        attempt=1,
-        session_id=UUID(str(session.id)),
-        project_id=session.project_id,
-        generation=session.generation,
-        openai_session_key=session.openai_session_key,
-        node_id=session.node_id,
-        prompt="",
-        model="",
-        trace_id="",
-        instructions="",
-        code="",
-        revision=0,
-        conflict_count=0,
-        item_count=session.item_count,
-        last_message_id=session.last_message_id,
-        event_count=2,
-        streamed=False,
-    )

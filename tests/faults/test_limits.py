@@ -125,7 +125,7 @@ def test_no_lease_is_lost_while_every_slot_is_busy(
     print("full slots:", hints / 1200)
     assert count(fresh, "status = 'completed'") == 1200
     assert count(fresh, "outcome <> 'completed'", table="attempts") == 0
-    assert hints <= 1.5 * 1200  # on a busy machine a claim may take as long as a lost hint
+    assert hints <= 1.2 * 1200
     fresh.check()
 
 
