@@ -12,7 +12,6 @@ from sqlalchemy import URL, Double, Engine, create_engine, event, make_url
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.ext.asyncio import (
-    AsyncConnection,
     AsyncEngine,
     AsyncSession,
     create_async_engine,
@@ -50,22 +49,10 @@ def _clock_sqlite(*_: Any, **__: Any) -> str:
     return "((julianday('now') - 2440587.5) * 86400.0)"
 
 
-def insert_new(db: AsyncSession, table: Any) -> Any:
+def insert_new(table: Any, dialect: str) -> Any:
     """Begin an INSERT that leaves alone what is there already, by whichever unique key."""
-    dialect = db.get_bind().dialect.name
     insert = sqlite.insert if dialect == "sqlite" else postgresql.insert
     return insert(table).on_conflict_do_nothing()
-
-
-async def connection_of(db: AsyncSession) -> AsyncConnection:
-    """Return the transaction's connection, for verbs to which rows are enough.
-
-    An object costs twice as much as a row, and to ask for the connection half as much.
-    """
-    found: AsyncConnection | None = db.info.get("connection")
-    if found is None:
-        found = db.info["connection"] = await db.connection()
-    return found
 
 
 class CommitUnknownError(Exception):

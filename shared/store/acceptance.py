@@ -5,10 +5,10 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import ColumnElement, Row, Uuid, bindparam, func, insert, select, update
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+from sqlalchemy import ColumnElement, Uuid, bindparam, func, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
 
-from shared.database import clock, connection_of
+from shared.database import clock
 from shared.errors import (
     IdempotencyKeyReused,
     ProjectQueueFull,
@@ -17,6 +17,7 @@ from shared.errors import (
     SessionNotFound,
     SessionQueueFull,
 )
+from shared.prepared import Prepared
 from shared.settings import Settings
 from shared.store import cancels, heads, rates
 from shared.store.states import is_unfinished
@@ -69,9 +70,8 @@ async def accept(
     Raises:
         SessionNotFound, IdempotencyKeyReused, SessionBusy, and the three QueueFull.
     """
-    core = await connection_of(db)
-    place = (await core.execute(_NEXT_PLACE, {"of_session": session_id})).one_or_none()
-    situation = await _look(core, place, draft, owner) if place else None
+    place = await _NEXT_PLACE.first(db, {"of_session": session_id})
+    situation = await _look(db, place, draft, owner) if place else None
     if place is None or situation is None:
         raise SessionNotFound(f"There is no session {session_id}.")
     if situation.known is not None:
@@ -81,21 +81,21 @@ async def accept(
     ended = await _make_room(db, session_id, situation, draft, settings)
     hinted = not situation.here and not situation.heads_wait
     hinted = hinted and situation.under_way < settings.project_concurrency
-    message = await _insert(core, place, draft, hinted=hinted)
+    message = await _insert(db, place, draft, hinted=hinted)
     ready: tuple[UUID, ...] = (message.id,) if hinted else ()
     if ended.ids or situation.heads_wait:
         ready = await heads.take_hints(db, place.project_id, limit=settings.project_concurrency)
     return Accepted(message, ended=ended | Ended(heads=ready))
 
 
-async def _look(core: AsyncConnection, place: Any, draft: Draft, owner: str) -> Row[Any] | None:
+async def _look(db: AsyncSession, place: Any, draft: Draft, owner: str) -> Any | None:
     """Read all that decides over the message; None if the project is another's, or deleted.
 
     A statement after the one that locked: deleting a project locks its sessions, so this one
     sees that commit.
     """
     seen = {"of_session": place.id, "of_project": place.project_id, "of_owner": owner}
-    return (await core.execute(_SITUATION, seen | {"key": draft.idempotency_key})).one_or_none()
+    return await _SITUATION.first(db, seen | {"key": draft.idempotency_key})
 
 
 async def _known(
@@ -150,7 +150,7 @@ def _full(
     return None
 
 
-async def _insert(core: AsyncConnection, place: Any, draft: Draft, *, hinted: bool) -> Message:
+async def _insert(db: AsyncSession, place: Any, draft: Draft, *, hinted: bool) -> Message:
     values: dict[str, Any] = {
         "id": uuid4(),
         "session_id": place.id,
@@ -164,7 +164,7 @@ async def _insert(core: AsyncConnection, place: Any, draft: Draft, *, hinted: bo
         "trace_id": draft.trace_id,
         "streamed": draft.streamed,
     }
-    await core.execute(_INSERT_HINTED if hinted else _INSERT, values)
+    await (_INSERT_HINTED if hinted else _INSERT).all(db, values)
     return Message(**values, status=MessageStatus.QUEUED)
 
 
@@ -173,27 +173,29 @@ def _unfinished_count(*where: ColumnElement[bool]) -> Any:
 
 
 # built once: to build a statement takes longer than to run it
-_NEXT_PLACE = (
+_NEXT_PLACE = Prepared(
     update(VibeSession)
     .where(VibeSession.id == bindparam("of_session"))
     .values(next_seq=VibeSession.next_seq + 1)
     .returning(VibeSession.id, VibeSession.project_id, VibeSession.generation, VibeSession.next_seq)
 )
 _OF_SESSION = Message.session_id == bindparam("of_session")
-_SITUATION = select(
-    select(Message.id)
-    .where(_OF_SESSION, Message.idempotency_key == bindparam("key"))
-    .scalar_subquery()
-    .label("known"),
-    _unfinished_count(_OF_SESSION).label("here"),
-    _unfinished_count(Message.project_id == bindparam("of_project")).label("in_project"),
-    _unfinished_count().label("in_service"),
-    heads.under_way(bindparam("of_project", type_=Uuid())).label("under_way"),
-    heads.heads_wait(bindparam("of_project", type_=Uuid())).label("heads_wait"),
-).where(
-    Project.id == bindparam("of_project"),
-    Project.owner == bindparam("of_owner"),
-    Project.deleted_at.is_(None),
+_SITUATION = Prepared(
+    select(
+        select(Message.id)
+        .where(_OF_SESSION, Message.idempotency_key == bindparam("key"))
+        .scalar_subquery()
+        .label("known"),
+        _unfinished_count(_OF_SESSION).label("here"),
+        _unfinished_count(Message.project_id == bindparam("of_project")).label("in_project"),
+        _unfinished_count().label("in_service"),
+        heads.under_way(bindparam("of_project", type_=Uuid())).label("under_way"),
+        heads.heads_wait(bindparam("of_project", type_=Uuid())).label("heads_wait"),
+    ).where(
+        Project.id == bindparam("of_project"),
+        Project.owner == bindparam("of_owner"),
+        Project.deleted_at.is_(None),
+    )
 )
-_INSERT = insert(Message)
-_INSERT_HINTED = _INSERT.values(hinted_at=clock())
+_INSERT = Prepared(insert(Message))
+_INSERT_HINTED = Prepared(insert(Message).values(hinted_at=clock()))

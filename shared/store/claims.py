@@ -16,8 +16,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from shared.database import clock, connection_of
+from shared.database import clock
 from shared.errors import Failure, FailureCode
+from shared.prepared import Prepared
 from shared.store import heads
 from shared.store.attempts import CLAIMED, as_claim
 from shared.store.records import close_attempt
@@ -48,19 +49,18 @@ async def claim(
     `worker_lost` if that happened too often: then the answer is what ended. None: the hint was
     late or doubled, or another worker has it.
     """
-    core = await connection_of(db)
-    session_id = await core.scalar(_LOCK_SESSION_OF, {"of_message": message_id})
-    if session_id is None:
+    session = await _LOCK_SESSION_OF.first(db, {"of_message": message_id})
+    if session is None:
         return None
-    place = {"of_session": session_id, "run_limit_s": run_limit_s}
-    head = (await core.execute(_HEAD, place)).one_or_none()
+    head = await _HEAD.first(db, {"of_session": session.id, "run_limit_s": run_limit_s})
     if head is None or head.message_id != message_id or head.held:
         return None
     if head.status == MessageStatus.IN_PROGRESS and await _lost_again(db, message_id) >= max_lost:
         return await _give_up(db, message_id, limit=limit)
-    taken = (await core.execute(_TAKE, {"of_message": message_id, "by_worker": worker_id})).one()
+    taken = await _TAKE.first(db, {"of_message": message_id, "by_worker": worker_id})
+    assert taken is not None, "its session is locked"
     begun = {"message_id": message_id, "number": taken.attempt, "worker_id": worker_id}
-    await core.execute(insert(Attempt), begun | {"event": taken.event_count})
+    await _BEGIN.all(db, begun | {"event": taken.event_count})
     # of the row as it is now: a lost attempt numbers its events without the session's lock
     counted, streamed = taken.event_count, taken.streamed
     return replace(as_claim(head), attempt=taken.attempt, event_count=counted, streamed=streamed)
@@ -79,7 +79,7 @@ def _held(run_limit_s: ColumnElement[float]) -> Label[bool]:
 
 
 # built once: to build a statement takes longer than to run it
-_LOCK_SESSION_OF = (
+_LOCK_SESSION_OF = Prepared(
     select(VibeSession.id)
     .where(
         VibeSession.id
@@ -87,14 +87,14 @@ _LOCK_SESSION_OF = (
     )
     .with_for_update(key_share=True)
 )
-_HEAD = (
+_HEAD = Prepared(
     CLAIMED.add_columns(Message.status, _held(bindparam("run_limit_s", type_=Double())))
     .outerjoin(Worker, Worker.id == Message.worker_id)
     .where(Message.session_id == bindparam("of_session"), is_unfinished())
     .order_by(Message.seq)
     .limit(1)
 )
-_TAKE = (
+_TAKE = Prepared(
     update(Message)
     .where(Message.id == bindparam("of_message"))
     .values(
@@ -107,6 +107,7 @@ _TAKE = (
     )
     .returning(Message.attempt, Message.event_count, Message.streamed)
 )
+_BEGIN = Prepared(insert(Attempt))
 
 
 async def _lost_again(db: AsyncSession, message_id: UUID) -> int:
@@ -140,8 +141,6 @@ def lost(count: int) -> Failure:
 
 async def reclaim(db: AsyncSession, message_id: UUID, attempt: int) -> Claim | None:
     """Read again what was claimed, for a worker that holds an attempt and does not run it."""
-    core = await connection_of(db)
-    await core.execute(_LOCK_SESSION_OF, {"of_message": message_id})
-    of_message = Message.id == message_id
-    row = (await core.execute(CLAIMED.where(of_message))).one_or_none()
+    await _LOCK_SESSION_OF.all(db, {"of_message": message_id})
+    row = (await db.execute(CLAIMED.where(Message.id == message_id))).one_or_none()
     return as_claim(row) if row and row.attempt == attempt else None

@@ -7,14 +7,15 @@ that nobody watches costs no row; who reads puts them together.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Integer, and_, bindparam, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from shared.database import connection_of
+from shared.database import insert_new
+from shared.prepared import Prepared
 from shared.store.states import is_running, is_unfinished
 from shared.tables import UNFINISHED, Attempt, Event, EventKind, Message
 
@@ -73,15 +74,12 @@ async def append(db: AsyncSession, batches: Sequence[Batch]) -> None:
     An attempt's numbers are its own from its claim on, so this tolerates a repetition. In the
     order of the messages' ids, as everyone who locks several of them.
     """
-    core = await connection_of(db)
     fences = [
         {"of_message": batch.message_id, "of_attempt": batch.attempt, "last": batch.last}
         for batch in sorted(batches, key=lambda batch: batch.message_id)
     ]
-    if (await core.execute(_COUNT, fences)).rowcount != len(fences):
-        passed = [await core.scalar(_PASSES, fence) for fence in fences]  # still locked if so
-        batches = [batch for batch in batches if batch.message_id in passed]
-    await insert(db, *batches)
+    passed = {counted.id for fence in fences for counted in await _COUNT.all(db, fence)}
+    await insert(db, *(batch for batch in batches if batch.message_id in passed))
 
 
 async def insert(db: AsyncSession, *batches: Batch) -> None:
@@ -98,15 +96,13 @@ async def insert(db: AsyncSession, *batches: Batch) -> None:
         for batch in batches
         for event in batch.events
     ]
-    if rows:
-        core = await connection_of(db)
-        await core.execute(_INSERT[db.get_bind().dialect.name], rows)
+    await _INSERT.each(db, rows)
 
 
 async def want(db: AsyncSession, message_id: UUID) -> bool:
     """Note that somebody watches an unfinished message; False: that is known, or it ended."""
     unknown = (Message.id == message_id) & ~Message.streamed & is_unfinished()
-    core = await connection_of(db)
+    core = await db.connection()
     return (await core.execute(update(Message).where(unknown).values(streamed=True))).rowcount > 0
 
 
@@ -124,9 +120,7 @@ async def counts(db: AsyncSession, message_ids: Sequence[UUID]) -> Mapping[UUID,
 
 async def page(db: AsyncSession, message_id: UUID, *, after: int, limit: int) -> Page:
     """Read the events after a number, `limit` at the most, and one or two without a row."""
-    core = await connection_of(db)
-    asked = {"of_message": message_id, "after": after, "most": limit}
-    rows = (await core.execute(_PAGE, asked)).all()
+    rows = await _PAGE.all(db, {"of_message": message_id, "after": after, "most": limit})
     if not rows:
         return Page((), ended=True)
     state = rows[0]
@@ -136,7 +130,7 @@ async def page(db: AsyncSession, message_id: UUID, *, after: int, limit: int) ->
         found = [_queued(state), *found]
     # the attempts' numbers are what is missing, mostly nothing: then they need not be read
     if more or after + len(found) + ended != state.event_count:
-        known = (await core.execute(_ATTEMPTS, asked)).all()
+        known = await _ATTEMPTS.all(db, {"of_message": message_id})
         begun = [_claimed(known, place) for place in range(len(known))]
         until = found[-1].seq if more else state.event_count
         found += [told for told in begun if after < told.seq <= until]
@@ -178,13 +172,14 @@ _CURRENT = and_(
     Message.attempt == bindparam("of_attempt"),
     is_running(),
 )
-_COUNT = update(Message).where(_CURRENT).values(event_count=bindparam("last", type_=Integer()))
-_PASSES = select(Message.id).where(_CURRENT)
-_INSERT = {
-    "sqlite": sqlite.insert(Event).on_conflict_do_nothing(),
-    "postgresql": postgresql.insert(Event).on_conflict_do_nothing(),
-}
-_PAGE = (
+_COUNT = Prepared(
+    update(Message)
+    .where(_CURRENT)
+    .values(event_count=bindparam("last", type_=Integer()))
+    .returning(Message.id)
+)
+_INSERT = Prepared(partial(insert_new, Event))
+_PAGE = Prepared(
     select(
         Message.status,
         Message.attempt.label("of_attempt"),
@@ -206,7 +201,7 @@ _PAGE = (
     .order_by(Event.seq)
     .limit(bindparam("most", type_=Integer()))
 )
-_ATTEMPTS = (
+_ATTEMPTS = Prepared(
     select(Attempt.number, Attempt.event, Attempt.started_at, Attempt.outcome)
     .where(Attempt.message_id == bindparam("of_message"))
     .order_by(Attempt.number)

@@ -23,16 +23,16 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 from sqlalchemy.sql.dml import ReturningUpdate
 
-from shared.database import clock, connection_of
+from shared.database import clock
+from shared.prepared import Prepared
 from shared.store.states import is_queued, is_running, is_unfinished
 from shared.tables import Message, MessageStatus
 
 
 async def take_hints(db: AsyncSession, project_id: UUID, *, limit: int) -> tuple[UUID, ...]:
     """Mark and name the project's oldest unhinted heads, so many that `limit` are under way."""
-    core = await connection_of(db)
-    taken = await core.execute(_TAKE_HINTS, {"of_project": project_id, "most": limit})
-    return tuple(taken.scalars())
+    taken = await _TAKE_HINTS.all(db, {"of_project": project_id, "most": limit})
+    return tuple(head.id for head in taken)
 
 
 def heads_wait(project_id: ColumnElement[UUID]) -> ColumnElement[bool]:
@@ -91,4 +91,4 @@ def _taking_hints() -> ReturningUpdate[UUID]:
 
 
 # built once: to build it takes four times as long as to run it
-_TAKE_HINTS = _taking_hints()
+_TAKE_HINTS = Prepared(_taking_hints())

@@ -8,10 +8,10 @@ from sqlalchemy import Select, bindparam, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
-from shared.database import connection_of
 from shared.errors import (
     MessageNotFound,
 )
+from shared.prepared import Prepared
 from shared.store.states import is_unfinished
 from shared.tables import (
     UNFINISHED,
@@ -44,9 +44,9 @@ async def get(db: AsyncSession, message_id: UUID, *, owner: str) -> Message:
 
 async def reread(db: AsyncSession, message: Message) -> Message:
     """Read a message again, also when its project was deleted in the meantime."""
-    core = await connection_of(db)
-    found = await core.execute(_BY_ID, {"of_message": message.id})
-    return Message(**found.mappings().one())
+    found = await _BY_ID.first(db, {"of_message": message.id})
+    assert found is not None, "messages of a deleted project are purged much later"
+    return Message(**found._asdict())
 
 
 def has_ended(message: Message) -> bool:
@@ -103,4 +103,4 @@ def _owned(owner: str) -> Select[Message]:
 
 
 # built once: to build a statement takes longer than to run it
-_BY_ID = select(Message).where(Message.id == bindparam("of_message"))
+_BY_ID = Prepared(select(Message).where(Message.id == bindparam("of_message")))

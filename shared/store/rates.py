@@ -8,7 +8,8 @@ from uuid import UUID
 from sqlalchemy import bindparam, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from shared.database import clock, connection_of
+from shared.database import clock
+from shared.prepared import Prepared
 from shared.store.states import is_unfinished
 from shared.tables import Message, MessageStatus
 
@@ -47,8 +48,9 @@ async def outlook_of(
     if status != MessageStatus.QUEUED:
         return Outlook(0, None)  # what runs is its session's first
     place = {"of_session": session_id, "before": seq, "since": queued_at}
-    core = await connection_of(db)
-    position, before, ended = (await core.execute(_OUTLOOK, place)).one()
+    found = await _OUTLOOK.first(db, place)
+    assert found is not None, "counts are always there"
+    position, before, ended = found
     if not ended:
         return Outlook(position, None)
     return Outlook(position, round(max(position, before) * _WINDOW_S / ended, 1))
@@ -65,8 +67,11 @@ def _ended_lately() -> Any:
 
 
 # built once: to build a statement takes longer than to run it
-_OUTLOOK = select(
-    _waiting((Message.session_id == bindparam("of_session")) & (Message.seq < bindparam("before"))),
-    _waiting(Message.queued_at < bindparam("since")),
-    _ended_lately(),
+_BEFORE = (Message.session_id == bindparam("of_session")) & (Message.seq < bindparam("before"))
+_OUTLOOK = Prepared(
+    select(
+        _waiting(_BEFORE).label("position"),
+        _waiting(Message.queued_at < bindparam("since")).label("before"),
+        _ended_lately().label("ended"),
+    )
 )

@@ -2,13 +2,15 @@
 
 import re
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import bindparam, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from shared.database import clock, connection_of, insert_new
+from shared.database import clock, insert_new
+from shared.prepared import Prepared
 from shared.store.attempts import Call
 from shared.tables import Attempt, AttemptOutcome, ModelCall
 
@@ -23,40 +25,37 @@ async def close_attempt(
     error: dict[str, Any] | None = None,
 ) -> None:
     """Write how an attempt ended."""
-    core = await connection_of(db)
     of_attempt = {"of_message": message_id, "of_number": number}
-    await core.execute(_CLOSE, of_attempt | {"outcome": outcome, "error": error})
+    await _CLOSE.all(db, of_attempt | {"outcome": outcome, "error": error})
 
 
 async def record_calls(
     db: AsyncSession, message_id: UUID, attempt: int, calls: Sequence[Call]
 ) -> None:
     """Record what was tried, also for an attempt that came to nothing; tolerates a repetition."""
-    if calls:
-        made = [
-            {
-                "message_id": message_id,
-                "attempt": attempt,
-                "n": call.number,
-                "model": storable(call.model)[:200],
-                "usage": call.usage,
-                "error": call.error,
-                "started_at": call.started_at,
-                "ended_at": call.ended_at,
-            }
-            for call in calls
-        ]
-        core = await connection_of(db)
-        # one row alone: several are sent as a pipeline, which costs more
-        await core.execute(insert_new(db, ModelCall), made if len(made) > 1 else made[0])
+    made = [
+        {
+            "message_id": message_id,
+            "attempt": attempt,
+            "n": call.number,
+            "model": storable(call.model)[:200],
+            "usage": call.usage,
+            "error": call.error,
+            "started_at": call.started_at,
+            "ended_at": call.ended_at,
+        }
+        for call in calls
+    ]
+    await _ADD_CALL.each(db, made)
 
 
 # built once: to build a statement takes longer than to run it
-_CLOSE = (
+_CLOSE = Prepared(
     update(Attempt)
     .where(Attempt.message_id == bindparam("of_message"), Attempt.number == bindparam("of_number"))
     .values(ended_at=clock())
 )
+_ADD_CALL = Prepared(partial(insert_new, ModelCall))
 
 
 def total(calls: Sequence[Call]) -> dict[str, Any]:

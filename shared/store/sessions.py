@@ -73,7 +73,7 @@ async def _insert(
     db: AsyncSession, *, project_id: UUID, node_id: str | None, title: str | None, key: str
 ) -> VibeSession | None:
     statement = (
-        insert_new(db, VibeSession)
+        insert_new(VibeSession, db.get_bind().dialect.name)
         .values(
             id=uuid4(), project_id=project_id, node_id=node_id, title=title, openai_session_key=key
         )

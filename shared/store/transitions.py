@@ -12,8 +12,9 @@ from typing import Any
 from sqlalchemy import Integer, Uuid, bindparam, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from shared.database import clock, connection_of
+from shared.database import clock
 from shared.errors import Failure, ProjectNotFound
+from shared.prepared import Prepared
 from shared.store import events, heads, projects, sessions
 from shared.store.attempts import (
     CLAIMED,
@@ -163,8 +164,7 @@ async def run_again(
         ),
     )
     await db.execute(begun)
-    core = await connection_of(db)
-    return as_claim((await core.execute(CLAIMED.where(Message.id == claim.message_id))).one())
+    return as_claim((await db.execute(CLAIMED.where(Message.id == claim.message_id))).one())
 
 
 async def _lock_project(db: AsyncSession, claim: Claim) -> Project:
@@ -175,34 +175,30 @@ async def _lock_project(db: AsyncSession, claim: Claim) -> Project:
 
 
 async def _advance(db: AsyncSession, claim: Claim, items: int) -> int:
-    core = await connection_of(db)
-    count: int = (
-        await core.execute(
-            _ADVANCE,
-            {"of_session": claim.session_id, "more": items, "last_message_id": claim.message_id},
-        )
-    ).scalar_one()
+    of_claim = {"of_session": claim.session_id, "last_message_id": claim.message_id}
+    session = await _ADVANCE.first(db, of_claim | {"more": items})
+    assert session is not None, "a message has a session"
+    count: int = session.item_count
     return count
 
 
 async def _end_message(db: AsyncSession, claim: Claim, told: Batch | None, **values: Any) -> bool:
     """End the message, if it is this attempt's; tell whether a head may wait for a worker."""
-    core = await connection_of(db)
     fence = {
         "of_message": claim.message_id,
         "of_attempt": claim.attempt,
         "of_project": claim.project_id,
         "newest": told.last if told else None,
     }
-    heads_wait: bool | None = await core.scalar(_END, fence | values)
-    if heads_wait is None:
+    ended = await _END.first(db, fence | values)
+    if ended is None:
         raise LeaseLost
-    return heads_wait
+    return bool(ended.heads_wait)
 
 
 async def _fenced_update(db: AsyncSession, claim: Claim, **values: Any) -> None:
     fence = {"of_message": claim.message_id, "of_attempt": claim.attempt}
-    core = await connection_of(db)
+    core = await db.connection()
     if (await core.execute(_FENCED.values(**values), fence)).rowcount == 0:
         raise LeaseLost
 
@@ -218,15 +214,13 @@ async def _remember(db: AsyncSession, claim: Claim, outcome: Outcome, *, start: 
         }
         for position, item in enumerate(outcome.items, start)
     ]
-    core = await connection_of(db)
-    if rows:
-        await core.execute(insert(Item), rows)
+    await _ADD_ITEM.each(db, rows)
     response = {
         "message_id": claim.message_id,
         "responses": outcome.responses,
         "tool_calls": outcome.tool_calls,
     }
-    await core.execute(insert(MessageResponse), response)
+    await _ADD_RESPONSE.all(db, response)
 
 
 async def _close(
@@ -252,16 +246,20 @@ def _newest(told: Batch | None) -> Any:
 _FENCED = update(Message).where(
     Message.id == bindparam("of_message"), Message.attempt == bindparam("of_attempt"), is_running()
 )
-_END = _FENCED.values(
-    ended_at=clock(),
-    event_count=func.coalesce(bindparam("newest", type_=Integer()), Message.event_count) + 1,
-).returning(heads.heads_wait(bindparam("of_project", type_=Uuid())))
-_ADVANCE = (
+_END = Prepared(
+    _FENCED.values(
+        ended_at=clock(),
+        event_count=func.coalesce(bindparam("newest", type_=Integer()), Message.event_count) + 1,
+    ).returning(heads.heads_wait(bindparam("of_project", type_=Uuid())).label("heads_wait"))
+)
+_ADVANCE = Prepared(
     update(VibeSession)
     .where(VibeSession.id == bindparam("of_session"))
     .values(item_count=VibeSession.item_count + bindparam("more", type_=Integer()))
     .returning(VibeSession.item_count)
 )
+_ADD_ITEM = Prepared(insert(Item))
+_ADD_RESPONSE = Prepared(insert(MessageResponse))
 
 
 async def end(db: AsyncSession, message: Message, status: MessageStatus, failure: Failure) -> None:

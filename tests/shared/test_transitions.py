@@ -251,5 +251,5 @@ async def test_an_insert_of_what_is_there_changes_nothing(world: World) -> None:
     session = await world.session()
     async with world.database.begin() as db:
         values = {"id": session.id, "project_id": session.project_id, "openai_session_key": "x"}
-        await db.execute(insert_new(db, VibeSession).values(**values))
+        await db.execute(insert_new(VibeSession, db.get_bind().dialect.name).values(**values))
     assert (await world.stored_session(session)).openai_session_key != "x"

@@ -1,0 +1,167 @@
+"""Statements that are compiled once and run by the driver itself.
+
+SQLAlchemy builds them and knows their types. Its own way from there to rows takes twice as long as
+the driver and the database together, and a message takes more than a dozen of them.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, cast
+
+from sqlalchemy import Executable
+from sqlalchemy.engine import Dialect
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+from sqlalchemy.sql.compiler import SQLCompiler
+
+Process = Callable[[Any], Any]
+Values = Mapping[str, Any]
+
+
+class Prepared:
+    """A statement, or what makes it for a dialect, compiled once for each set of parameters.
+
+    Raises what SQLAlchemy raises: `DBAPIError`, and `StatementError` for values that do not fit.
+    """
+
+    def __init__(self, statement: Executable | Callable[[str], Executable]) -> None:
+        self._statement = statement
+        self._plans: dict[tuple[str, ...], _Plan] = {}
+
+    async def all(self, db: AsyncSession, values: Values) -> list[Any]:
+        """Run it in the transaction of `db`; return the rows, with columns as attributes."""
+        driver = await _driver_of(db)
+        return await driver.fetch(self._plan(driver.dialect, values), values)
+
+    async def first(self, db: AsyncSession, values: Values) -> Any | None:
+        """Run it and return the first row; None: there is none."""
+        rows = await self.all(db, values)
+        return rows[0] if rows else None
+
+    async def each(self, db: AsyncSession, rows: Sequence[Values]) -> None:
+        """Run it for each row of values, which all have the same names."""
+        if rows:
+            driver = await _driver_of(db)
+            await driver.run_each(self._plan(driver.dialect, rows[0]), rows)
+
+    def _plan(self, dialect: Dialect, values: Values) -> "_Plan":
+        key = (dialect.name, *values)
+        plan = self._plans.get(key)
+        if plan is None:
+            made = self._statement
+            statement = made if isinstance(made, Executable) else made(dialect.name)
+            plan = self._plans[key] = _plan(statement, dialect, values)
+        return plan
+
+
+@dataclass(frozen=True)
+class _Plan:
+    sql: str
+    fixed: Values
+    binders: Mapping[str, Process]
+    places: list[str] | None
+    row: Process
+
+    def bind(self, values: Values) -> dict[str, Any] | list[Any]:
+        """Give the driver's form of the parameters: by name, or in the order of their places."""
+        bound = {**self.fixed, **values}
+        for name, binder in self.binders.items():
+            bound[name] = binder(bound[name])
+        return bound if self.places is None else [bound[name] for name in self.places]
+
+
+def _plan(statement: Any, dialect: Dialect, values: Values) -> _Plan:
+    compiled: SQLCompiler = statement.compile(
+        dialect=dialect,
+        column_keys=list(values),
+        compile_kwargs={"render_postcompile": True},
+    )
+    defaults: dict[str, Any] = {
+        column.key: cast("Any", column.default).arg for column in compiled.insert_prefetch
+    }
+    binders = {
+        name: binder
+        for bind, name in compiled.bind_names.items()
+        if (binder := bind.type.dialect_impl(dialect).bind_processor(dialect))
+    }
+    return _Plan(
+        sql=str(compiled),
+        fixed=compiled.construct_params({**defaults, **values}),
+        binders=binders,
+        places=compiled.positiontup,
+        row=_row(statement, dialect),
+    )
+
+
+def _row(statement: Any, dialect: Dialect) -> Process:
+    columns = list(getattr(statement, "exported_columns", ()))
+    make = cast("Any", NamedTuple)("Row", [(column.key, Any) for column in columns])._make
+    processors = [
+        (place, processor)
+        for place, column in enumerate(columns)
+        if dialect.name == "sqlite"  # psycopg gives Python's types itself
+        if (processor := column.type.dialect_impl(dialect).result_processor(dialect, None))
+    ]
+
+    def row(found: Sequence[Any]) -> Any:
+        cells = list(found)
+        for place, processor in processors:
+            cells[place] = processor(cells[place])
+        return make(cells)
+
+    return row if processors else cast("Process", make)
+
+
+class _Driver:
+    """The driver's connection under a transaction of SQLAlchemy."""
+
+    def __init__(self, connection: AsyncConnection, raw: Any) -> None:
+        self.dialect = connection.dialect
+        self._connection = connection
+        self._raw = raw
+
+    async def fetch(self, plan: _Plan, values: Values) -> list[Any]:
+        try:
+            bound = plan.bind(values)
+            if self.dialect.name == "sqlite":
+                return [plan.row(row) for row in await self._raw.execute_fetchall(plan.sql, bound)]
+            cursor = await self._raw.execute(plan.sql, bound)
+            return [plan.row(row) async for row in cursor] if cursor.description else []
+        except Exception as error:
+            raise await self._told(plan.sql, error) from error
+
+    async def run_each(self, plan: _Plan, rows: Sequence[Values]) -> None:
+        try:
+            bound = [plan.bind(values) for values in rows]
+            if self.dialect.name == "sqlite":
+                await self._raw.executemany(plan.sql, bound)
+                return
+            for each in bound:  # few: to send them at once costs the driver more
+                await self._raw.execute(plan.sql, each)
+        except Exception as error:
+            raise await self._told(plan.sql, error) from error
+
+    async def _told(self, sql: str, error: Exception) -> BaseException:
+        """Say it as SQLAlchemy would; a connection that broke must not go back to its pool."""
+        dbapi: Any = self.dialect.loaded_dbapi
+        broken = self.dialect.is_disconnect(cast("Any", error), self._raw, None)
+        if broken:
+            await self._connection.invalidate(error)
+        return DBAPIError.instance(
+            sql,
+            None,
+            error,
+            dbapi.Error,
+            hide_parameters=True,
+            connection_invalidated=broken,
+            dialect=self.dialect,
+        )
+
+
+async def _driver_of(db: AsyncSession) -> _Driver:
+    found: _Driver | None = db.info.get("driver")
+    if found is None:
+        connection = await db.connection()
+        raw = (await connection.get_raw_connection()).driver_connection
+        found = db.info["driver"] = _Driver(connection, raw)
+    return found
