@@ -84,9 +84,10 @@ def _plan(statement: Any, dialect: Dialect, values: Values) -> _Plan:
         for bind, name in compiled.bind_names.items()
         if (binder := bind.type.dialect_impl(dialect).bind_processor(dialect))
     }
+    params = compiled.construct_params({**defaults, **values})
     return _Plan(
         sql=str(compiled),
-        fixed=compiled.construct_params({**defaults, **values}),
+        fixed={name: value for name, value in params.items() if name not in values},
         binders=binders,
         places=compiled.positiontup,
         row=_row(statement, dialect),

@@ -22,7 +22,8 @@ from shared.database import Database, until_done
 from shared.logging import get_logger
 from shared.store import sessions
 from shared.store.transitions import Claim, LeaseLost
-from worker.memory_file import Contents, MemoryFile, files_in, remove
+from worker.memory_file import Contents, files_in, name_of, remove
+from worker.open_files import OpenFiles
 
 T = TypeVar("T")
 _log = get_logger(__name__)
@@ -34,6 +35,7 @@ _LOCK_TIMEOUT_S = 5.0
 _LOCKED_AGAIN_S = 0.001  # at first: the message before may just be appending
 _SYNC_LIMIT_S = 10.0
 _SESSIONS_AT_ONCE = 500
+_OPEN_FILES = 100
 
 
 class MemoryFiles:
@@ -45,6 +47,7 @@ class MemoryFiles:
         self._database = database
         self._folder = folder
         self._lock_timeout_s = lock_timeout_s
+        self._open_files = OpenFiles(folder, most=_OPEN_FILES)
         # threads of its own: what else runs in threads may take long
         self._threads = ThreadPoolExecutor(max_workers=8, thread_name_prefix="memory")
 
@@ -55,7 +58,11 @@ class MemoryFiles:
             LeaseLost: the session was cleared since the claim.
         """
         memory = SessionMemory(
-            self._database, self._folder, claim, self._threads, lock_timeout_s=self._lock_timeout_s
+            self._database,
+            self._open_files,
+            claim,
+            self._threads,
+            lock_timeout_s=self._lock_timeout_s,
         )
         try:
             await memory.open()
@@ -74,6 +81,7 @@ class MemoryFiles:
             async with self._database.read() as db:
                 current = await sessions.generations(db, [session_id for session_id, _ in some])
             stale = [file for file in some if current.get(file[0]) != file[1]]
+            self._open_files.close(self._folder / name_of(*file) for file in stale)
             removed += await self._in_thread(partial(remove, self._folder, stale))
         if removed:
             _log.info("removed stale memory files", files=removed)
@@ -81,9 +89,14 @@ class MemoryFiles:
     async def _in_thread(self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)
 
+    def close_idle(self) -> None:
+        """Close the files that no attempt uses; this blocks."""
+        self._open_files.close()
+
     def close(self) -> None:
         """Let no more work begin."""
         self._threads.shutdown(wait=False)
+        self.close_idle()
 
 
 class SessionMemory:
@@ -97,7 +110,7 @@ class SessionMemory:
     def __init__(
         self,
         database: Database,
-        folder: Path,
+        open_files: OpenFiles,
         claim: Claim,
         threads: ThreadPoolExecutor,
         *,
@@ -109,7 +122,8 @@ class SessionMemory:
         self._claim = claim
         self._threads = threads
         self._lock_timeout_s = lock_timeout_s
-        self._file = MemoryFile(folder, claim.session_id, claim.generation, key=self.session_id)
+        self._open_files = open_files
+        self._file = open_files.take(claim)
         self._ram: SQLiteSession | None = None
         # only the end of this attempt, or of one that fences it off, changes what was claimed
         self._known = Contents(claim.item_count, claim.last_message_id)
@@ -158,8 +172,9 @@ class SessionMemory:
             return False
 
     async def close(self) -> None:
-        """Close what is open."""
-        await self._in_thread(self._file.close)
+        """Leave the file to the next attempt, and close what is too much."""
+        if (surplus := self._open_files.give_back(self._file)) is not None:
+            await self._in_thread(surplus.close)
         if self._ram is not None:
             self._ram.close()
 

@@ -19,6 +19,11 @@ from filelock import FileLock
 
 from worker import faults
 
+_Identity = tuple[int, int, int] | None
+_LOOK = """
+    SELECT (SELECT count(*) FROM agent_messages WHERE session_id = ?),
+           (SELECT message_id FROM applied)
+"""
 _NAME = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.(\d{1,9})\.db(?:\.lock)?")
 
 
@@ -34,11 +39,11 @@ class MemoryFile:
     """A session file of one generation, `{folder}/{session_id}.{generation}.db`."""
 
     def __init__(self, folder: Path, session_id: UUID, generation: int, *, key: str) -> None:
-        self.path = folder / f"{session_id}.{generation}.db"
+        self.path = folder / name_of(session_id, generation)
         self.key = key
         self.session: SQLiteSession | None = None
         self._own: sqlite3.Connection | None = None
-        self._inode = 0
+        self._identity: _Identity = None
         # flock; a lock file that somebody unlinked meanwhile does not count as locked
         self._lock = FileLock(f"{self.path}.lock", blocking=False, thread_local=False)
 
@@ -58,10 +63,11 @@ class MemoryFile:
 
     def look(self) -> Contents | None:
         """Open the locked file and look into it; None when it is missing or unreadable."""
-        if not self.path.exists():
+        identity = _identity(self.path)
+        if identity is None:
             return None
         try:
-            self._open()
+            self._open(identity)
             return self._look()
         except sqlite3.Error:
             return None
@@ -96,7 +102,7 @@ class MemoryFile:
         """Replace the locked file by an empty one."""
         self.close()
         self._remove()
-        self._open()
+        self._open(None)
 
     def add(self, items: Sequence[TResponseInputItem], applied: UUID | None) -> None:
         """Add items to the locked file, and whose came last: both or nothing."""
@@ -111,9 +117,9 @@ class MemoryFile:
             )
             if items:  # what is empty has no middle
                 faults.reach("in_sync")
-            file.execute("CREATE TABLE IF NOT EXISTS applied (message_id TEXT)")
             file.execute("DELETE FROM applied")
             file.execute("INSERT INTO applied VALUES (?)", (applied and str(applied),))
+        self._identity = _identity(self.path)
 
     def close(self) -> None:
         """Close the file; an unclosed SQLiteSession leaks descriptors."""
@@ -130,29 +136,24 @@ class MemoryFile:
             self._remove()
             Path(self._lock.lock_file).unlink(missing_ok=True)
 
-    def _open(self) -> None:
-        if self.session is not None and self._inode == _inode(self.path):
+    def _open(self, identity: "_Identity") -> None:
+        if self.session is not None and self._identity == identity:
             return
-        self.close()  # somebody rebuilt the file beneath this handle
+        self.close()  # somebody else wrote into the file, or rebuilt it, beneath this handle
         self._own = sqlite3.connect(self.path, check_same_thread=False)
         # the first to open, the last to close: each last close costs a checkpoint
         self._own.execute("PRAGMA journal_mode=WAL")
         # no waiting for the disk: what a power cut takes or breaks is noticed, and healed
         self._own.execute("PRAGMA synchronous=OFF")
         self.session = SQLiteSession(self.key, self.path)
-        self._inode = _inode(self.path)
+        self._own.execute("CREATE TABLE IF NOT EXISTS applied (message_id TEXT)")
+        self._identity = _identity(self.path)
 
     def _look(self) -> Contents | None:
         assert self._own is not None
-        (count,) = self._own.execute(
-            "SELECT count(*) FROM agent_messages WHERE session_id = ?", (self.key,)
-        ).fetchone()
-        noted = self._own.execute(
-            "SELECT name FROM sqlite_master WHERE name = 'applied'"
-        ).fetchone()
-        row = self._own.execute("SELECT message_id FROM applied").fetchone() if noted else None
+        count, applied = self._own.execute(_LOOK, (self.key,)).fetchone()
         with suppress(ValueError):
-            return Contents(count, UUID(row[0]) if row and row[0] else None)
+            return Contents(count, UUID(applied) if applied else None)
         return None
 
     def _remove(self) -> None:
@@ -162,10 +163,17 @@ class MemoryFile:
             Path(f"{self.path}{suffix}").unlink(missing_ok=True)
 
 
-def _inode(path: Path) -> int:
+def name_of(session_id: UUID, generation: int) -> str:
+    """Return the name of a session's file."""
+    return f"{session_id}.{generation}.db"
+
+
+def _identity(path: Path) -> _Identity:
+    """Tell one state of the main file from another; what SQLite keeps beside it, it watches."""
     with suppress(FileNotFoundError):
-        return path.stat().st_ino
-    return 0
+        found = path.stat()
+        return found.st_ino, found.st_size, found.st_mtime_ns
+    return None
 
 
 def remove(folder: Path, files: Iterable[tuple[UUID, int]]) -> int:

@@ -1,6 +1,7 @@
 """Short words for what tests do with the store; each call is one committed transaction."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,9 +59,11 @@ async def database(settings: Settings) -> AsyncIterator[Database]:
 
 
 @pytest.fixture
-def world(database: Database, settings: Settings) -> "World":
+def world(database: Database, settings: Settings) -> Iterator["World"]:
     """Give the store's verbs on a fresh database."""
-    return World(database, settings)
+    world = World(database, settings)
+    with world.exits:
+        yield world
 
 
 @dataclass(frozen=True)
@@ -136,6 +139,7 @@ class World:
     def __init__(self, database: Database, settings: Settings) -> None:
         self.database = database
         self.settings = settings
+        self.exits = ExitStack()
 
     @property
     def cap(self) -> int:

@@ -84,6 +84,8 @@ class Attempts:
     def __init__(self, world: World, folder: Path, database: Database | None = None) -> None:
         self.world = world
         self.folder = folder
+        self.memories = MemoryFiles(world.database, folder)
+        world.exits.callback(self.memories.close)
         self.database = database or world.database
         self.runs = Runs()
         self.events = EventWriter(self.database, Channel(world.settings))
@@ -103,7 +105,7 @@ class Attempts:
             worker_id=await self.world.worker(),
             database=self.database,
             announcer=self,  # type: ignore[arg-type]
-            memories=MemoryFiles(self.database, self.folder),
+            memories=self.memories,
             models=self,  # type: ignore[arg-type]
             runs=self.runs,
             events=self.events,

@@ -1,0 +1,71 @@
+"""Session files that stay open between messages."""
+
+from pathlib import Path
+
+from shared.tables import VibeSession
+from tests.shared.world import ON_SQLITE, World, claim_of, said
+from tests.worker.test_memory import Host
+from worker.memory_file import MemoryFile
+from worker.open_files import OpenFiles
+
+
+def files(folder: Path) -> OpenFiles:
+    folder.mkdir(exist_ok=True)
+    return OpenFiles(folder, most=2)
+
+
+def opened(files: OpenFiles, session: VibeSession) -> MemoryFile:
+    file = files.take(claim_of(session))
+    file.start_anew()
+    return file
+
+
+@ON_SQLITE
+async def test_a_file_comes_back_open(world: World, tmp_path: Path) -> None:
+    kept, session = files(tmp_path / "host"), await world.session()
+    file = opened(kept, session)
+    assert kept.give_back(file) is None
+    assert kept.take(claim_of(session)) is file
+    file.close()
+
+
+@ON_SQLITE
+async def test_one_that_is_in_use_is_not_given_to_another(world: World, tmp_path: Path) -> None:
+    kept, session = files(tmp_path / "host"), await world.session()
+    first, second = opened(kept, session), opened(kept, session)
+    assert first is not second
+    assert kept.give_back(first) is None
+    surplus = kept.give_back(second)
+    assert surplus is first, "one stays"
+    first.close()
+    kept.close()
+
+
+@ON_SQLITE
+async def test_the_longest_unused_is_closed(world: World, tmp_path: Path) -> None:
+    kept, sessions = files(tmp_path / "host"), [await world.session() for _ in range(3)]
+    taken = [opened(kept, session) for session in sessions]
+    assert [kept.give_back(file) for file in taken] == [None, None, taken[0]]
+    taken[0].close()
+    kept.close()
+    assert not any(file.session for file in taken)
+
+
+@ON_SQLITE
+async def test_one_that_another_process_wrote_is_read_anew(world: World, tmp_path: Path) -> None:
+    here, there = Host(world, tmp_path / "host"), Host(world, tmp_path / "host")
+    session = await world.session()
+    for number in range(4):
+        await (here, there)[number % 2].answer(session, str(number))
+        assert await here.seen(session) == await there.seen(session) == await world.items(session)
+
+
+@ON_SQLITE
+async def test_one_that_was_replaced_is_read_anew(world: World, tmp_path: Path) -> None:
+    host, session = Host(world, tmp_path / "host"), await world.session()
+    await host.answer(session, "a")
+    old = host.path(session).read_bytes()
+    await host.answer(session, "b")
+    host.path(session).write_bytes(old)
+    await host.answer(session, "c")
+    assert await host.seen(session) == said("a", "b", "c")
