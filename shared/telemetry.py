@@ -5,7 +5,6 @@ the request that accepted it, for each attempt how long it was queued, and the a
 """
 
 import importlib
-import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, cast
@@ -48,13 +47,13 @@ def open_telemetry(settings: Settings, *, process: str) -> Telemetry | None:
     """
     if settings.otlp_endpoint is None:
         return None
-    if importlib.util.find_spec("opentelemetry.exporter") is None:
+    try:  # by name: without an endpoint nobody pays for loading it
+        otlp = importlib.import_module("shared.otlp")
+    except ModuleNotFoundError:
         raise SettingsError(
             "OTEL_EXPORTER_OTLP_ENDPOINT needs the extra `otel`: run `pip install '.[otel]'`, "
             "or unset it."
-        )
-    # by name: without an endpoint nobody pays for loading it
-    otlp = importlib.import_module("shared.otlp")
+        ) from None
     return cast(Telemetry, otlp.Otlp(settings.otlp_endpoint, service=f"vibecoder-{process}"))
 
 

@@ -229,6 +229,8 @@ class _Attempt:
                 raise
             ended = Ended(ids=(self._claim.message_id,))
         self._outcome = outcome
+        if outcome is AttemptOutcome.COMPLETED:
+            _log.info("message completed")
         return ended
 
     async def _finish(self, step: Callable[[], Awaitable[T]]) -> T:

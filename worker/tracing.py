@@ -28,6 +28,8 @@ from shared.telemetry import traceparent
 
 _MOST_SPANS = 500
 _LONGEST_TEXT = 4000
+_ALL_TEXT = 200_000
+_TEXTS = ("input", "output", "error")
 
 Json = dict[str, Any]
 
@@ -41,6 +43,7 @@ class RunSpans:
         self.begun_at = time.time()
         self._ahead = self.begun_at - claim.claimed_at
         self._left_out = 0
+        self._room = _ALL_TEXT
         self._spans: dict[str, Span[Any] | Json] = {}
 
     def collect(self) -> None:
@@ -73,7 +76,8 @@ class RunSpans:
     def end(self, span: Span[Any]) -> None:
         """Keep of a span that ended what is stored, and let go of the model's objects."""
         if span.span_id in self._spans:
-            self._spans[span.span_id] = self._written(span)
+            self._spans[span.span_id] = written = self._written(span)
+            self._room -= sum(len(written.get(name, "")) for name in _TEXTS)
             self.changes += 1
 
     def amend(self, kind: str, error: str) -> None:
@@ -86,6 +90,7 @@ class RunSpans:
     def _written(self, span: Span[Any] | Json) -> Json:
         if isinstance(span, dict):
             return span
+        limit = min(self._room, _LONGEST_TEXT)
         written = {
             "span_id": span.span_id,
             "parent_id": span.parent_id,
@@ -94,7 +99,10 @@ class RunSpans:
             "started_at": self._time(span.started_at),
             "ended_at": self._time(span.ended_at),
         }
-        return written | ({"error": _words(span.error)} if span.error else {})
+        if span.error:
+            written["error"] = _words(span.error)
+        cut = {name: _cut(written[name], limit) for name in _TEXTS if name in written}
+        return written | cut
 
     def _time(self, iso: str | None) -> float | None:
         return datetime.fromisoformat(iso).timestamp() - self._ahead if iso else None
@@ -110,9 +118,8 @@ def _described(data: Any) -> Json:
             return {"name": data.model, "model": data.model, "usage": data.usage}
         case FunctionSpanData():
             texts = {"input": data.input, "output": data.output}
-            return {"name": data.name} | {
-                key: _cut(str(text)) for key, text in texts.items() if text is not None
-            }
+            known = {name: str(text) for name, text in texts.items() if text is not None}
+            return {"name": data.name} | known
         case TurnSpanData():
             return {"name": f"turn {data.turn}", "usage": data.usage}
         case TaskSpanData():
@@ -123,14 +130,14 @@ def _described(data: Any) -> Json:
             return {"name": str(getattr(data, "name", data.type))}
 
 
-def _cut(text: str) -> str:
-    left = len(text) - _LONGEST_TEXT
-    return text if left <= 0 else f"{text[:_LONGEST_TEXT]}… ({left} more characters)"
+def _cut(text: str, limit: int) -> str:
+    shown = text[: max(limit, 0)]
+    return text if text == shown else f"{shown}… ({len(text) - len(shown)} more characters)"
 
 
 def _words(error: SpanError) -> str:
     details = (error["data"] or {}).get("error")
-    return _cut(f"{error['message']}: {details}" if details else error["message"])
+    return f"{error['message']}: {details}" if details else error["message"]
 
 
 class _Keeper(TracingProcessor):
