@@ -53,7 +53,7 @@ migrate: $(VENV)/.run ## bring the database of VIBECODER_DATABASE_URL to the new
 
 lock: $(UV) ## resolve pyproject.toml into the lock files (ARGS=--upgrade for newer versions)
 	$(COMPILE) $(ARGS) -o requirements.lock pyproject.toml
-	$(COMPILE) $(ARGS) --group dev -c requirements.lock -o requirements-dev.lock pyproject.toml
+	$(COMPILE) $(ARGS) --group dev --extra otel -c requirements.lock -o requirements-dev.lock pyproject.toml
 	@! grep -nE '://|^-' requirements.lock requirements-dev.lock
 
 clean: ## remove .venv and caches; stored data stays

@@ -1,5 +1,6 @@
 """The application: what an API process is made of, how it starts and how it ends."""
 
+import asyncio
 import signal
 import threading
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -14,12 +15,23 @@ from fastapi.routing import APIRoute
 from starlette.types import Message, Receive, Scope, Send
 from typing_extensions import override
 
-from api import conversations, events, health, messages, openapi, problems, projects, sessions
+from api import (
+    conversations,
+    events,
+    health,
+    messages,
+    openapi,
+    problems,
+    projects,
+    sessions,
+    traces,
+)
 from api.context import RequestContext
 from api.dependencies import Services
 from api.embedded import embedded_worker
 from api.gate import Gate
 from api.replies import Replies
+from api.request_spans import RequestSpans
 from api.watch import watch_overdue
 from api.watchers import Watchers
 from shared.announcer import Announcer
@@ -32,6 +44,7 @@ from shared.schema import require_schema
 from shared.settings import Settings, load_settings
 from shared.store import events as event_store
 from shared.store import messages as message_store
+from shared.telemetry import open_telemetry
 
 _DESCRIPTION = """
 Build multi-agent workflows by talking to VibeCoder, an agent on the OpenAI Agents SDK.
@@ -73,9 +86,11 @@ def create_app(settings: Settings, *, celery: Celery | None = None) -> FastAPI:
     )
     app.state.settings = settings
     app.state.celery = celery
+    if settings.otlp_endpoint:
+        app.add_middleware(RequestSpans)
     app.add_middleware(RequestContext, body_limit=settings.body_limit)
     problems.install(app)
-    for module in (projects, conversations, sessions, messages, events, health):
+    for module in (projects, conversations, sessions, messages, events, traces, health):
         app.include_router(module.router)
     openapi.install(app)
     return app
@@ -94,6 +109,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
             await stack.enter_async_context(embedded_worker(settings))
         else:
             require_schema(settings)
+        if telemetry := open_telemetry(settings, process="api"):
+            stack.push_async_callback(asyncio.to_thread, telemetry.close)
+        app.state.telemetry = telemetry
         celery = app.state.celery or make_celery(settings)
         app.state.services = services = await _open(settings, celery, stack)
         _answer_before_draining(services.replies)

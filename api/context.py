@@ -1,20 +1,26 @@
 """What every request has before a route sees it: a trace id, and a body of bounded size."""
 
 import re
+import time
 from uuid import uuid4
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from structlog.contextvars import bound_contextvars
+from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Message as Part
+from structlog.contextvars import bind_contextvars, bound_contextvars
 
 from api.problems import problem, unexpected
 from shared.errors import BodyTooLarge
+from shared.logging import get_logger
+from shared.tables import Message
 
 # version 00 ends after the flags; later ones may go on
 _TRACEPARENT = re.compile(
     r"(?!ff|00.{54})[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-.*)?"
 )
+_IN_PATH = re.compile(r"/(project|session|message)s/([0-9a-fA-F-]{36})(?![^/])")
+_log = get_logger(__name__)
 
 
 def new_trace_id(traceparent: str | None) -> str:
@@ -27,6 +33,17 @@ async def trace_id_of(request: Request) -> str:
     """Return the trace id that this request's answer bears."""
     trace_id: str = request.state.trace_id
     return trace_id
+
+
+def about(request: Request, message: Message) -> None:
+    """Let the answer bear a message's trace id, and the log lines from now on its ids."""
+    request.state.trace_id = message.trace_id
+    bind_contextvars(
+        trace_id=message.trace_id,
+        message_id=str(message.id),
+        session_id=str(message.session_id),
+        project_id=str(message.project_id),
+    )
 
 
 class RequestContext:
@@ -50,31 +67,41 @@ class RequestContext:
         state = scope.setdefault("state", {})
         state["trace_id"] = new_trace_id(Headers(scope=scope).get("traceparent"))
         state["headers"] = {}
-        started = False
+        began = time.monotonic()
+        status = None
 
-        async def send_traced(message: Message) -> None:
-            nonlocal started
+        async def send_traced(message: Part) -> None:
+            nonlocal status
             if message["type"] == "http.response.start":
-                started = True
+                status = message["status"]
                 headers = MutableHeaders(scope=message)
                 headers.update(state["headers"])
                 headers["X-Trace-Id"] = state["trace_id"]
             await send(message)
 
-        with bound_contextvars(trace_id=state["trace_id"]):
+        known = {f"{kind}_id": value for kind, value in _IN_PATH.findall(scope["path"])}
+        with bound_contextvars(trace_id=state["trace_id"], **known):
             try:
                 await self._app(scope, await self._read(scope, receive), send_traced)
             except BodyTooLarge as error:
                 await problem(Request(scope), error)(scope, receive, send_traced)
             except Exception as error:
-                if started:
+                if status is not None:
                     raise
                 await unexpected(Request(scope), error)(scope, receive, send_traced)
+            took_ms = round((time.monotonic() - began) * 1000, 1)
+            _log.debug(
+                "answered",
+                method=scope["method"],
+                path=scope["path"],
+                status=status,
+                took_ms=took_ms,
+            )
 
     async def _read(self, scope: Scope, receive: Receive) -> Receive:
         """Read the body, here because FastAPI takes what is raised while it reads for bad JSON."""
         size = int(Headers(scope=scope).get("content-length", 0))
-        message: Message = {"more_body": True}
+        message: Part = {"more_body": True}
         body = bytearray()
         while size <= self._body_limit and message.get("more_body", False):
             message = await receive()
@@ -84,9 +111,9 @@ class RequestContext:
             raise BodyTooLarge(
                 f"The request body is larger than {self._body_limit} bytes. Send less at once."
             )
-        first: list[Message] = [{**message, "body": bytes(body)}]
+        first: list[Part] = [{**message, "body": bytes(body)}]
 
-        async def read() -> Message:
+        async def read() -> Part:
             return first.pop() if first else await receive()
 
         return read

@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.types import Send
 from typing_extensions import override
 
+from api.context import about
 from api.dependencies import Caller, LastEventId, Services, ServicesDep
 from api.openapi import described, problems
 from api.problems import problem_members
@@ -87,7 +88,7 @@ async def watch_message(
         message = await messages.get(db, message_id, owner=owner)
     start = last if last is not None else after or 0
     if messages.has_ended(message) and start >= message.event_count:
-        request.state.trace_id = message.trace_id
+        about(request, message)
         return Response(status_code=status.HTTP_204_NO_CONTENT)  # an EventSource stays away now
     return await stream(services, message, request, after=start)
 
@@ -99,7 +100,7 @@ async def stream(
     quiet = not message.streamed and not messages.has_ended(message)
     if quiet and await _want(services.database, message.id):
         await services.channel.publish(Topic.WATCHED, [message.id])
-    request.state.trace_id = message.trace_id
+    about(request, message)
     source = _source(services, message.id, after)
     response = EventStream(source, headers=_HEADERS)
     response.source = source

@@ -32,6 +32,7 @@ _ERRORS: dict[type[VibeCoderError], Kind] = {
         (errors.ProjectNotFound, 404, "Project not found"),
         (errors.SessionNotFound, 404, "Session not found"),
         (errors.MessageNotFound, 404, "Message not found"),
+        (errors.TraceNotFound, 404, "Trace not found"),
         (errors.RevisionNotFound, 404, "Revision not found"),
         (errors.SessionBusy, 409, "Session busy"),
         (errors.MessageNotQueued, 409, "Message not queued"),

@@ -4,6 +4,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Request, Response, status
 
+from api.context import about
 from api.dependencies import Caller, Services, ServicesDep, WaitPreference
 from api.drafts import check_prompt
 from api.fingerprints import with_prompt
@@ -26,7 +27,6 @@ _ASK_AGAIN_S = "1"
 async def answer(
     services: Services,
     message: Message,
-    request: Request,
     response: Response,
     *,
     rolled_back: tuple[UUID, ...] = (),
@@ -36,7 +36,6 @@ async def answer(
     Raises:
         MessageFailed: it failed or was cancelled.
     """
-    request.state.trace_id = message.trace_id
     if message.status in {MessageStatus.FAILED, MessageStatus.CANCELLED}:
         assert message.error is not None
         raise MessageFailed(message.error, message_id=message.id)
@@ -90,7 +89,7 @@ async def get_full_message(
     """Read a message with everything: tool calls, raw model responses, items and attempts."""
     async with services.database.read() as db:
         full = await messages.full(db, message_id, owner=owner)
-    request.state.trace_id = full.message.trace_id
+    about(request, full.message)
     return FullMessageOut.of_full(full)
 
 
@@ -161,7 +160,7 @@ async def _get(services: Services, message_id: UUID, owner: str) -> Message:
 
 
 async def _shown(services: Services, message: Message, request: Request) -> MessageOut:
-    request.state.trace_id = message.trace_id
+    about(request, message)
     if messages.has_ended(message):
         return MessageOut.of(message)
     return await _unfinished(services, message)

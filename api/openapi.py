@@ -21,6 +21,7 @@ TAGS = [
     {"name": "projects", "description": "Workflows under construction: their code, its revisions."},
     {"name": "sessions", "description": "Conversations with VibeCoder, and the main job: prompts."},
     {"name": "messages", "description": "One prompt and what became of it."},
+    {"name": "traces", "description": "What happened to a message, step by step."},
     {"name": "operations", "description": "What the service says about itself."},
 ]
 

@@ -36,7 +36,7 @@ def draw(workflow: Workflow, *, title: str) -> str:
     if not boxes:
         parts.append(f'<text x="{_MARGIN}" y="{_MARGIN + 12}">No agents yet.</text>')
     return _FRAME.format(
-        width=width, height=height, title=_escape(title), style=_STYLE, body="\n".join(parts)
+        width=width, height=height, title=escape(title), style=_STYLE, body="\n".join(parts)
     )
 
 
@@ -90,13 +90,13 @@ def _rows(workflow: Workflow) -> list[list[Node]]:
 def _box(box: _Box) -> str:
     node = box.node
     lines = [
-        f'<g data-node="{_escape(node.node_id)}">',
+        f'<g data-node="{escape(node.node_id)}">',
         f'<rect x="{box.x}" y="{box.y}" width="{_WIDTH}" height="{box.height}"/>',
-        f'<text class="name" x="{box.x + 12}" y="{box.y + 25}">{_escape(_short(node.name))}</text>',
+        f'<text class="name" x="{box.x + 12}" y="{box.y + 25}">{escape(_short(node.name))}</text>',
     ]
     for row, tool in enumerate(node.tools):
         y = box.y + _HEAD + row * _LINE + 6
-        lines.append(f'<text class="tool" x="{box.x + 12}" y="{y}">{_escape(_short(tool))}</text>')
+        lines.append(f'<text class="tool" x="{box.x + 12}" y="{y}">{escape(_short(tool))}</text>')
     return "".join(lines) + "</g>"
 
 
@@ -115,7 +115,7 @@ def _arrow(source: _Box, target: _Box) -> str:
     return f'<path class="edge" d="{path}"/>'
 
 
-def _escape(text: str) -> str:
+def escape(text: str) -> str:
     """Escape for XML, which has no place at all for most control characters."""
     return html.escape(_NOT_XML.sub("\ufffd", text))
 

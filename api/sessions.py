@@ -5,6 +5,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
 
+from api.context import about
 from api.dependencies import (
     Caller,
     IdempotencyKey,
@@ -31,6 +32,7 @@ from shared.errors import FailureCode
 from shared.store import cancels, messages, sessions
 from shared.store.acceptance import Accepted, Draft, accept
 from shared.store.transitions import Ended
+from shared.telemetry import request_span_id
 
 router = APIRouter(tags=["sessions"])
 _MISSING = problems(errors.SessionNotFound)
@@ -99,6 +101,9 @@ async def send_message(
     message = accepted.message
     if accepted.replayed:
         request.state.headers["Idempotency-Replayed"] = "true"
+    else:  # where spans are sent, the worker's hang below it
+        request.state.span_id = request_span_id(message.id)
+    about(request, message)
     if events:
         await services.announcer.announce(accepted.ended)
         return await stream(services, message, request, after=last or 0)
@@ -112,7 +117,7 @@ async def send_message(
             await wait_for_end(ended, seconds=seconds, receive=request.receive, hint=hint)
     async with services.database.read() as db:
         message = await messages.reread(db, message)
-    return await answer(services, message, request, response, rolled_back=accepted.ended.ids)
+    return await answer(services, message, response, rolled_back=accepted.ended.ids)
 
 
 @retried

@@ -57,6 +57,12 @@ class MessageNotFound(VibeCoderError):
     code = "message_not_found"
 
 
+class TraceNotFound(VibeCoderError):
+    """No message of the caller has that trace id, or its project was deleted."""
+
+    code = "trace_not_found"
+
+
 class RevisionNotFound(VibeCoderError):
     """The project has no revision of that number."""
 

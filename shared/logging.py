@@ -3,7 +3,9 @@
 import logging
 import logging.config
 import sys
+from contextvars import Context, copy_context
 from typing import Any
+from uuid import UUID
 
 import structlog
 from structlog.stdlib import BoundLogger
@@ -23,6 +25,18 @@ def get_logger(name: str) -> BoundLogger:
     """Return the logger of a module."""
     logger: BoundLogger = structlog.stdlib.get_logger(name)
     return logger
+
+
+def context_about(message_id: UUID) -> Context:
+    """Return where log lines bear a message's id, and what else is known of that one only.
+
+    Who works on one message may have to do something for another.
+    """
+    if structlog.contextvars.get_contextvars().get("message_id") == str(message_id):
+        return copy_context()
+    other = Context()
+    other.run(structlog.contextvars.bind_contextvars, message_id=str(message_id))
+    return other
 
 
 def configure_logging(settings: Settings) -> None:

@@ -17,7 +17,7 @@ from celery.app.amqp import AMQP
 from kombu.connection import Connection
 from kombu.entity import Queue
 
-from shared.logging import get_logger
+from shared.logging import context_about, get_logger
 from shared.settings import Settings
 
 MESSAGE_RUN = "message.run"
@@ -106,7 +106,8 @@ class Hinter:
 
         Nobody has to await it: what is not sent, the sweep hints again.
         """
-        task = asyncio.ensure_future(self._enqueue(message_id))
+        context = context_about(message_id)
+        task = asyncio.get_running_loop().create_task(self._enqueue(message_id), context=context)
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
         return task
@@ -117,9 +118,7 @@ class Hinter:
             async with asyncio.timeout(_HINT_LIMIT_S):
                 await loop.run_in_executor(self._threads, send_hint, self._app, message_id)
         except Exception as error:  # noqa: BLE001 -- whatever the broker's client raises
-            _log.info(
-                "hint not sent, the sweep will", message_id=str(message_id), error=repr(error)
-            )
+            _log.info("hint not sent, the sweep will", error=repr(error))
             self._failed_at = time.monotonic()
             return False
         self._failed_at = -math.inf

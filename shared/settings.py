@@ -64,6 +64,16 @@ class Settings(BaseSettings):
         "responses", description="Which API of the model's server is spoken."
     )
 
+    export_traces: bool = Field(
+        False,  # noqa: FBT003 -- pydantic's way to say the default
+        description="Let the Agents SDK send its traces to OpenAI too, tool calls included.",
+    )
+    otlp_endpoint: str | None = Field(
+        None,
+        validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT",
+        description="http://...: where spans are sent by OTLP (needs the extra `otel`).",
+    )
+
     sync_wait_s: float = Field(
         55, gt=0, le=3600, description="How long a POST waits for its reply before it gets 202."
     )

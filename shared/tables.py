@@ -171,6 +171,7 @@ class Message(Base):
             sqlite_where=text("status = 'in_progress'"),
         ),
         Index(None, "ended_at"),
+        Index(None, "trace_id"),
     )
 
     id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
@@ -229,7 +230,7 @@ class MessageResponse(Base):
 
 
 class Attempt(Base):
-    """One try at a message by one worker."""
+    """One try at a message by one worker; `spans` is what shared/store/traces.py says."""
 
     __tablename__ = "attempts"
 
@@ -243,6 +244,7 @@ class Attempt(Base):
     outcome: Mapped[str | None] = mapped_column(String(20))
     error: Mapped[dict[str, Any] | None]
     event: Mapped[int | None]
+    spans: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True), deferred=True)
 
 
 class Event(Base):

@@ -1,10 +1,11 @@
 """One attempt at a message: claim it, run VibeCoder, and commit everything or nothing."""
 
 import asyncio
+import functools
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
 from agents import RunResult
@@ -16,7 +17,7 @@ from shared.database import CommitUnknownError, Database, retried, until_done, w
 from shared.errors import Failure, FailureCode
 from shared.logging import get_logger
 from shared.settings import Settings
-from shared.store import claims, records, transitions
+from shared.store import claims, records, traces, transitions
 from shared.store.transitions import Claim, CodeMoved, Ended, LeaseLost, Outcome
 from shared.tables import AttemptOutcome
 from shared.workflow import unified_diff
@@ -28,6 +29,7 @@ from worker.memory import MemoryFiles, SessionMemory
 from worker.replaying import on_newer_code
 from worker.responses import responses, tool_calls
 from worker.runs import Released, Runs
+from worker.span_writer import SpanWriter
 from worker.tools import PatchRejected, Workbench
 from worker.vibecoder import run_vibecoder
 
@@ -50,6 +52,7 @@ class Parts:
     models: Models
     runs: Runs
     events: EventWriter
+    spans: SpanWriter
 
 
 async def run_message(message_id: UUID, *, parts: Parts) -> None:
@@ -69,6 +72,7 @@ async def run_message(message_id: UUID, *, parts: Parts) -> None:
             trace_id=claimed.trace_id,
             message_id=str(claimed.message_id),
             session_id=str(claimed.session_id),
+            project_id=str(claimed.project_id),
             attempt=claimed.attempt,
         ):
             claimed = await _attempt(claimed, parts)
@@ -114,8 +118,9 @@ class _Attempt:
         self._settings = parts.settings
         self._memory: SessionMemory | None = None
         self._model: RecordingModel | None = None
-        self._completed = False
+        self._outcome: AttemptOutcome | None = None
         self._events = parts.events.begin(claim)
+        self._spans = parts.spans.begin(claim)
 
     async def answer(self) -> Ended | Claim | None:
         """Run and finish; of an attempt that was lost only the record of its calls is kept."""
@@ -141,14 +146,16 @@ class _Attempt:
     async def close(self) -> None:
         """Bring the memory file up to date, if there is something new, and close it."""
         self._parts.events.end(self._events)
+        self._parts.spans.end(self._spans, self._outcome)
         if self._memory is not None:
-            if self._completed:
+            if self._outcome is AttemptOutcome.COMPLETED:
                 await self._memory.sync_committed()
             await self._memory.close()
 
     async def _run(self) -> tuple[Outcome, Workbench]:
         """Run the agent; no transaction is open while the model talks."""
         claim, settings = self._claim, self._settings
+        self._spans.collect()
         workbench = Workbench(claim.code, node_id=claim.node_id, code_limit=settings.code_limit)
         async with asyncio.timeout(settings.run_timeout_s):
             self._memory = await self._parts.memories.open(claim)
@@ -164,9 +171,9 @@ class _Attempt:
                 settings=settings,
                 events=self._events,
             )
-        return self._outcome(result, self._memory, workbench), workbench
+        return self._made(result, self._memory, workbench), workbench
 
-    def _outcome(self, result: RunResult, memory: SessionMemory, bench: Workbench) -> Outcome:
+    def _made(self, result: RunResult, memory: SessionMemory, bench: Workbench) -> Outcome:
         return Outcome(
             reply=str(result.final_output),
             base_revision=self._claim.revision,
@@ -182,7 +189,9 @@ class _Attempt:
         try:
             for _ in range(_REPLAYS):
                 try:
-                    return await self._end_completed(outcome)
+                    return await self._end(
+                        AttemptOutcome.COMPLETED, functools.partial(self._commit, outcome)
+                    )
                 except CodeMoved as moved:
                     # outside of any transaction, and off the loop: checking takes a while
                     outcome = await asyncio.to_thread(on_newer_code, outcome, workbench, moved)
@@ -191,11 +200,6 @@ class _Attempt:
         if self._claim.conflict_count >= _CONFLICTS:
             raise CodeConflict
         return await self._finish(self._run_again)
-
-    async def _end_completed(self, outcome: Outcome) -> Ended:
-        ended = await self._end(AttemptOutcome.COMPLETED, lambda: self._commit(outcome))
-        self._completed = True
-        return ended
 
     async def _fail(self, error: Exception) -> Ended:
         failure = failure_from(error)
@@ -207,22 +211,27 @@ class _Attempt:
             exc_info=error if unexpected else None,
         )
         try:
-            return await self._end_failed(failure, self._calls)
+            return await self._end_failed(failure, recorded=True)
         except StatementError:
             _log.exception("the record of the calls cannot be stored, ending without it")
-            return await self._end_failed(failure, ())
+            return await self._end_failed(failure, recorded=False)
 
-    async def _end_failed(self, failure: Failure, calls: Sequence[ModelCall]) -> Ended:
-        return await self._end(AttemptOutcome.FAILED, lambda: self._commit_failure(failure, calls))
+    async def _end_failed(self, failure: Failure, *, recorded: bool) -> Ended:
+        step = functools.partial(self._commit_failure, failure, recorded=recorded)
+        return await self._end(AttemptOutcome.FAILED, step)
 
     async def _end(self, outcome: AttemptOutcome, step: Callable[[], Awaitable[Ended]]) -> Ended:
         """Finish with a step that ends the message, once, also if its acknowledgement is lost."""
         try:
-            return await self._finish(step)
+            ended = await self._finish(step)
         except LeaseLost:
             if await self._finish(self._ended_as) is not outcome:
                 raise
-            return Ended(ids=(self._claim.message_id,))
+            ended = Ended(ids=(self._claim.message_id,))
+        self._outcome = outcome
+        if outcome is AttemptOutcome.COMPLETED:
+            _log.info("message completed")
+        return ended
 
     async def _finish(self, step: Callable[[], Awaitable[T]]) -> T:
         """Take a step, again and again while the database is away: the fence allows it."""
@@ -233,14 +242,15 @@ class _Attempt:
         faults.reach("before_commit")
         async with self._parts.database.begin() as db:  # commit 3: done
             return await transitions.complete(
-                db, self._claim, outcome, self._calls, limit=self._limit, told=self._events.batch()
+                db, self._claim, outcome, self._calls, limit=self._limit, **self._told()
             )
 
     @retried
-    async def _commit_failure(self, failure: Failure, calls: Sequence[ModelCall]) -> Ended:
+    async def _commit_failure(self, failure: Failure, *, recorded: bool) -> Ended:
+        calls, told = (self._calls, self._told()) if recorded else ((), {})
         async with self._parts.database.begin() as db:  # commit 3: done, in vain
             return await transitions.fail(
-                db, self._claim, failure, calls, limit=self._limit, told=self._events.batch()
+                db, self._claim, failure, calls, limit=self._limit, **told
             )
 
     async def _ended_as(self) -> AttemptOutcome | None:
@@ -251,15 +261,13 @@ class _Attempt:
     async def _release(self) -> Ended:
         async with self._parts.database.begin() as db:
             return await transitions.release(
-                db, self._claim, self._calls, limit=self._limit, told=self._events.batch()
+                db, self._claim, self._calls, limit=self._limit, **self._told()
             )
 
     @retried
     async def _run_again(self) -> Claim:
         async with self._parts.database.begin() as db:
-            return await transitions.run_again(
-                db, self._claim, self._calls, told=self._events.batch()
-            )
+            return await transitions.run_again(db, self._claim, self._calls, **self._told())
 
     async def _keep_calls(self) -> None:
         try:
@@ -271,6 +279,11 @@ class _Attempt:
     async def _record_calls(self) -> None:
         async with self._parts.database.begin() as db:
             await records.record_calls(db, self._claim.message_id, self._claim.attempt, self._calls)
+            await traces.keep(db, [self._spans.so_far()], ended=True)
+
+    def _told(self) -> dict[str, Any]:
+        """Return what of the run comes with its end, however it ends."""
+        return {"told": self._events.batch(), "spans": self._spans.all()}
 
     @property
     def _limit(self) -> int:

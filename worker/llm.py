@@ -26,6 +26,7 @@ from worker.failures import QUOTA, ModelUnavailable
 from worker.model_calls import ModelCall, RecordingModel, hand_over
 from worker.model_sse import LeanDecoder, TextDelta
 from worker.offline import OfflineModel
+from worker.tracing import hand_on_trace
 
 __all__ = ["ModelCall", "Models", "RecordingModel", "retry_settings"]
 
@@ -103,7 +104,7 @@ def _client(settings: Settings) -> AsyncOpenAI:
     if not key and not url:
         raise ModelUnavailable
     http = DefaultAsyncHttpxClient(
-        event_hooks={"response": [hand_over]},
+        event_hooks={"request": [hand_on_trace], "response": [hand_over]},
         follow_redirects=False,  # a redirect would carry the prompt to another host
         timeout=httpx2.Timeout(settings.model_timeout_s, connect=_CONNECT_TIMEOUT_S),
         limits=httpx2.Limits(max_keepalive_connections=settings.worker_concurrency),

@@ -14,10 +14,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import httpx2
-from agents import Model, ModelResponse, ModelTimeoutError, Usage
+from agents import Model, ModelResponse, ModelTimeoutError, Usage, generation_span
 from agents.exceptions import AgentsException
 from agents.items import TResponseStreamEvent
 from agents.models.fake_id import FAKE_RESPONSES_ID
+from agents.models.interface import ModelTracing
 from agents.retry import ModelRetryAdvice, ModelRetryAdviceRequest
 from agents.usage import deserialize_usage
 from openai import APIStatusError, OpenAIError
@@ -33,6 +34,7 @@ from worker.events import RunEvents
 from worker.failures import UnusableAnswer
 from worker.model_answers import check_answer, encodable
 from worker.model_streams import as_model_response, ask_streaming, report_text
+from worker.tracing import call_ended, call_timed_out
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,11 @@ class RecordingModel(Model):
 
     @override
     async def get_response(self, *args: Any, **kwargs: Any) -> ModelResponse:
+        # one span a call, whichever model it is: the SDK's own models would make another
+        with generation_span(model=self._name):
+            return await self._recorded(*args, **kwargs | {"tracing": ModelTracing.DISABLED})
+
+    async def _recorded(self, *args: Any, **kwargs: Any) -> ModelResponse:
         exchange = _Exchange()
         token = _EXCHANGE.set(exchange)
         try:
@@ -176,6 +183,7 @@ class RecordingModel(Model):
         if self.calls and isinstance(request.error, ModelTimeoutError):
             # The SDK's deadline cancels the call, so it was recorded as cancelled.
             self.calls[-1] = replace(self.calls[-1], error=_kind(request.error))
+            call_timed_out(_kind(request.error))
         return self._inner.get_retry_advice(request)
 
     @override
@@ -212,6 +220,7 @@ class RecordingModel(Model):
             ended_at=time.time(),
         )
         self.calls.append(call)
+        call_ended(call.model, call.usage, call.error)
 
 
 def _text(value: object) -> str | None:

@@ -17,6 +17,7 @@ from shared.schema import require_schema
 from shared.settings import Settings
 from shared.store import claims, transitions
 from shared.store.transitions import Ended, LeaseLost
+from shared.telemetry import open_telemetry
 from worker import faults
 from worker.attempts import Parts
 from worker.ears import Ears
@@ -25,6 +26,7 @@ from worker.heartbeat import Heartbeat, this_process
 from worker.llm import Models
 from worker.memory import MemoryFiles
 from worker.runs import RunKey, Runs
+from worker.span_writer import SpanWriter
 from worker.sweeper import Sweeper
 from worker.tracing import keep_traces_here
 
@@ -48,9 +50,11 @@ class Runtime:
 
         Raises:
             SchemaOutdated: the database has an older schema.
+            SettingsError: what they ask for is not installed.
         """
         require_schema(self.settings)
-        keep_traces_here()
+        self._telemetry = open_telemetry(self.settings, process="worker")
+        keep_traces_here(export=self.settings.export_traces)
         faults.arm(self.settings.fault_point)
         self._thread.start()
         self.run(self._build())
@@ -72,6 +76,8 @@ class Runtime:
         self.run(self._drained())
         self._heartbeat.retire()
         self.run(self._close())
+        if self._telemetry:
+            self._telemetry.close()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -87,6 +93,7 @@ class Runtime:
         self._memories = MemoryFiles(self._database, settings.sessions_dir)
         self._models = Models(settings)
         self._events = EventWriter(self._database, self._channel)
+        self._spans = SpanWriter(self._database, self._telemetry)
         self._ears = Ears(
             self._database, self._channel, self.runs, self._events, worker_id=process.worker_id
         )
@@ -99,6 +106,7 @@ class Runtime:
             models=self._models,
             runs=self.runs,
             events=self._events,
+            spans=self._spans,
         )
         self._heartbeat = Heartbeat(
             settings, process, self.runs, loop=asyncio.get_running_loop(), release=self._release
@@ -108,7 +116,7 @@ class Runtime:
         sweeper = Sweeper(
             self.settings, self._database, self._hinter, self._announcer, self._memories
         )
-        for work in (sweeper.run(), self._events.run(), self._ears.listen()):
+        for work in (sweeper.run(), self._events.run(), self._spans.run(), self._ears.listen()):
             self._in_background(work)
 
     def _release(self, strays: Iterable[RunKey]) -> None:

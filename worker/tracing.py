@@ -1,8 +1,198 @@
-"""Where the Agents SDK's traces go."""
+"""Where the Agents SDK's traces go: into the run that they are of, and nowhere else."""
 
+import time
+from contextvars import ContextVar
+from datetime import datetime
+from typing import Any
+
+import httpx2
 from agents import set_trace_processors
+from agents.tracing import (
+    AgentSpanData,
+    FunctionSpanData,
+    GenerationSpanData,
+    Span,
+    SpanError,
+    TaskSpanData,
+    Trace,
+    TracingProcessor,
+    TurnSpanData,
+    get_current_span,
+)
+from agents.tracing.processors import default_processor
+from typing_extensions import override
+
+from shared.store.traces import Spans
+from shared.store.transitions import Claim
+from shared.telemetry import traceparent
+
+_MOST_SPANS = 500
+_LONGEST_TEXT = 4000
+_ALL_TEXT = 200_000
+_TEXTS = ("input", "output", "error")
+
+Json = dict[str, Any]
 
 
-def keep_traces_here() -> None:
-    """Replace the SDK's own processor, which would post prompts to its maker's server."""
-    set_trace_processors([])
+class RunSpans:
+    """The spans of one attempt, those that have not ended too; times by the database's clock."""
+
+    def __init__(self, claim: Claim) -> None:
+        self.claim = claim
+        self.changes = 0
+        self.begun_at = time.time()
+        self._ahead = self.begun_at - claim.claimed_at
+        self._left_out = 0
+        self._room = _ALL_TEXT
+        self._spans: dict[str, Span[Any] | Json] = {}
+
+    def collect(self) -> None:
+        """Take in the spans of what runs from now on in this context."""
+        _RUN.set(self)
+
+    def all(self) -> list[Json]:
+        """Return the spans as they are stored, in the order of their beginning."""
+        found = [self._written(span) for span in self._spans.values()]
+        if self._left_out:
+            found[0] = found[0] | {"left_out": self._left_out}
+        return found
+
+    def now(self) -> float:
+        """Return the database's time, as well as this process knows it."""
+        return time.time() - self._ahead
+
+    def so_far(self) -> Spans:
+        """Return the spans with whose they are."""
+        return Spans(self.claim.message_id, self.claim.attempt, self.all())
+
+    def begin(self, span: Span[Any]) -> None:
+        """Take in a span that begins, unless there are too many."""
+        if len(self._spans) < _MOST_SPANS:
+            self._spans[span.span_id] = span
+            self.changes += 1
+        else:
+            self._left_out += 1
+
+    def end(self, span: Span[Any]) -> None:
+        """Keep of a span that ended what is stored, and let go of the model's objects."""
+        if span.span_id in self._spans:
+            self._spans[span.span_id] = written = self._written(span)
+            self._room -= sum(len(written.get(name, "")) for name in _TEXTS)
+            self.changes += 1
+
+    def amend(self, kind: str, error: str) -> None:
+        """Say better why the newest span of a kind failed."""
+        for span in reversed(self._spans.values()):
+            if isinstance(span, dict) and span["kind"] == kind:
+                span["error"] = error
+                return
+
+    def _written(self, span: Span[Any] | Json) -> Json:
+        if isinstance(span, dict):
+            return span
+        limit = min(self._room, _LONGEST_TEXT)
+        written = {
+            "span_id": span.span_id,
+            "parent_id": span.parent_id,
+            "kind": span.span_data.type,
+            **_described(span.span_data),
+            "started_at": self._time(span.started_at),
+            "ended_at": self._time(span.ended_at),
+        }
+        if span.error:
+            written["error"] = _words(span.error)
+        cut = {name: _cut(written[name], limit) for name in _TEXTS if name in written}
+        return written | cut
+
+    def _time(self, iso: str | None) -> float | None:
+        return datetime.fromisoformat(iso).timestamp() - self._ahead if iso else None
+
+
+_RUN: ContextVar[RunSpans | None] = ContextVar("run_spans", default=None)
+
+
+def _described(data: Any) -> Json:
+    """Say what a span is about; prompts and replies are not in it, they stand elsewhere."""
+    match data:
+        case GenerationSpanData():
+            return {"name": data.model, "model": data.model, "usage": data.usage}
+        case FunctionSpanData():
+            texts = {"input": data.input, "output": data.output}
+            known = {name: str(text) for name, text in texts.items() if text is not None}
+            return {"name": data.name} | known
+        case TurnSpanData():
+            return {"name": f"turn {data.turn}", "usage": data.usage}
+        case TaskSpanData():
+            return {"name": data.name, "usage": data.usage}
+        case AgentSpanData():
+            return {"name": data.name}
+        case _:
+            return {"name": str(getattr(data, "name", data.type))}
+
+
+def _cut(text: str, limit: int) -> str:
+    shown = text[: max(limit, 0)]
+    return text if text == shown else f"{shown}… ({len(text) - len(shown)} more characters)"
+
+
+def _words(error: SpanError) -> str:
+    details = (error["data"] or {}).get("error")
+    return f"{error['message']}: {details}" if details else error["message"]
+
+
+class _Keeper(TracingProcessor):
+    """Hands each span to the run in whose context it begins and ends."""
+
+    @override
+    def on_span_start(self, span: Span[Any]) -> None:
+        if run := _RUN.get():
+            run.begin(span)
+
+    @override
+    def on_span_end(self, span: Span[Any]) -> None:
+        if run := _RUN.get():
+            run.end(span)
+
+    @override
+    def on_trace_start(self, trace: Trace) -> None:
+        pass
+
+    @override
+    def on_trace_end(self, trace: Trace) -> None:
+        pass
+
+    @override
+    def shutdown(self) -> None:
+        pass
+
+    @override
+    def force_flush(self) -> None:
+        pass
+
+
+def call_ended(model: str, usage: Json | None, error: str | None) -> None:
+    """Complete the span of the model call that is under way."""
+    span = get_current_span()
+    if span and isinstance(span.span_data, GenerationSpanData):
+        span.span_data.model = model
+        span.span_data.usage = usage
+        if error:
+            span.set_error({"message": error, "data": None})
+
+
+def call_timed_out(error: str) -> None:
+    """Correct what the call's span says: the SDK's deadline ended it like a cancellation."""
+    if run := _RUN.get():
+        run.amend("generation", error)
+
+
+async def hand_on_trace(request: httpx2.Request) -> None:
+    """Name the trace and the call's span to the model's server; a `request` hook of the client."""
+    span = get_current_span()
+    if span and _RUN.get():
+        request.headers["traceparent"] = traceparent(span.trace_id, span.span_id)
+
+
+def keep_traces_here(*, export: bool = False) -> None:
+    """Replace the SDK's own processor, which posts to its maker's server; `export`: keep both."""
+    set_trace_processors([_Keeper(), *([default_processor()] if export else [])])

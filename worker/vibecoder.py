@@ -91,7 +91,6 @@ def _run_config(trace_id: str, settings: Settings) -> RunConfig:
 @functools.cache
 def _base_config(history_limit: int | None) -> RunConfig:
     return RunConfig(
-        tracing_disabled=True,
         workflow_name=NAME,
         session_settings=SessionSettings(limit=history_limit) if history_limit else None,
         # patches of one turn stand on one another

@@ -31,6 +31,7 @@ class Ended:
 class Claim:
     """A message that this worker alone may answer, with all that an attempt needs to know.
 
+    `queued_at` and `claimed_at` are the database's times: since when it waited, and of this claim.
     `item_count` and `last_message_id` say what the memory is: until this attempt or a later one
     ends the message, nothing else changes it in this generation. `event_count` is the number of
     the event that it was claimed; `streamed` says that somebody wanted to watch by then.
@@ -50,6 +51,8 @@ class Claim:
     code: str
     revision: int
     conflict_count: int
+    queued_at: float
+    claimed_at: float
     item_count: int
     last_message_id: UUID | None
     event_count: int
@@ -129,6 +132,8 @@ CLAIMED = (
         Project.code,
         Project.revision,
         Message.conflict_count,
+        Message.queued_at,
+        Message.claimed_at,
         VibeSession.item_count,
         VibeSession.last_message_id,
         Message.event_count,

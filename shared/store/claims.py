@@ -62,8 +62,7 @@ async def claim(
     begun = {"message_id": message_id, "number": taken.attempt, "worker_id": worker_id}
     await _BEGIN.all(db, begun | {"event": taken.event_count})
     # of the row as it is now: a lost attempt numbers its events without the session's lock
-    counted, streamed = taken.event_count, taken.streamed
-    return replace(as_claim(head), attempt=taken.attempt, event_count=counted, streamed=streamed)
+    return replace(as_claim(head), **taken._mapping)  # noqa: SLF001 -- its public name
 
 
 def _held(run_limit_s: ColumnElement[float]) -> Label[bool]:
@@ -105,7 +104,7 @@ _TAKE = Prepared(
         claimed_at=clock(),
         event_count=Message.event_count + 1,
     )
-    .returning(Message.attempt, Message.event_count, Message.streamed)
+    .returning(Message.attempt, Message.claimed_at, Message.event_count, Message.streamed)
 )
 _BEGIN = Prepared(insert(Attempt))
 

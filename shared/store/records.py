@@ -22,11 +22,14 @@ async def close_attempt(
     message_id: UUID,
     number: int,
     outcome: AttemptOutcome,
+    *,
     error: dict[str, Any] | None = None,
+    spans: Sequence[dict[str, Any]] | None = None,
 ) -> None:
-    """Write how an attempt ended."""
+    """Write how an attempt ended; without spans those stay that were stored while it ran."""
     of_attempt = {"of_message": message_id, "of_number": number}
-    await _CLOSE.all(db, of_attempt | {"outcome": outcome, "error": error})
+    known = {"outcome": outcome, "error": error} | ({} if spans is None else {"spans": spans})
+    await _CLOSE.all(db, of_attempt | known)
 
 
 async def record_calls(

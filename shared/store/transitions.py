@@ -3,7 +3,8 @@
 Each verb is called with the transaction that the caller commits, and returns what the caller
 must do after that commit. `attempt` is the fence: a verb that finishes an attempt changes
 nothing once the message belongs to another attempt or has ended, and says so. `told` are the
-attempt's events that are not stored yet: they come with its end, before the end's own number.
+attempt's events that are not stored yet: they come with its end, before the end's own number;
+`spans` are all of its spans.
 """
 
 from collections.abc import Sequence
@@ -42,6 +43,8 @@ from shared.tables import (
 
 __all__ = ["Call", "Claim", "CodeMoved", "Ended", "LeaseLost", "Outcome"]
 
+Spans = Sequence[dict[str, Any]] | None
+
 
 async def complete(
     db: AsyncSession,
@@ -51,6 +54,7 @@ async def complete(
     *,
     limit: int,
     told: Batch | None = None,
+    spans: Spans = None,
 ) -> Ended:
     """Make an attempt's reply, memory, code and full response visible: commit 3.
 
@@ -78,7 +82,7 @@ async def complete(
             db, project, code=outcome.code, diff=outcome.diff, message_id=claim.message_id
         )
     await _remember(db, claim, outcome, start=count - len(outcome.items))
-    await _close(db, claim, AttemptOutcome.COMPLETED, calls, told)
+    await _close(db, claim, AttemptOutcome.COMPLETED, calls, told, spans=spans)
     ready = await heads.take_hints(db, claim.project_id, limit=limit) if heads_wait else ()
     return Ended(ids=(claim.message_id,), heads=ready)
 
@@ -97,6 +101,7 @@ async def fail(
     *,
     limit: int,
     told: Batch | None = None,
+    spans: Spans = None,
 ) -> Ended:
     """End an attempt's message without a reply; the conversation and the code stay as they were.
 
@@ -107,7 +112,7 @@ async def fail(
     error = failure.to_json()
     ended = {"status": MessageStatus.FAILED, "error": error, "usage": total(calls)}
     await _end_message(db, claim, told, **ended)
-    await _close(db, claim, AttemptOutcome.FAILED, calls, told, error=error)
+    await _close(db, claim, AttemptOutcome.FAILED, calls, told, spans=spans, error=error)
     ready = await heads.take_hints(db, claim.project_id, limit=limit)
     return Ended(ids=(claim.message_id,), heads=ready)
 
@@ -119,6 +124,7 @@ async def release(
     *,
     limit: int,
     told: Batch | None = None,
+    spans: Spans = None,
 ) -> Ended:
     """Give a message back to the queue, unharmed: its worker stops, or does not know it.
 
@@ -135,12 +141,17 @@ async def release(
         queued_at=clock(),
         event_count=_newest(told),
     )
-    await _close(db, claim, AttemptOutcome.RELEASED, calls, told)
+    await _close(db, claim, AttemptOutcome.RELEASED, calls, told, spans=spans)
     return Ended(heads=await heads.take_hints(db, claim.project_id, limit=limit))
 
 
 async def run_again(
-    db: AsyncSession, claim: Claim, calls: Sequence[Call], *, told: Batch | None = None
+    db: AsyncSession,
+    claim: Claim,
+    calls: Sequence[Call],
+    *,
+    told: Batch | None = None,
+    spans: Spans = None,
 ) -> Claim:
     """Begin the next attempt of this worker on the code as it is now, after a conflict.
 
@@ -156,7 +167,7 @@ async def run_again(
         claimed_at=clock(),
         event_count=_newest(told) + 1,
     )
-    await _close(db, claim, AttemptOutcome.CONFLICT, calls, told)
+    await _close(db, claim, AttemptOutcome.CONFLICT, calls, told, spans=spans)
     begun = insert(Attempt).from_select(
         ["message_id", "number", "worker_id", "event"],
         select(Message.id, Message.attempt, Message.worker_id, Message.event_count).where(
@@ -230,9 +241,11 @@ async def _close(
     calls: Sequence[Call],
     told: Batch | None,
     *,
+    spans: Spans,
     error: dict[str, Any] | None = None,
 ) -> None:
-    await close_attempt(db, claim.message_id, claim.attempt, outcome, error)
+    number = claim.attempt
+    await close_attempt(db, claim.message_id, number, outcome, error=error, spans=spans)
     await record_calls(db, claim.message_id, claim.attempt, calls)
     if told:
         await events.insert(db, told)

@@ -72,13 +72,15 @@ def test_every_route_answers_with_the_trace_id(client: TestClient) -> None:
     app: Any = client.app
     project_id = new_project(client)
     session_id = new_session(client, project_id)
-    message_id = send(client, session_id, "Create a triage agent").json()["message_id"]
+    sent = send(client, session_id, "Create a triage agent").json()
+    message_id, trace_id = sent["message_id"], sent["trace_id"]
     known = {
         "project_id": project_id,
         "session_id": session_id,
         "message_id": message_id,
         "number": "1",
         "code": "cancelled",
+        "trace_id": trace_id,
     }
     asked = 0
     for path, operations in app.openapi()["paths"].items():

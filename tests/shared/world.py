@@ -126,6 +126,8 @@ def claim_of(session: VibeSession) -> Claim:
         code="",
         revision=1,
         conflict_count=0,
+        queued_at=0,
+        claimed_at=0,
         item_count=session.item_count,
         last_message_id=session.last_message_id,
         event_count=2,

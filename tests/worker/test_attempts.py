@@ -25,6 +25,7 @@ from worker.attempts import Parts, run_message
 from worker.events import EventWriter
 from worker.memory import MemoryFiles, SessionMemory
 from worker.runs import Runs, StopReason
+from worker.span_writer import SpanWriter
 
 DONE = [assistant_message("done")]
 IMPORT = " from agents import Agent\n"
@@ -89,6 +90,7 @@ class Attempts:
         self.database = database or world.database
         self.runs = Runs()
         self.events = EventWriter(self.database, Channel(world.settings))
+        self.spans = SpanWriter(self.database)
         self.model: Model = Scripted([])
         self.announced: list[Ended] = []
 
@@ -109,6 +111,7 @@ class Attempts:
             models=self,  # type: ignore[arg-type]
             runs=self.runs,
             events=self.events,
+            spans=self.spans,
         )
 
     async def run(
