@@ -9,9 +9,11 @@ from sqlalchemy import bindparam, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.database import clock, connection_of, insert_new
-from shared.store.attempts import Call
+from shared.store.attempts import Call, Claim
 from shared.tables import Attempt, AttemptOutcome, ModelCall
 
+DAY_S = 86_400
+_MOST_TOKENS = 10**15
 _REFUSED = re.compile("[\\x00\\ud800-\\udfff]")
 
 
@@ -28,27 +30,46 @@ async def close_attempt(
     await core.execute(_CLOSE, of_attempt | {"outcome": outcome, "error": error})
 
 
-async def record_calls(
-    db: AsyncSession, message_id: UUID, attempt: int, calls: Sequence[Call]
-) -> None:
-    """Record what was tried, also for an attempt that came to nothing; tolerates a repetition."""
-    if calls:
-        made = [
-            {
-                "message_id": message_id,
-                "attempt": attempt,
-                "n": call.number,
-                "model": storable(call.model)[:200],
-                "usage": call.usage,
-                "error": call.error,
-                "started_at": call.started_at,
-                "ended_at": call.ended_at,
-            }
-            for call in calls
-        ]
+async def record_calls(db: AsyncSession, *made: tuple[Claim, Sequence[Call]]) -> None:
+    """Record what attempts tried, also what came to nothing; tolerates a repetition."""
+    rows = [_row(claim, call) for claim, calls in made for call in calls]
+    if rows:
         core = await connection_of(db)
         # one row alone: several are sent as a pipeline, which costs more
-        await core.execute(insert_new(db, ModelCall), made if len(made) > 1 else made[0])
+        await core.execute(insert_new(db, ModelCall), rows if len(rows) > 1 else rows[0])
+
+
+def _row(claim: Claim, call: Call) -> dict[str, Any]:
+    return {
+        "message_id": claim.message_id,
+        "attempt": claim.attempt,
+        "n": call.number,
+        "model": storable(call.model)[:200],
+        "usage": call.usage,
+        "error": call.error,
+        "started_at": call.started_at,
+        "ended_at": call.ended_at,
+        "project_id": claim.project_id,
+        **counted(call.usage, call.ended_at),
+    }
+
+
+def counted(usage: dict[str, Any] | None, ended_at: float) -> dict[str, int | None]:
+    """Give the columns that sums are made of: the day since 1970 in UTC, and the tokens."""
+    said = usage or {}
+    read, written = (said.get(f"{name}_tokens_details") or {} for name in ("input", "output"))
+    return {
+        "day": int(ended_at // DAY_S),
+        "input_tokens": _count(said.get("input_tokens")),
+        "cached_tokens": _count(read.get("cached_tokens")),
+        "output_tokens": _count(said.get("output_tokens")),
+        "reasoning_tokens": _count(written.get("reasoning_tokens")),
+    }
+
+
+def _count(value: object) -> int | None:
+    # a model's server may say anything; what no column holds is no count
+    return value if isinstance(value, int) and 0 <= value <= _MOST_TOKENS else None
 
 
 # built once: to build a statement takes longer than to run it

@@ -239,7 +239,7 @@ async def _close(
     error: dict[str, Any] | None = None,
 ) -> None:
     await close_attempt(db, claim.message_id, claim.attempt, outcome, error)
-    await record_calls(db, claim.message_id, claim.attempt, calls)
+    await record_calls(db, (claim, calls))
     if told:
         await events.insert(db, told)
 
