@@ -14,7 +14,17 @@ from fastapi.routing import APIRoute
 from starlette.types import Message, Receive, Scope, Send
 from typing_extensions import override
 
-from api import conversations, events, health, messages, openapi, problems, projects, sessions
+from api import (
+    conversations,
+    events,
+    health,
+    messages,
+    openapi,
+    problems,
+    projects,
+    sessions,
+    usage,
+)
 from api.context import RequestContext
 from api.dependencies import Services
 from api.embedded import embedded_worker
@@ -27,6 +37,7 @@ from shared.channels import Channel
 from shared.database import Database
 from shared.errors import SettingsError
 from shared.logging import configure_logging
+from shared.prices import load_prices
 from shared.queue import Hinter, make_celery
 from shared.schema import require_schema
 from shared.settings import Settings, load_settings
@@ -75,7 +86,7 @@ def create_app(settings: Settings, *, celery: Celery | None = None) -> FastAPI:
     app.state.celery = celery
     app.add_middleware(RequestContext, body_limit=settings.body_limit)
     problems.install(app)
-    for module in (projects, conversations, sessions, messages, events, health):
+    for module in (projects, conversations, sessions, messages, events, usage, health):
         app.include_router(module.router)
     openapi.install(app)
     return app
@@ -101,6 +112,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 
 async def _open(settings: Settings, celery: Celery, stack: AsyncExitStack) -> Services:
+    prices = load_prices(settings.prices)
     database = Database(settings, name="api")
     stack.push_async_callback(database.close)
     channel = Channel(settings)
@@ -126,7 +138,7 @@ async def _open(settings: Settings, celery: Celery, stack: AsyncExitStack) -> Se
     gate = Gate(
         width=max(settings.database_pool // 2, 1), most_waiting=settings.service_queue_limit
     )
-    return Services(settings, database, channel, announcer, replies, watchers, gate)
+    return Services(settings, database, channel, announcer, replies, watchers, gate, prices)
 
 
 def _answer_before_draining(replies: Replies) -> None:

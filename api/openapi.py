@@ -21,6 +21,7 @@ TAGS = [
     {"name": "projects", "description": "Workflows under construction: their code, its revisions."},
     {"name": "sessions", "description": "Conversations with VibeCoder, and the main job: prompts."},
     {"name": "messages", "description": "One prompt and what became of it."},
+    {"name": "usage", "description": "Tokens and money that were spent."},
     {"name": "operations", "description": "What the service says about itself."},
 ]
 

@@ -64,6 +64,10 @@ class Settings(BaseSettings):
         "responses", description="Which API of the model's server is spoken."
     )
 
+    prices: Path | None = Field(
+        None, description="JSON file of model prices that are added to, or replace, the built-in."
+    )
+
     sync_wait_s: float = Field(
         55, gt=0, le=3600, description="How long a POST waits for its reply before it gets 202."
     )

@@ -12,6 +12,7 @@ from shared.announcer import Announcer
 from shared.channels import Channel
 from shared.database import Database, retried
 from shared.logging import get_logger
+from shared.prices import load_prices
 from shared.queue import Hinter
 from shared.schema import require_schema
 from shared.settings import Settings
@@ -19,6 +20,7 @@ from shared.store import claims, transitions
 from shared.store.transitions import Ended, LeaseLost
 from worker import faults
 from worker.attempts import Parts
+from worker.calls import CallWriter
 from worker.ears import Ears
 from worker.events import EventWriter
 from worker.heartbeat import Heartbeat, this_process
@@ -47,8 +49,10 @@ class Runtime:
         """Start the loop, take a lease, beat and sweep.
 
         Raises:
+            SettingsError: the file of prices is wrong.
             SchemaOutdated: the database has an older schema.
         """
+        self._prices = load_prices(self.settings.prices)
         require_schema(self.settings)
         keep_traces_here()
         faults.arm(self.settings.fault_point)
@@ -87,6 +91,7 @@ class Runtime:
         self._memories = MemoryFiles(self._database, settings.sessions_dir)
         self._models = Models(settings)
         self._events = EventWriter(self._database, self._channel)
+        self._calls = CallWriter(self._database)
         self._ears = Ears(
             self._database, self._channel, self.runs, self._events, worker_id=process.worker_id
         )
@@ -99,6 +104,8 @@ class Runtime:
             models=self._models,
             runs=self.runs,
             events=self._events,
+            calls=self._calls,
+            prices=self._prices,
         )
         self._heartbeat = Heartbeat(
             settings, process, self.runs, loop=asyncio.get_running_loop(), release=self._release
@@ -108,7 +115,8 @@ class Runtime:
         sweeper = Sweeper(
             self.settings, self._database, self._hinter, self._announcer, self._memories
         )
-        for work in (sweeper.run(), self._events.run(), self._ears.listen()):
+        running = [sweeper.run(), self._events.run(), self._calls.run(), self._ears.listen()]
+        for work in running:
             self._in_background(work)
 
     def _release(self, strays: Iterable[RunKey]) -> None:
