@@ -116,6 +116,13 @@ class Settings(BaseSettings):
         "for single reads, at the most.",
     )
 
+    retention_days: float | None = Field(
+        None,
+        gt=0,
+        le=36_500,
+        description="Days after which a session that nobody used is deleted; unset: never.",
+    )
+
     fault_point: str = Field(
         "", description="For tests only: the moment at which a worker kills itself."
     )

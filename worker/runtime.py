@@ -26,6 +26,7 @@ from worker.events import EventWriter
 from worker.heartbeat import Heartbeat, this_process
 from worker.llm import Models
 from worker.memory import MemoryFiles
+from worker.retention import Retention
 from worker.runs import RunKey, Runs
 from worker.sweeper import Sweeper
 from worker.tracing import keep_traces_here
@@ -116,6 +117,14 @@ class Runtime:
             self.settings, self._database, self._hinter, self._announcer, self._memories
         )
         running = [sweeper.run(), self._events.run(), self._calls.run(), self._ears.listen()]
+        if self.settings.retention_days is not None:
+            running.append(
+                Retention(
+                    self._database,
+                    days=self.settings.retention_days,
+                    namespace=self.settings.namespace,
+                ).run()
+            )
         for work in running:
             self._in_background(work)
 
