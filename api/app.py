@@ -25,6 +25,7 @@ from api import (
     projects,
     sessions,
     traces,
+    usage,
 )
 from api.context import RequestContext
 from api.dependencies import Services
@@ -39,6 +40,7 @@ from shared.channels import Channel
 from shared.database import Database
 from shared.errors import SettingsError
 from shared.logging import configure_logging
+from shared.prices import load_prices
 from shared.queue import Hinter, make_celery
 from shared.schema import require_schema
 from shared.settings import Settings, load_settings
@@ -90,7 +92,7 @@ def create_app(settings: Settings, *, celery: Celery | None = None) -> FastAPI:
         app.add_middleware(RequestSpans)
     app.add_middleware(RequestContext, body_limit=settings.body_limit)
     problems.install(app)
-    for module in (projects, conversations, sessions, messages, events, traces, health):
+    for module in (projects, conversations, sessions, messages, events, traces, usage, health):
         app.include_router(module.router)
     openapi.install(app)
     return app
@@ -119,6 +121,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 
 async def _open(settings: Settings, celery: Celery, stack: AsyncExitStack) -> Services:
+    prices = load_prices(settings.prices)
     database = Database(settings, name="api")
     stack.push_async_callback(database.close)
     channel = Channel(settings)
@@ -144,7 +147,7 @@ async def _open(settings: Settings, celery: Celery, stack: AsyncExitStack) -> Se
     gate = Gate(
         width=max(settings.database_pool // 2, 1), most_waiting=settings.service_queue_limit
     )
-    return Services(settings, database, channel, announcer, replies, watchers, gate)
+    return Services(settings, database, channel, announcer, replies, watchers, gate, prices)
 
 
 def _answer_before_draining(replies: Replies) -> None:

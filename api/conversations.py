@@ -52,9 +52,7 @@ async def _open(
     async with services.database.begin() as db:
         # locked, so that a session cannot appear in a project while it is deleted
         await projects.lock(db, project_id, owner=owner)
-        session, created = await sessions.ensure(
-            db, project_id=project_id, node_id=body.node_id, new=body.new, title=body.title
-        )
+        session, created = await sessions.ensure(db, project_id=project_id, **body.model_dump())
         return await sessions.summary(db, session.id), created
 
 

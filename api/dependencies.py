@@ -18,6 +18,7 @@ from shared.announcer import Announcer
 from shared.channels import Channel
 from shared.database import Database
 from shared.errors import InvalidRequest
+from shared.prices import Prices
 from shared.settings import Settings
 
 _ANONYMOUS = "anonymous"
@@ -36,6 +37,7 @@ class Services:
     replies: Replies
     watchers: Watchers
     gate: Gate
+    prices: Prices
 
 
 @dataclass(frozen=True)

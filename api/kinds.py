@@ -101,6 +101,19 @@ _FAILURES = {
             "The model did not come to an end within the allowed number of calls.",
         ),
         (
+            # not 429: clients repeat that by themselves, and waiting does not help
+            FailureCode.BUDGET_EXCEEDED,
+            402,
+            "Budget used up",
+            "The session or its project has spent what it may; what was begun is not kept.",
+        ),
+        (
+            FailureCode.MODEL_NOT_PRICED,
+            422,
+            "Model without a price",
+            "A budget in money cannot be held with a model whose price is not known.",
+        ),
+        (
             FailureCode.CODE_CONFLICT,
             409,
             "Code conflict",

@@ -22,6 +22,7 @@ TAGS = [
     {"name": "sessions", "description": "Conversations with VibeCoder, and the main job: prompts."},
     {"name": "messages", "description": "One prompt and what became of it."},
     {"name": "traces", "description": "What happened to a message, step by step."},
+    {"name": "usage", "description": "Tokens and money that were spent."},
     {"name": "operations", "description": "What the service says about itself."},
 ]
 

@@ -230,7 +230,13 @@ async def _get(services: Services, project_id: UUID, owner: str) -> Project:
 async def _create(services: Services, owner: str, body: ProjectIn, code: str) -> Project:
     async with services.database.begin() as db:
         return await projects.create(
-            db, owner=owner, name=body.name, instructions=body.instructions, code=code
+            db,
+            owner=owner,
+            name=body.name,
+            instructions=body.instructions,
+            code=code,
+            budget_tokens=body.budget_tokens,
+            budget_usd=body.budget_usd,
         )
 
 
@@ -249,6 +255,9 @@ async def _change(
         project.name = body.name or project.name
         if body.instructions is not None:
             project.instructions = body.instructions
+        for name in ("budget_tokens", "budget_usd"):
+            if name in body.model_fields_set:  # null takes a budget away
+                setattr(project, name, getattr(body, name))
         if body.code is not None:
             await _revise(db, project, body.code)
         await db.flush()

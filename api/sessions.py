@@ -144,16 +144,16 @@ async def change_session(
     owner: Caller,
     trace_id: TraceId,
 ) -> SessionOut:
-    """Give a session another title."""
-    await _retitle(services, session_id, owner, body.title)
+    """Give a session another title or other budgets."""
+    await _change(services, session_id, owner, body)
     return await get_session(session_id, services, owner, trace_id)
 
 
 @retried
-async def _retitle(services: Services, session_id: UUID, owner: str, title: str | None) -> None:
+async def _change(services: Services, session_id: UUID, owner: str, body: SessionPatch) -> None:
     async with services.database.begin() as db:
         await sessions.get(db, session_id, owner=owner)
-        await sessions.set_title(db, session_id, title=title)
+        await sessions.change(db, session_id, body.model_dump(exclude_unset=True))
 
 
 @router.delete("/sessions/{session_id}", responses=_MISSING)

@@ -150,6 +150,8 @@ class FailureCode(StrEnum):
     TOOL_TIMEOUT = "tool_timeout"
     RUN_TIMEOUT = "run_timeout"
     MAX_TURNS = "max_turns"
+    BUDGET_EXCEEDED = "budget_exceeded"
+    MODEL_NOT_PRICED = "model_not_priced"
     CODE_CONFLICT = "code_conflict"
     WORKER_LOST = "worker_lost"
     EXPIRED = "expired"

@@ -74,6 +74,10 @@ class Settings(BaseSettings):
         description="http://...: where spans are sent by OTLP (needs the extra `otel`).",
     )
 
+    prices: Path | None = Field(
+        None, description="JSON file of model prices that are added to, or replace, the built-in."
+    )
+
     sync_wait_s: float = Field(
         55, gt=0, le=3600, description="How long a POST waits for its reply before it gets 202."
     )
@@ -120,6 +124,13 @@ class Settings(BaseSettings):
         le=200,
         description="Connections to PostgreSQL that a process keeps for transactions, and as many "
         "for single reads, at the most.",
+    )
+
+    retention_days: float | None = Field(
+        None,
+        gt=0,
+        le=36_500,
+        description="Days after which a session that nobody used is deleted; unset: never.",
     )
 
     fault_point: str = Field(

@@ -1,6 +1,5 @@
 """The tables. Times are the database's clock in seconds since 1970; what they mean: DESIGN."""
 
-from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
@@ -21,43 +20,11 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from shared.columns import Budgeted, Counted
 from shared.database import clock
+from shared.statuses import AttemptOutcome, EventKind, MessageStatus
 
-
-class MessageStatus(StrEnum):
-    """Where a message is in its life; the first two are unfinished, the others final."""
-
-    QUEUED = "queued"
-    IN_PROGRESS = "in_progress"
-    COMPLETED = "completed"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-
-
-class AttemptOutcome(StrEnum):
-    """How one try at a message ended; None while it runs."""
-
-    COMPLETED = "completed"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-    RELEASED = "released"
-    CONFLICT = "conflict"
-    LOST = "lost"
-
-
-class EventKind(StrEnum):
-    """What can happen to a message; the last three are the end."""
-
-    QUEUED = "queued"
-    CLAIMED = "claimed"
-    TEXT = "text"
-    TOOL_CALLED = "tool_called"
-    TOOL_ANSWERED = "tool_answered"
-    CODE_CHANGED = "code_changed"
-    COMPLETED = "completed"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-
+__all__ = ["AttemptOutcome", "EventKind", "MessageStatus"]
 
 UNFINISHED = (MessageStatus.QUEUED, MessageStatus.IN_PROGRESS)
 _UNFINISHED_SQL = text("status IN ('queued', 'in_progress')")
@@ -83,7 +50,7 @@ class Base(DeclarativeBase):
     }
 
 
-class Project(Base):
+class Project(Budgeted, Base):
     """A workflow under construction."""
 
     __tablename__ = "projects"
@@ -116,7 +83,7 @@ class Revision(Base):
     created_at: Mapped[float] = mapped_column(default=clock())
 
 
-class VibeSession(Base):
+class VibeSession(Budgeted, Base):
     """A conversation with VibeCoder, on a project or on one node.
 
     `item_count` and `last_message_id` describe the current `generation`'s memory.
@@ -262,10 +229,16 @@ class Event(Base):
     created_at: Mapped[float]
 
 
-class ModelCall(Base):
-    """One call of the model, of whatever attempt, successful or not."""
+class ModelCall(Counted, Base):
+    """One call of the model, of whatever attempt, successful or not.
+
+    `day` counts from 1970 (UTC). `project_id` and what follows it repeat what the message and
+    `usage` say, so that sums are fast; a process of the version before leaves them out, and the
+    sweep fills them in.
+    """
 
     __tablename__ = "model_calls"
+    __table_args__ = (Index(None, "project_id", "day"),)
 
     message_id: Mapped[UUID] = mapped_column(
         ForeignKey("messages.id", ondelete="CASCADE"), primary_key=True
@@ -277,6 +250,22 @@ class ModelCall(Base):
     error: Mapped[str | None]
     started_at: Mapped[float]
     ended_at: Mapped[float]
+    project_id: Mapped[UUID | None] = mapped_column(Uuid)
+    day: Mapped[int | None]
+
+
+class UsageDay(Counted, Base):
+    """What model calls of deleted sessions cost: sums that outlive them."""
+
+    __tablename__ = "usage_days"
+
+    project_id: Mapped[UUID] = mapped_column(
+        ForeignKey("projects.id", ondelete="CASCADE"), primary_key=True
+    )
+    day: Mapped[int] = mapped_column(primary_key=True)
+    model: Mapped[str] = mapped_column(String(200), primary_key=True)
+    calls: Mapped[int]
+    uncounted_calls: Mapped[int]
 
 
 class Worker(Base):

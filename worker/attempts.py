@@ -16,12 +16,15 @@ from shared.announcer import Announcer
 from shared.database import CommitUnknownError, Database, retried, until_done, will_pass
 from shared.errors import Failure, FailureCode
 from shared.logging import get_logger
+from shared.prices import Prices
 from shared.settings import Settings
 from shared.store import claims, records, traces, transitions
 from shared.store.transitions import Claim, CodeMoved, Ended, LeaseLost, Outcome
 from shared.tables import AttemptOutcome
 from shared.workflow import unified_diff
 from worker import faults
+from worker.budgets import budget_of
+from worker.calls import CallWriter, RunCalls
 from worker.events import EventWriter
 from worker.failures import CodeConflict, failure_from
 from worker.llm import ModelCall, Models, RecordingModel
@@ -53,6 +56,8 @@ class Parts:
     runs: Runs
     events: EventWriter
     spans: SpanWriter
+    calls: CallWriter
+    prices: Prices
 
 
 async def run_message(message_id: UUID, *, parts: Parts) -> None:
@@ -118,6 +123,7 @@ class _Attempt:
         self._settings = parts.settings
         self._memory: SessionMemory | None = None
         self._model: RecordingModel | None = None
+        self._recording: RunCalls | None = None
         self._outcome: AttemptOutcome | None = None
         self._events = parts.events.begin(claim)
         self._spans = parts.spans.begin(claim)
@@ -147,6 +153,8 @@ class _Attempt:
         """Bring the memory file up to date, if there is something new, and close it."""
         self._parts.events.end(self._events)
         self._parts.spans.end(self._spans, self._outcome)
+        if self._recording is not None:
+            self._parts.calls.end(self._recording)
         if self._memory is not None:
             if self._outcome is AttemptOutcome.COMPLETED:
                 await self._memory.sync_committed()
@@ -160,7 +168,11 @@ class _Attempt:
         async with asyncio.timeout(settings.run_timeout_s):
             self._memory = await self._parts.memories.open(claim)
             inner = self._parts.models.get(claim.model)
-            self._model = RecordingModel(inner, name=claim.model, events=self._events)
+            budget = budget_of(claim, self._parts.database, self._parts.prices)
+            self._model = RecordingModel(
+                inner, name=claim.model, events=self._events, budget=budget
+            )
+            self._recording = self._parts.calls.begin(claim, self._model.calls)
             result = await run_vibecoder(
                 prompt=claim.prompt,
                 workbench=workbench,
@@ -278,7 +290,7 @@ class _Attempt:
     @retried
     async def _record_calls(self) -> None:
         async with self._parts.database.begin() as db:
-            await records.record_calls(db, self._claim.message_id, self._claim.attempt, self._calls)
+            await records.record_calls(db, (self._claim, self._calls))
             await traces.keep(db, [self._spans.so_far()], ended=True)
 
     def _told(self) -> dict[str, Any]:

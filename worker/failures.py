@@ -36,6 +36,14 @@ class UnusableAnswer(Exception):
     """The model's server sent what is not an answer; the cause says what broke."""
 
 
+class OverBudget(Exception):
+    """A budget does not allow another call of the model; `failure` says which and why."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.detail)
+        self.failure = failure
+
+
 _AGAIN = "Send the message again."
 
 _CODE_CONFLICT = Failure(
@@ -100,6 +108,8 @@ def failure_from(error: BaseException) -> Failure:
             failure = _REFUSED
         case ModelUnavailable():
             failure = _NO_SERVER
+        case OverBudget():
+            failure = error.failure
         case MaxTurnsExceeded():
             failure = _MAX_TURNS
         case ToolTimeoutError():

@@ -30,6 +30,7 @@ from openai.types.responses import (
 )
 from typing_extensions import override
 
+from worker.budgets import Budget
 from worker.events import RunEvents
 from worker.failures import UnusableAnswer
 from worker.model_answers import check_answer, encodable
@@ -84,14 +85,24 @@ class RecordingModel(Model):
     While somebody watches, it asks for the answer as a stream and reports the text as it comes.
     """
 
-    def __init__(self, inner: Model, *, name: str, events: RunEvents | None = None) -> None:
+    def __init__(
+        self,
+        inner: Model,
+        *,
+        name: str,
+        events: RunEvents | None = None,
+        budget: Budget | None = None,
+    ) -> None:
         self.calls: list[ModelCall] = []
+        self._budget = budget
         self._events = events
         self._inner = inner
         self._name = name
 
     @override
     async def get_response(self, *args: Any, **kwargs: Any) -> ModelResponse:
+        if self._budget:
+            await self._budget.check(self.calls)
         # one span a call, whichever model it is: the SDK's own models would make another
         with generation_span(model=self._name):
             return await self._recorded(*args, **kwargs | {"tracing": ModelTracing.DISABLED})
@@ -142,6 +153,8 @@ class RecordingModel(Model):
     async def stream_response(
         self, *args: Any, **kwargs: Any
     ) -> AsyncGenerator[TResponseStreamEvent, None]:
+        if self._budget:
+            await self._budget.check(self.calls)
         exchange, recorded = _Exchange(), False
         error: BaseException = UnusableAnswer()  # unless it ends otherwise
         try:

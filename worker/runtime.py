@@ -12,6 +12,7 @@ from shared.announcer import Announcer
 from shared.channels import Channel
 from shared.database import Database, retried
 from shared.logging import get_logger
+from shared.prices import load_prices
 from shared.queue import Hinter
 from shared.schema import require_schema
 from shared.settings import Settings
@@ -20,11 +21,13 @@ from shared.store.transitions import Ended, LeaseLost
 from shared.telemetry import open_telemetry
 from worker import faults
 from worker.attempts import Parts
+from worker.calls import CallWriter
 from worker.ears import Ears
 from worker.events import EventWriter
 from worker.heartbeat import Heartbeat, this_process
 from worker.llm import Models
 from worker.memory import MemoryFiles
+from worker.retention import Retention
 from worker.runs import RunKey, Runs
 from worker.span_writer import SpanWriter
 from worker.sweeper import Sweeper
@@ -49,9 +52,11 @@ class Runtime:
         """Start the loop, take a lease, beat and sweep.
 
         Raises:
+            SettingsError: the file of prices is wrong.
             SchemaOutdated: the database has an older schema.
             SettingsError: what they ask for is not installed.
         """
+        self._prices = load_prices(self.settings.prices)
         require_schema(self.settings)
         self._telemetry = open_telemetry(self.settings, process="worker")
         keep_traces_here(export=self.settings.export_traces)
@@ -94,6 +99,7 @@ class Runtime:
         self._models = Models(settings)
         self._events = EventWriter(self._database, self._channel)
         self._spans = SpanWriter(self._database, self._telemetry)
+        self._calls = CallWriter(self._database)
         self._ears = Ears(
             self._database, self._channel, self.runs, self._events, worker_id=process.worker_id
         )
@@ -107,6 +113,8 @@ class Runtime:
             runs=self.runs,
             events=self._events,
             spans=self._spans,
+            calls=self._calls,
+            prices=self._prices,
         )
         self._heartbeat = Heartbeat(
             settings, process, self.runs, loop=asyncio.get_running_loop(), release=self._release
@@ -116,7 +124,22 @@ class Runtime:
         sweeper = Sweeper(
             self.settings, self._database, self._hinter, self._announcer, self._memories
         )
-        for work in (sweeper.run(), self._events.run(), self._spans.run(), self._ears.listen()):
+        running = [
+            sweeper.run(),
+            self._events.run(),
+            self._spans.run(),
+            self._calls.run(),
+            self._ears.listen(),
+        ]
+        if self.settings.retention_days is not None:
+            running.append(
+                Retention(
+                    self._database,
+                    days=self.settings.retention_days,
+                    namespace=self.settings.namespace,
+                ).run()
+            )
+        for work in running:
             self._in_background(work)
 
     def _release(self, strays: Iterable[RunKey]) -> None:

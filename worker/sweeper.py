@@ -15,13 +15,14 @@ from shared.expiry import end_overdue
 from shared.logging import get_logger
 from shared.queue import Hinter
 from shared.settings import Settings
-from shared.store import sweeps, workers
+from shared.store import sweeps, usage, workers
 from worker.memory import MemoryFiles
 
 _HINT_LOST_S = 5.0
 _BROKER_S = 1.0
 _HOUSEKEEPING_S = 60.0
 _DEAD_WORKER_S = 3600.0
+_CALLS_AT_ONCE = 1000
 _log = get_logger(__name__)
 
 
@@ -44,6 +45,7 @@ class Sweeper:
         self._housekeeping_at = time.monotonic()
         self._asking: asyncio.Future[int] | None = None
         self._broker_away = False
+        self._calls_incomplete = False
 
     async def run(self) -> None:
         """Sweep until cancelled; a database or broker that is away is waited for."""
@@ -73,6 +75,8 @@ class Sweeper:
         if time.monotonic() > self._housekeeping_at:
             self._housekeeping_at = time.monotonic() + _HOUSEKEEPING_S
             await self._tidy_up()
+        if self._calls_incomplete:  # a few at a time: the next sweep must not wait
+            self._calls_incomplete = await self._complete_calls()
 
     async def _waiting_hints(self) -> int | None:
         """Ask the broker how many hints wait in it; None while it does not answer.
@@ -116,4 +120,12 @@ class Sweeper:
             await workers.forget_dead(db, dead_for_s=_DEAD_WORKER_S)
             # what a late attempt may still record is over by then
             await sweeps.purge_projects(db, deleted_before_s=2 * self._settings.run_limit_s)
+        self._calls_incomplete = True
         await self._memories.remove_stale()
+
+    async def _complete_calls(self) -> bool:
+        """Complete calls that an older version recorded; tell whether there may be more of them."""
+        async with self._database.begin() as db:
+            if not await sweeps.lead(db, self._settings.namespace):
+                return False
+            return await usage.adopt(db, limit=_CALLS_AT_ONCE) == _CALLS_AT_ONCE

@@ -98,7 +98,10 @@ class MessageOut(BaseModel):
     diff: str = Field(description="Unified diff of the code; empty when it did not change.")
     revision: int | None = Field(description="The revision that it made, if it changed the code.")
     model: str = Field(examples=["offline"])
-    usage: dict[str, Any] | None = Field(description="Tokens of all model calls.")
+    usage: dict[str, Any] | None = Field(
+        description="Tokens of the model calls of the attempt that ended it; all: "
+        "`/messages/{id}/usage`."
+    )
     error: FailureOut | None
     attempt: int = Field(description="How often a worker has begun it.")
     position: int | None = Field(

@@ -7,6 +7,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from api.schemas.common import PROJECT_ID, TIME, TRACE_ID, Body, Name, Text, Traced, columns
+from api.schemas.usage import BUDGET_TOKENS, BUDGET_USD, BudgetTokens, BudgetUsd
 from shared.tables import Project, Revision
 from shared.workflow import Workflow, parse_workflow
 
@@ -34,6 +35,8 @@ _EXAMPLE: dict[str, Any] = {
             "handoffs": [],
         }
     ],
+    "budget_tokens": None,
+    "budget_usd": "25.00",
     "created_at": TIME,
     "updated_at": TIME,
     "trace_id": TRACE_ID,
@@ -57,18 +60,28 @@ class ProjectIn(Body):
     instructions: Text = Field(
         "", max_length=20_000, description="What VibeCoder heeds in this project."
     )
+    budget_tokens: BudgetTokens | None = BUDGET_TOKENS
+    budget_usd: BudgetUsd | None = BUDGET_USD
 
 
 class ProjectPatch(Body):
     """What to change; a missing member stays."""
 
     model_config = ConfigDict(
-        json_schema_extra={"examples": [{"name": "Customer support, second try"}, {"code": _CODE}]}
+        json_schema_extra={
+            "examples": [
+                {"name": "Customer support, second try"},
+                {"code": _CODE},
+                {"budget_usd": "25.00", "budget_tokens": None},
+            ]
+        }
     )
 
     name: Name | None = Field(None, examples=["Customer support, second try"])
     code: Text | None = None
     instructions: Annotated[Text, StringConstraints(max_length=20_000)] | None = None
+    budget_tokens: BudgetTokens | None = BUDGET_TOKENS
+    budget_usd: BudgetUsd | None = BUDGET_USD
 
 
 class NodeOut(BaseModel):
@@ -107,6 +120,8 @@ class ProjectSummary(Traced):
     name: str = Field(examples=["Customer support"])
     instructions: str
     revision: int = Field(description="The number of the code's newest revision.", examples=[1])
+    budget_tokens: int | None
+    budget_usd: str | None
     created_at: datetime
     updated_at: datetime
 
@@ -127,6 +142,8 @@ class ProjectOut(BaseModel):
     code: str = Field(description="One Python module that uses the OpenAI Agents SDK.")
     revision: int = Field(description="The number of the code's newest revision.", examples=[1])
     nodes: list[NodeOut] = Field(description="The agents that the code defines.")
+    budget_tokens: int | None
+    budget_usd: str | None
     created_at: datetime
     updated_at: datetime
     trace_id: str = Field(examples=[TRACE_ID])

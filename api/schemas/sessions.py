@@ -7,6 +7,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, StringConstraints
 
 from api.schemas.common import PROJECT_ID, SESSION_ID, TIME, TRACE_ID, Body, Text, Traced
+from api.schemas.usage import BUDGET_TOKENS, BUDGET_USD, BudgetTokens, BudgetUsd
 from shared.store.sessions import SessionSummary
 from shared.tables import Item
 
@@ -21,6 +22,8 @@ _EXAMPLE: dict[str, Any] = {
     "messages": 2,
     "unfinished": 0,
     "usage": {"input_tokens": 812, "output_tokens": 96},
+    "budget_tokens": 1000000,
+    "budget_usd": None,
     "created_at": TIME,
     "trace_id": TRACE_ID,
 }
@@ -44,22 +47,28 @@ class SessionIn(Body):
         default=False, description="Begin a further conversation on the same place."
     )
     title: Annotated[Text, StringConstraints(max_length=200)] | None = None
+    budget_tokens: BudgetTokens | None = BUDGET_TOKENS
+    budget_usd: BudgetUsd | None = BUDGET_USD
 
 
 class SessionPatch(Body):
-    """What to change."""
+    """What to change; a missing member stays, null takes away."""
 
     model_config = ConfigDict(
-        json_schema_extra={"examples": [{"title": "Spanish support"}, {"title": None}]}
+        json_schema_extra={
+            "examples": [{"title": "Spanish support"}, {"title": None}, {"budget_tokens": 100_000}]
+        }
     )
 
     title: Annotated[Text, StringConstraints(max_length=200)] | None = Field(
-        examples=["Spanish support"]
+        None, examples=["Spanish support"]
     )
+    budget_tokens: BudgetTokens | None = BUDGET_TOKENS
+    budget_usd: BudgetUsd | None = BUDGET_USD
 
 
 class TokenUsage(BaseModel):
-    """Tokens of the session's messages."""
+    """Tokens of the messages since the session was last cleared; all: `/sessions/{id}/usage`."""
 
     input_tokens: int
     output_tokens: int
@@ -82,6 +91,8 @@ class SessionOut(BaseModel):
     messages: int = Field(description="Messages since it was last cleared.")
     unfinished: int = Field(description="Those of them that have not ended.")
     usage: TokenUsage
+    budget_tokens: int | None
+    budget_usd: str | None
     created_at: datetime
     trace_id: str = Field(examples=[TRACE_ID])
 
@@ -103,6 +114,8 @@ class SessionOut(BaseModel):
             usage=TokenUsage(
                 input_tokens=summary.input_tokens, output_tokens=summary.output_tokens
             ),
+            budget_tokens=session.budget_tokens,
+            budget_usd=session.budget_usd,
             created_at=session.created_at,  # type: ignore[arg-type]  # pydantic reads seconds
             trace_id=trace_id,
         )

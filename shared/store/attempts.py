@@ -57,6 +57,10 @@ class Claim:
     last_message_id: UUID | None
     event_count: int
     streamed: bool
+    session_budget_tokens: int | None = None
+    session_budget_usd: str | None = None
+    project_budget_tokens: int | None = None
+    project_budget_usd: str | None = None
 
 
 @dataclass(frozen=True)
@@ -138,6 +142,10 @@ CLAIMED = (
         VibeSession.last_message_id,
         Message.event_count,
         Message.streamed,
+        VibeSession.budget_tokens.label("session_budget_tokens"),
+        VibeSession.budget_usd.label("session_budget_usd"),
+        Project.budget_tokens.label("project_budget_tokens"),
+        Project.budget_usd.label("project_budget_usd"),
     )
     .join(VibeSession, VibeSession.id == Message.session_id)
     .join(Project, Project.id == Message.project_id)

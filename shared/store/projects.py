@@ -12,13 +12,27 @@ from shared.tables import Project, Revision
 
 
 async def create(
-    db: AsyncSession, *, owner: str, name: str, instructions: str, code: str
+    db: AsyncSession,
+    *,
+    owner: str,
+    name: str,
+    instructions: str,
+    code: str,
+    budget_tokens: int | None = None,
+    budget_usd: str | None = None,
 ) -> Project:
     """Insert a project with its revision 1."""
     statement = (
         insert(Project)
         .values(
-            id=uuid4(), owner=owner, name=name, instructions=instructions, code=code, revision=1
+            id=uuid4(),
+            owner=owner,
+            name=name,
+            instructions=instructions,
+            code=code,
+            revision=1,
+            budget_tokens=budget_tokens,
+            budget_usd=budget_usd,
         )
         .returning(Project)
     )

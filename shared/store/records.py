@@ -11,9 +11,11 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.database import clock, insert_new
 from shared.prepared import Prepared
-from shared.store.attempts import Call
+from shared.store.attempts import Call, Claim
 from shared.tables import Attempt, AttemptOutcome, ModelCall
 
+DAY_S = 86_400
+_MOST_TOKENS = 10**15
 _REFUSED = re.compile("[\\x00\\ud800-\\udfff]")
 
 
@@ -32,24 +34,43 @@ async def close_attempt(
     await _CLOSE.all(db, of_attempt | known)
 
 
-async def record_calls(
-    db: AsyncSession, message_id: UUID, attempt: int, calls: Sequence[Call]
-) -> None:
-    """Record what was tried, also for an attempt that came to nothing; tolerates a repetition."""
-    made = [
-        {
-            "message_id": message_id,
-            "attempt": attempt,
-            "n": call.number,
-            "model": storable(call.model)[:200],
-            "usage": call.usage,
-            "error": call.error,
-            "started_at": call.started_at,
-            "ended_at": call.ended_at,
-        }
-        for call in calls
-    ]
-    await _ADD_CALL.each(db, made)
+async def record_calls(db: AsyncSession, *made: tuple[Claim, Sequence[Call]]) -> None:
+    """Record what attempts tried, also what came to nothing; tolerates a repetition."""
+    rows = [_row(claim, call) for claim, calls in made for call in calls]
+    await _ADD_CALL.each(db, rows)
+
+
+def _row(claim: Claim, call: Call) -> dict[str, Any]:
+    return {
+        "message_id": claim.message_id,
+        "attempt": claim.attempt,
+        "n": call.number,
+        "model": storable(call.model)[:200],
+        "usage": call.usage,
+        "error": call.error,
+        "started_at": call.started_at,
+        "ended_at": call.ended_at,
+        "project_id": claim.project_id,
+        **counted(call.usage, call.ended_at),
+    }
+
+
+def counted(usage: dict[str, Any] | None, ended_at: float) -> dict[str, int | None]:
+    """Give the columns that sums are made of: the day since 1970 in UTC, and the tokens."""
+    said = usage or {}
+    read, written = (said.get(f"{name}_tokens_details") or {} for name in ("input", "output"))
+    return {
+        "day": int(ended_at // DAY_S),
+        "input_tokens": _count(said.get("input_tokens")),
+        "cached_tokens": _count(read.get("cached_tokens")),
+        "output_tokens": _count(said.get("output_tokens")),
+        "reasoning_tokens": _count(written.get("reasoning_tokens")),
+    }
+
+
+def _count(value: object) -> int | None:
+    # a model's server may say anything; what no column holds is no count
+    return value if isinstance(value, int) and 0 <= value <= _MOST_TOKENS else None
 
 
 # built once: to build a statement takes longer than to run it

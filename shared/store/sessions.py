@@ -36,17 +36,18 @@ class Memory:
 
 
 async def ensure(
-    db: AsyncSession, *, project_id: UUID, node_id: str | None, new: bool, title: str | None
+    db: AsyncSession, *, project_id: UUID, node_id: str | None, new: bool, **values: Any
 ) -> tuple[VibeSession, bool]:
     """Find the place's first conversation or make one; tell whether it was made.
 
-    Two callers may race: the key is unique, the loser finds the winner's session.
+    `values` are what else is said of one that is made: its title, its budgets. Two callers may
+    race: the key is unique, the loser finds the winner's session.
     """
     base = f"project_{project_id}" + (f"_node_{node_id}" if node_id else "")
     number = await _next_number(db, project_id, node_id, base) if new else 1
     while True:
         key = base if number == 1 else f"{base}.{number}"
-        made = await _insert(db, project_id=project_id, node_id=node_id, title=title, key=key)
+        made = await _insert(db, project_id=project_id, node_id=node_id, key=key, **values)
         if made is not None:
             return made, True
         if not new:
@@ -70,12 +71,12 @@ async def _next_number(db: AsyncSession, project_id: UUID, node_id: str | None, 
 
 
 async def _insert(
-    db: AsyncSession, *, project_id: UUID, node_id: str | None, title: str | None, key: str
+    db: AsyncSession, *, project_id: UUID, node_id: str | None, key: str, **values: Any
 ) -> VibeSession | None:
     statement = (
         insert_new(VibeSession, db.get_bind().dialect.name)
         .values(
-            id=uuid4(), project_id=project_id, node_id=node_id, title=title, openai_session_key=key
+            id=uuid4(), project_id=project_id, node_id=node_id, openai_session_key=key, **values
         )
         .returning(VibeSession)
     )
@@ -151,9 +152,10 @@ def _tokens(name: str) -> Any:
     return func.coalesce(func.sum(cast(Message.usage[name].as_string(), Float)), 0)
 
 
-async def set_title(db: AsyncSession, session_id: UUID, *, title: str | None) -> None:
-    """Give the session another title."""
-    await db.execute(update(VibeSession).where(VibeSession.id == session_id).values(title=title))
+async def change(db: AsyncSession, session_id: UUID, values: dict[str, Any]) -> None:
+    """Give the session another title or other budgets."""
+    if values:
+        await db.execute(update(VibeSession).where(VibeSession.id == session_id).values(**values))
 
 
 async def start_generation(db: AsyncSession, session: VibeSession) -> None:

@@ -246,7 +246,7 @@ async def _close(
 ) -> None:
     number = claim.attempt
     await close_attempt(db, claim.message_id, number, outcome, error=error, spans=spans)
-    await record_calls(db, claim.message_id, claim.attempt, calls)
+    await record_calls(db, (claim, calls))
     if told:
         await events.insert(db, told)
 

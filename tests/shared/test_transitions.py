@@ -217,7 +217,7 @@ async def test_a_late_attempts_calls_can_still_be_recorded_once(world: World) ->
     for _ in range(2):
         async with world.database.begin() as db:
             calls = [Spent(1, usage={"total_tokens": 3}), Spent(2, error="Boom")]
-            await records.record_calls(db, claim.message_id, claim.attempt, calls)
+            await records.record_calls(db, (claim, calls))
     assert await world.count(ModelCall) == 2
 
 

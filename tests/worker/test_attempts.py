@@ -16,12 +16,14 @@ from structlog.testing import capture_logs
 
 from shared.channels import Channel
 from shared.database import CommitUnknownError, Database
+from shared.prices import load_prices
 from shared.store import messages, projects
 from shared.store.transitions import Ended
 from shared.tables import Item, Message, MessageResponse, ModelCall, Project, Revision, VibeSession
 from shared.workflow import EMPTY_WORKFLOW
 from tests.shared.world import ON_SQLITE, OWNER, World
 from worker.attempts import Parts, run_message
+from worker.calls import CallWriter
 from worker.events import EventWriter
 from worker.memory import MemoryFiles, SessionMemory
 from worker.runs import Runs, StopReason
@@ -91,6 +93,7 @@ class Attempts:
         self.runs = Runs()
         self.events = EventWriter(self.database, Channel(world.settings))
         self.spans = SpanWriter(self.database)
+        self.calls = CallWriter(self.database)
         self.model: Model = Scripted([])
         self.announced: list[Ended] = []
 
@@ -112,6 +115,8 @@ class Attempts:
             runs=self.runs,
             events=self.events,
             spans=self.spans,
+            calls=self.calls,
+            prices=load_prices(self.world.settings.prices),
         )
 
     async def run(

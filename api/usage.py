@@ -1,0 +1,73 @@
+"""What was spent: tokens and money of a project, a session, a message."""
+
+import datetime as dt
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Depends, Query
+
+from api.dependencies import Caller, ServicesDep, TraceId
+from api.openapi import problems
+from api.schemas.usage import EPOCH, UsageOut
+from shared import errors
+from shared.errors import InvalidRequest
+from shared.store import messages, projects, sessions, usage
+
+router = APIRouter(tags=["usage"])
+
+
+async def days(
+    first: Annotated[
+        dt.date | None,
+        Query(alias="from", description="First day, in UTC.", examples=["2026-01-01"]),
+    ] = None,
+    last: Annotated[
+        dt.date | None,
+        Query(alias="to", description="Last day, in UTC.", examples=["2026-01-31"]),
+    ] = None,
+) -> tuple[int, int]:
+    """Read from which day to which, counted from 1970; without them from the first to the last."""
+    first, last = first or dt.date.min, last or dt.date.max
+    if last < first:
+        raise InvalidRequest(
+            f"to: {last} is before {first}, the first day.",
+            errors=[{"parameter": "to", "detail": "before the first day"}],
+        )
+    return (first - EPOCH).days, (last - EPOCH).days
+
+
+@router.get("/projects/{project_id}/usage", responses=problems(errors.ProjectNotFound))
+async def get_project_usage(
+    project_id: UUID,
+    services: ServicesDep,
+    owner: Caller,
+    trace_id: TraceId,
+    days: Annotated[tuple[int, int], Depends(days)],
+) -> UsageOut:
+    """Read what a project's model calls cost, by day and model, deleted sessions included."""
+    async with services.database.read() as db:
+        await projects.get(db, project_id, owner=owner)
+        found = await usage.of_project(db, project_id, days=days)
+    return UsageOut.of(found, services.prices, trace_id=trace_id)
+
+
+@router.get("/sessions/{session_id}/usage", responses=problems(errors.SessionNotFound))
+async def get_session_usage(
+    session_id: UUID, services: ServicesDep, owner: Caller, trace_id: TraceId
+) -> UsageOut:
+    """Read what a session's model calls cost, also those before it was cleared."""
+    async with services.database.read() as db:
+        await sessions.get(db, session_id, owner=owner)
+        found = await usage.of_session(db, session_id)
+    return UsageOut.of(found, services.prices, trace_id=trace_id)
+
+
+@router.get("/messages/{message_id}/usage", responses=problems(errors.MessageNotFound))
+async def get_message_usage(
+    message_id: UUID, services: ServicesDep, owner: Caller, trace_id: TraceId
+) -> UsageOut:
+    """Read what the model calls of all attempts at a message cost, while it runs too."""
+    async with services.database.read() as db:
+        await messages.get(db, message_id, owner=owner)
+        found = await usage.of_message(db, message_id)
+    return UsageOut.of(found, services.prices, trace_id=trace_id)
