@@ -35,6 +35,8 @@ _ERRORS: dict[type[VibeCoderError], Kind] = {
         (errors.RevisionNotFound, 404, "Revision not found"),
         (errors.SessionBusy, 409, "Session busy"),
         (errors.MessageNotQueued, 409, "Message not queued"),
+        (errors.MessageUnfinished, 409, "Message unfinished"),
+        (errors.MemoryIncomplete, 409, "Memory incomplete"),
         (errors.RevisionMismatch, 412, "Revision mismatch"),
         (errors.BodyTooLarge, 413, "Body too large"),
         (errors.InvalidRequest, 422, "Invalid request"),

@@ -119,7 +119,8 @@ class Revision(Base):
 class VibeSession(Base):
     """A conversation with VibeCoder, on a project or on one node.
 
-    `item_count` and `last_message_id` describe the current `generation`'s memory.
+    `item_count` and `last_message_id` describe the current `generation`'s memory; that of a fork
+    begins with copies of another session's items.
     """
 
     __tablename__ = "sessions"
@@ -134,6 +135,7 @@ class VibeSession(Base):
     next_seq: Mapped[int] = mapped_column(default=1)
     item_count: Mapped[int] = mapped_column(default=0)
     last_message_id: Mapped[UUID | None] = mapped_column(Uuid)
+    forked_from_message_id: Mapped[UUID | None] = mapped_column(Uuid)
     created_at: Mapped[float] = mapped_column(default=clock())
 
 
