@@ -9,9 +9,10 @@ import re
 import shutil
 import sqlite3
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 from agents import SQLiteSession, TResponseInputItem
@@ -20,6 +21,7 @@ from filelock import FileLock
 from worker import faults
 
 _NAME = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.(\d{1,9})\.db(?:\.lock)?")
+_ITEMS = "SELECT message_data FROM agent_messages WHERE session_id = ? ORDER BY id"
 
 
 @dataclass(frozen=True)
@@ -62,8 +64,9 @@ class MemoryFile:
             return None
         try:
             self._open()
-            return self._look()
-        except sqlite3.Error:
+            assert self._own is not None
+            return _contents(self._own, self.key)
+        except (sqlite3.Error, ValueError):
             return None
 
     def holds(self, contents: Contents) -> bool:
@@ -90,6 +93,38 @@ class MemoryFile:
             self.add(items, message_id)
             return True
         finally:
+            self.unlock()
+
+    def read(self) -> tuple[Contents, list[Any]] | None:
+        """Lock the file and read all of it, changing nothing; None when there is none.
+
+        Raises:
+            sqlite3.Error, ValueError: it is unreadable.
+            TimeoutError, OSError: as for `lock`.
+        """
+        if not self.path.exists():
+            return None
+        self.lock()
+        try:
+            with closing(
+                sqlite3.connect(f"{self.path.resolve().as_uri()}?mode=rw", uri=True)
+            ) as own:
+                (verdict,) = own.execute("PRAGMA quick_check(1)").fetchone()
+                if verdict != "ok":
+                    raise sqlite3.DatabaseError(verdict)
+                rows = own.execute(_ITEMS, (self.key,)).fetchall()
+                return _contents(own, self.key), [json.loads(row[0]) for row in rows]
+        finally:
+            self.unlock()
+
+    def replace(self, items: Sequence[TResponseInputItem], applied: UUID | None) -> None:
+        """Lock the file and build it anew; raise as `lock` does."""
+        self.lock()
+        try:
+            self.start_anew()
+            self.add(items, applied)
+        finally:
+            self.close()
             self.unlock()
 
     def start_anew(self) -> None:
@@ -142,24 +177,20 @@ class MemoryFile:
         self.session = SQLiteSession(self.key, self.path)
         self._inode = _inode(self.path)
 
-    def _look(self) -> Contents | None:
-        assert self._own is not None
-        (count,) = self._own.execute(
-            "SELECT count(*) FROM agent_messages WHERE session_id = ?", (self.key,)
-        ).fetchone()
-        noted = self._own.execute(
-            "SELECT name FROM sqlite_master WHERE name = 'applied'"
-        ).fetchone()
-        row = self._own.execute("SELECT message_id FROM applied").fetchone() if noted else None
-        with suppress(ValueError):
-            return Contents(count, UUID(row[0]) if row and row[0] else None)
-        return None
-
     def _remove(self) -> None:
         if self.path.is_dir():
             shutil.rmtree(self.path)
         for suffix in ("-wal", "-shm", ""):  # the file itself last: without it the others are lost
             Path(f"{self.path}{suffix}").unlink(missing_ok=True)
+
+
+def _contents(file: sqlite3.Connection, key: str) -> Contents:
+    (count,) = file.execute(
+        "SELECT count(*) FROM agent_messages WHERE session_id = ?", (key,)
+    ).fetchone()
+    noted = file.execute("SELECT name FROM sqlite_master WHERE name = 'applied'").fetchone()
+    row = file.execute("SELECT message_id FROM applied").fetchone() if noted else None
+    return Contents(count, UUID(row[0]) if row and row[0] else None)
 
 
 def _inode(path: Path) -> int:

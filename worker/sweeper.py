@@ -15,13 +15,14 @@ from shared.expiry import end_overdue
 from shared.logging import get_logger
 from shared.queue import Hinter
 from shared.settings import Settings
-from shared.store import sweeps, workers
+from shared.store import checks, sweeps, workers
 from worker.memory import MemoryFiles
 
 _HINT_LOST_S = 5.0
 _BROKER_S = 1.0
 _HOUSEKEEPING_S = 60.0
 _DEAD_WORKER_S = 3600.0
+_CHECK_TAKEN_S = 2 * 3600.0  # twice as long as anybody can wait for one
 _log = get_logger(__name__)
 
 
@@ -116,4 +117,5 @@ class Sweeper:
             await workers.forget_dead(db, dead_for_s=_DEAD_WORKER_S)
             # what a late attempt may still record is over by then
             await sweeps.purge_projects(db, deleted_before_s=2 * self._settings.run_limit_s)
+            await checks.purge(db, ordered_before_s=_CHECK_TAKEN_S)
         await self._memories.remove_stale()
