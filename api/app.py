@@ -16,8 +16,10 @@ from starlette.types import Message, Receive, Scope, Send
 from typing_extensions import override
 
 from api import (
+    checks,
     conversations,
     events,
+    forks,
     health,
     messages,
     openapi,
@@ -44,6 +46,7 @@ from shared.prices import load_prices
 from shared.queue import Hinter, make_celery
 from shared.schema import require_schema
 from shared.settings import Settings, load_settings
+from shared.store import checks as check_store
 from shared.store import events as event_store
 from shared.store import messages as message_store
 from shared.telemetry import open_telemetry
@@ -92,7 +95,18 @@ def create_app(settings: Settings, *, celery: Celery | None = None) -> FastAPI:
         app.add_middleware(RequestSpans)
     app.add_middleware(RequestContext, body_limit=settings.body_limit)
     problems.install(app)
-    for module in (projects, conversations, sessions, messages, events, traces, usage, health):
+    for module in (
+        projects,
+        conversations,
+        sessions,
+        checks,
+        messages,
+        forks,
+        events,
+        traces,
+        usage,
+        health,
+    ):
         app.include_router(module.router)
     openapi.install(app)
     return app
@@ -132,7 +146,8 @@ async def _open(settings: Settings, celery: Celery, stack: AsyncExitStack) -> Se
 
     async def ended_among(ids: Sequence[UUID]) -> Sequence[UUID]:
         async with database.read() as db:
-            return await message_store.ended_among(db, ids)
+            ended = await message_store.ended_among(db, ids)
+            return [*ended, *await check_store.answered_among(db, ids)]
 
     async def event_counts(ids: Sequence[UUID]) -> Mapping[UUID, int]:
         async with database.read() as db:

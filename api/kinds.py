@@ -36,6 +36,8 @@ _ERRORS: dict[type[VibeCoderError], Kind] = {
         (errors.RevisionNotFound, 404, "Revision not found"),
         (errors.SessionBusy, 409, "Session busy"),
         (errors.MessageNotQueued, 409, "Message not queued"),
+        (errors.MessageUnfinished, 409, "Message unfinished"),
+        (errors.MemoryIncomplete, 409, "Memory incomplete"),
         (errors.RevisionMismatch, 412, "Revision mismatch"),
         (errors.BodyTooLarge, 413, "Body too large"),
         (errors.InvalidRequest, 422, "Invalid request"),
@@ -44,6 +46,7 @@ _ERRORS: dict[type[VibeCoderError], Kind] = {
         (errors.SessionQueueFull, 429, "Session queue full"),
         (errors.ProjectQueueFull, 429, "Project queue full"),
         (errors.ServiceQueueFull, 503, "Service queue full"),
+        (errors.NoWorker, 503, "No worker"),
         (errors.ServiceUnavailable, 503, "Service unavailable"),
         (errors.SchemaOutdated, 503, "Schema outdated"),
     )

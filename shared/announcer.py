@@ -28,3 +28,11 @@ class Announcer:
         await self._channel.publish(Topic.ENDED, ended.ids)
         await self._channel.publish(Topic.STOPPED, ended.stopped)
         return {head: self._hinter.enqueue_message(head) for head in ended.heads}
+
+    def ask_worker(self, check_id: UUID, *, repair: bool) -> "asyncio.Future[bool]":
+        """Let a worker look at a session; the future tells whether the broker took that."""
+        return self._hinter.enqueue_check(check_id, repair=repair)
+
+    async def announce_check(self, check_id: UUID) -> None:
+        """Tell who waits for it that a check has its report."""
+        await self._channel.publish(Topic.ENDED, [check_id])

@@ -105,6 +105,24 @@ class MessageNotQueued(VibeCoderError):
     code = "message_not_queued"
 
 
+class MessageUnfinished(VibeCoderError):
+    """What was remembered after a message is known only when it has ended."""
+
+    code = "message_unfinished"
+
+
+class MemoryIncomplete(VibeCoderError):
+    """Some of what was remembered after the message is no longer in the database."""
+
+    code = "memory_incomplete"
+
+
+class NoWorker(VibeCoderError):
+    """No worker was there, or had time, to look at the session."""
+
+    code = "no_worker"
+
+
 class IdempotencyKeyReused(VibeCoderError):
     """The same key came with another prompt or other options."""
 

@@ -1,14 +1,15 @@
 """The Celery application and the one thing that is sent through it: hints.
 
-A hint says "this message may be its session's head". It may be lost, doubled or late: the claim
-in the database decides. So the whole policy is: send fast, never keep a client or a worker
-waiting for the broker, acknowledge early, store no results.
+A hint says "this message may be its session's head", or "somebody waits for this check". It may be
+lost, doubled or late: the claim in the database decides. So the whole policy is: send fast, never
+keep a client or a worker waiting for the broker, acknowledge early, store no results.
 """
 
 import asyncio
 import math
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -21,6 +22,8 @@ from shared.logging import context_about, get_logger
 from shared.settings import Settings
 
 MESSAGE_RUN = "message.run"
+SESSION_CHECK = "session.check"
+SESSION_REPAIR = "session.repair"
 _HINT_LIMIT_S = 1.5
 _LOST_FOR_S = 10.0
 _log = get_logger(__name__)
@@ -86,10 +89,10 @@ def _transport_options(settings: Settings) -> dict[str, object]:
     }
 
 
-def send_hint(app: Celery, message_id: UUID) -> None:
+def send_hint(app: Celery, subject: UUID, *, task: str = MESSAGE_RUN) -> None:
     """Send a hint now, in this thread; raise what the broker's client raises."""
     # a signature, not send_task: that one ignores eager mode
-    app.signature(MESSAGE_RUN, args=(str(message_id),)).apply_async(task_id=str(message_id))
+    app.signature(task, args=(str(subject),)).apply_async(task_id=str(subject))
 
 
 class Hinter:
@@ -106,19 +109,31 @@ class Hinter:
 
         Nobody has to await it: what is not sent, the sweep hints again.
         """
-        context = context_about(message_id)
-        task = asyncio.get_running_loop().create_task(self._enqueue(message_id), context=context)
-        self._under_way.add(task)
-        task.add_done_callback(self._under_way.discard)
-        return task
+        return self._enqueue(MESSAGE_RUN, message_id, context_about(message_id))
 
-    async def _enqueue(self, message_id: UUID) -> bool:
+    def enqueue_check(self, check_id: UUID, *, repair: bool) -> "asyncio.Future[bool]":
+        """Schedule a check, or a repair; the future tells whether the broker took it in time.
+
+        What is not sent, nobody sends again: who waits for it gives up.
+        """
+        task = SESSION_REPAIR if repair else SESSION_CHECK
+        return self._enqueue(task, check_id, copy_context())
+
+    def _enqueue(self, task: str, subject: UUID, context: Context) -> "asyncio.Future[bool]":
+        send = self._send(task, subject)
+        sending = asyncio.get_running_loop().create_task(send, context=context)
+        self._under_way.add(sending)
+        sending.add_done_callback(self._under_way.discard)
+        return sending
+
+    async def _send(self, task: str, subject: UUID) -> bool:
         loop = asyncio.get_running_loop()
+        send = partial(send_hint, self._app, subject, task=task)
         try:
             async with asyncio.timeout(_HINT_LIMIT_S):
-                await loop.run_in_executor(self._threads, send_hint, self._app, message_id)
+                await loop.run_in_executor(self._threads, send)
         except Exception as error:  # noqa: BLE001 -- whatever the broker's client raises
-            _log.info("hint not sent, the sweep will", error=repr(error))
+            _log.info("hint not sent", task=task, id=str(subject), error=repr(error))
             self._failed_at = time.monotonic()
             return False
         self._failed_at = -math.inf

@@ -86,7 +86,8 @@ class Revision(Base):
 class VibeSession(Budgeted, Base):
     """A conversation with VibeCoder, on a project or on one node.
 
-    `item_count` and `last_message_id` describe the current `generation`'s memory.
+    `item_count` and `last_message_id` describe the current `generation`'s memory; that of a fork
+    begins with copies of another session's items.
     """
 
     __tablename__ = "sessions"
@@ -101,6 +102,7 @@ class VibeSession(Budgeted, Base):
     next_seq: Mapped[int] = mapped_column(default=1)
     item_count: Mapped[int] = mapped_column(default=0)
     last_message_id: Mapped[UUID | None] = mapped_column(Uuid)
+    forked_from_message_id: Mapped[UUID | None] = mapped_column(Uuid)
     created_at: Mapped[float] = mapped_column(default=clock())
 
 

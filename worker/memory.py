@@ -22,7 +22,8 @@ from shared.database import Database, until_done
 from shared.logging import get_logger
 from shared.store import sessions
 from shared.store.transitions import Claim, LeaseLost
-from worker.memory_file import Contents, files_in, name_of, remove
+from shared.tables import VibeSession
+from worker.memory_file import Contents, MemoryFile, files_in, name_of, remove
 from worker.open_files import OpenFiles
 
 T = TypeVar("T")
@@ -70,6 +71,18 @@ class MemoryFiles:
             await memory.close()
             raise
         return memory
+
+    async def use(self, session: VibeSession, call: Callable[[MemoryFile], T]) -> T:
+        """Call with a session's file what locks it, in a thread.
+
+        Raises:
+            TimeoutError: somebody has the file all the time.
+        """
+        key = session.openai_session_key
+        file = MemoryFile(self._folder, session.id, session.generation, key=key)
+        return await _when_free(
+            partial(call, file), self._in_thread, timeout_s=self._lock_timeout_s
+        )
 
     async def remove_stale(self) -> None:
         """Delete this host's files of past generations and of sessions that are gone."""
@@ -224,14 +237,7 @@ class SessionMemory:
             await self._in_thread(self._file.unlock)
 
     async def _when_free(self, call: Callable[[], T]) -> T:
-        """Call what locks the file; wait for the lock here, not in a thread: there are few."""
-        delay = _LOCKED_AGAIN_S
-        async with asyncio.timeout(self._lock_timeout_s):
-            while True:
-                with suppress(TimeoutError):
-                    return await self._in_thread(call)
-                await asyncio.sleep(delay)
-                delay = min(2 * delay, 0.02)
+        return await _when_free(call, self._in_thread, timeout_s=self._lock_timeout_s)
 
     async def _write(self, known: Contents, start: int, items: list[TResponseInputItem]) -> None:
         if start == 0:
@@ -276,6 +282,22 @@ class SessionMemory:
 
     async def _in_thread(self, call: Callable[[], T]) -> T:
         return await _whole(asyncio.get_running_loop().run_in_executor(self._threads, call))
+
+
+async def _when_free(
+    call: Callable[[], T],
+    in_thread: Callable[[Callable[[], T]], Awaitable[T]],
+    *,
+    timeout_s: float,
+) -> T:
+    """Call what locks a file; wait for the lock here, not in a thread: there are few."""
+    delay = _LOCKED_AGAIN_S
+    async with asyncio.timeout(timeout_s):
+        while True:
+            with suppress(TimeoutError):
+                return await in_thread(call)
+            await asyncio.sleep(delay)
+            delay = min(2 * delay, 0.02)
 
 
 async def _whole(work: Awaitable[T]) -> T:

@@ -9,9 +9,10 @@ import re
 import shutil
 import sqlite3
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 from agents import SQLiteSession, TResponseInputItem
@@ -20,11 +21,8 @@ from filelock import FileLock
 from worker import faults
 
 _Identity = tuple[int, int, int] | None
-_LOOK = """
-    SELECT (SELECT count(*) FROM agent_messages WHERE session_id = ?),
-           (SELECT message_id FROM applied)
-"""
 _NAME = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.(\d{1,9})\.db(?:\.lock)?")
+_ITEMS = "SELECT message_data FROM agent_messages WHERE session_id = ? ORDER BY id"
 
 
 @dataclass(frozen=True)
@@ -68,8 +66,9 @@ class MemoryFile:
             return None
         try:
             self._open(identity)
-            return self._look()
-        except sqlite3.Error:
+            assert self._own is not None
+            return _contents(self._own, self.key)
+        except (sqlite3.Error, ValueError):
             return None
 
     def holds(self, contents: Contents) -> bool:
@@ -98,6 +97,38 @@ class MemoryFile:
         finally:
             self.unlock()
 
+    def read(self) -> tuple[Contents, list[Any]] | None:
+        """Lock the file and read all of it, changing nothing; None when there is none.
+
+        Raises:
+            sqlite3.Error, ValueError: it is unreadable.
+            TimeoutError, OSError: as for `lock`.
+        """
+        if not self.path.exists():
+            return None
+        self.lock()
+        try:
+            with closing(
+                sqlite3.connect(f"{self.path.resolve().as_uri()}?mode=rw", uri=True)
+            ) as own:
+                (verdict,) = own.execute("PRAGMA quick_check(1)").fetchone()
+                if verdict != "ok":
+                    raise sqlite3.DatabaseError(verdict)
+                rows = own.execute(_ITEMS, (self.key,)).fetchall()
+                return _contents(own, self.key), [json.loads(row[0]) for row in rows]
+        finally:
+            self.unlock()
+
+    def replace(self, items: Sequence[TResponseInputItem], applied: UUID | None) -> None:
+        """Lock the file and build it anew; raise as `lock` does."""
+        self.lock()
+        try:
+            self.start_anew()
+            self.add(items, applied)
+        finally:
+            self.close()
+            self.unlock()
+
     def start_anew(self) -> None:
         """Replace the locked file by an empty one."""
         self.close()
@@ -117,6 +148,7 @@ class MemoryFile:
             )
             if items:  # what is empty has no middle
                 faults.reach("in_sync")
+            file.execute("CREATE TABLE IF NOT EXISTS applied (message_id TEXT)")
             file.execute("DELETE FROM applied")
             file.execute("INSERT INTO applied VALUES (?)", (applied and str(applied),))
         self._identity = _identity(self.path)
@@ -146,15 +178,7 @@ class MemoryFile:
         # no waiting for the disk: what a power cut takes or breaks is noticed, and healed
         self._own.execute("PRAGMA synchronous=OFF")
         self.session = SQLiteSession(self.key, self.path)
-        self._own.execute("CREATE TABLE IF NOT EXISTS applied (message_id TEXT)")
         self._identity = _identity(self.path)
-
-    def _look(self) -> Contents | None:
-        assert self._own is not None
-        count, applied = self._own.execute(_LOOK, (self.key,)).fetchone()
-        with suppress(ValueError):
-            return Contents(count, UUID(applied) if applied else None)
-        return None
 
     def _remove(self) -> None:
         if self.path.is_dir():
@@ -166,6 +190,15 @@ class MemoryFile:
 def name_of(session_id: UUID, generation: int) -> str:
     """Return the name of a session's file."""
     return f"{session_id}.{generation}.db"
+
+
+def _contents(file: sqlite3.Connection, key: str) -> Contents:
+    (count,) = file.execute(
+        "SELECT count(*) FROM agent_messages WHERE session_id = ?", (key,)
+    ).fetchone()
+    noted = file.execute("SELECT name FROM sqlite_master WHERE name = 'applied'").fetchone()
+    row = file.execute("SELECT message_id FROM applied").fetchone() if noted else None
+    return Contents(count, UUID(row[0]) if row and row[0] else None)
 
 
 def _identity(path: Path) -> _Identity:

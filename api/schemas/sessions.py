@@ -18,6 +18,7 @@ _EXAMPLE: dict[str, Any] = {
     "node_id": "triage",
     "title": None,
     "openai_session_key": f"project_{PROJECT_ID}_node_triage",
+    "forked_from_message_id": None,
     "status": "idle",
     "messages": 2,
     "unfinished": 0,
@@ -87,6 +88,10 @@ class SessionOut(BaseModel):
     openai_session_key: str = Field(
         description="The key of its Agents SDK SQLiteSession.", examples=[f"project_{PROJECT_ID}"]
     )
+    forked_from_message_id: UUID | None = Field(
+        description="The message after which it was forked: what came before is listed in that "
+        "message's session, and remembered here. It may be gone."
+    )
     status: Literal["idle", "queued", "running"]
     messages: int = Field(description="Messages since it was last cleared.")
     unfinished: int = Field(description="Those of them that have not ended.")
@@ -108,6 +113,7 @@ class SessionOut(BaseModel):
             node_id=session.node_id,
             title=session.title,
             openai_session_key=session.openai_session_key,
+            forked_from_message_id=session.forked_from_message_id,
             status="running" if summary.running else waiting,
             messages=summary.messages,
             unfinished=summary.unfinished,

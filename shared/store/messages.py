@@ -75,7 +75,10 @@ async def full(db: AsyncSession, message_id: UUID, *, owner: str) -> FullMessage
     """Read a message with its responses, items and attempts."""
     message = await get(db, message_id, owner=owner)
     items = await db.scalars(
-        select(Item).where(Item.message_id == message_id).order_by(Item.position)
+        select(Item)
+        # forks have copies
+        .where(Item.message_id == message_id, Item.session_id == message.session_id)
+        .order_by(Item.position)
     )
     attempts = await db.scalars(
         select(Attempt).where(Attempt.message_id == message_id).order_by(Attempt.number)

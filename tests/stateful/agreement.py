@@ -1,6 +1,6 @@
 """Does the service say of a project what the model says? Read through the API alone."""
 
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import Any
 
 from tests.stateful.house import House
@@ -82,4 +82,10 @@ def _same_items(house: House, session: ModelSession) -> None:
     assert [one["message_id"] for one in items] == [one.id for one in session.remembered]
     assert [one["position"] for one in items] == list(range(len(items)))
     prompts = [one["item"]["content"] for one in items if one["item"].get("role") == "user"]
-    assert prompts == [one.text for one in session.listed if one.items]
+    assert prompts == [text for text, _ in groupby(one.text for one in session.remembered)]
+
+
+def whole(house: House, project: ModelProject) -> None:
+    """Fail when a worker finds anything wrong with a session."""
+    for session in project.sessions:
+        assert house.get(f"/sessions/{session.id}/check")["findings"] == []

@@ -61,6 +61,8 @@ class ModelSession:
     generation: int = 1
     messages: list[ModelMessage] = field(default_factory=list)
     """Of all generations, in the order of acceptance."""
+    inherited: list[ModelMessage] = field(default_factory=list)
+    """Whose items a fork began with, an entry for each item."""
 
     @property
     def key(self) -> str:
@@ -81,7 +83,18 @@ class ModelSession:
     @property
     def remembered(self) -> list[ModelMessage]:
         """Return whose items the conversation holds, an entry for each item."""
-        return [one for one in self.listed for _ in range(one.items)]
+        return self.remembered_in(self.generation)
+
+    def remembered_in(self, generation: int) -> list[ModelMessage]:
+        """Return the same of a generation."""
+        own = [one for one in self.messages if one.generation == generation]
+        inherited = self.inherited if generation == 1 else []
+        return inherited + [one for one in own for _ in range(one.items)]
+
+    def remembered_after(self, message: ModelMessage) -> list[ModelMessage]:
+        """Return whose items it held after one of its messages."""
+        later = self.messages[self.messages.index(message) + 1 :]
+        return [one for one in self.remembered_in(message.generation) if one not in later]
 
     def refusal(self, on_busy: str) -> tuple[int, str] | None:
         """Tell how a new message would be refused."""

@@ -13,7 +13,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from tests.stateful.agreement import agree
+from tests.stateful.agreement import agree, whole
 from tests.stateful.house import House
 from tests.stateful.model import (
     START,
@@ -166,6 +166,22 @@ class Histories(RuleBasedStateMachine):
         shown = self.house.call("POST", f"/messages/{message.id}/cancel").json()
         assert (shown["message_id"], shown["status"]) == (message.id, message.status)
 
+    @has_messages
+    @rule(at=_INDEX)
+    def fork(self, at: int) -> None:
+        session, message = self.message(at)
+        if message.status != "unfinished":  # give it the time to end
+            self.house.get(f"/messages/{message.id}", {"Prefer": "wait=20"})
+        answer = self.house.call("POST", f"/messages/{message.id}/fork")
+        if message.status == "unfinished":
+            assert (answer.status_code, answer.json()["code"]) == (409, "message_unfinished")
+            return
+        project, node_id = session.project, session.node_id
+        number = len(project.places(node_id)) + 1
+        forked = ModelSession(project, node_id, session.title, number, answer.json()["session_id"])
+        forked.inherited = session.remembered_after(message)
+        project.sessions.append(forked)
+
     @has_sessions
     @rule(at=_INDEX)
     def clear(self, at: int) -> None:
@@ -228,6 +244,7 @@ class Histories(RuleBasedStateMachine):
     def teardown(self) -> None:
         for project in self.projects:
             agree(self.house, project)
+            whole(self.house, project)
         own = {project.id for project in (*self.projects, *self.deleted)}
         listed = [one["id"] for one in self.house.pages("/projects", limit=500)]
         assert [one for one in listed if one in own] == [one.id for one in self.projects]

@@ -1,0 +1,378 @@
+"""Checks and repairs of sessions whose rows and files are broken for real."""
+
+import os
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import httpx2
+import pytest
+from starlette.testclient import TestClient
+
+from tests.api.calls import (
+    ASYNC,
+    NOBODYS_ID,
+    assert_problem,
+    new_session,
+    send,
+    wait_for_status,
+)
+from tests.api.document import check_answers
+from tests.faults.prompts import add_agent, prompt
+from tests.services import EmbeddedService, wait_until
+from tests.stub_process import StubOpenAI
+
+Json = dict[str, Any]
+
+
+@dataclass
+class House:
+    """A service whose rows and files a test may change behind its back."""
+
+    client: httpx2.Client
+    data: Path
+    stub: StubOpenAI
+
+    def conversation(self) -> "Conversation":
+        """Have two messages answered: the first made a revision and four items, the second two."""
+        session_id = new_session(self.client)
+        first = self.answered(session_id, prompt(add_agent("helper")))
+        early = self.data / "sessions" / "early"
+        conversation = Conversation(self, session_id, [first])
+        conversation.at_rest()
+        shutil.copyfile(conversation.path, early)
+        conversation.messages.append(self.answered(session_id, prompt()))
+        conversation.at_rest()
+        return conversation
+
+    def answered(self, session_id: str, text: str) -> str:
+        sent = send(self.client, session_id, text)
+        assert sent.status_code == 200, sent.text
+        return str(sent.json()["message_id"])
+
+    def change(self, statement: str, **named: object) -> None:
+        """Change rows of the database."""
+        with closing(sqlite3.connect(self.data / "vibecoder.db", timeout=10)) as rows, rows:
+            rows.execute(statement, named)
+
+
+@dataclass
+class Conversation:
+    """A session of two answered messages."""
+
+    house: House
+    session_id: str
+    messages: list[str]
+
+    @property
+    def path(self) -> Path:
+        return self.house.data / "sessions" / f"{self.session_id}.1.db"
+
+    def at_rest(self) -> None:
+        """Wait until the file was written and closed, which comes after the reply."""
+        wait_until(
+            lambda: (
+                self.check()["memory_file"] == "current" and not Path(f"{self.path}-wal").exists()
+            ),
+            "the memory file",
+        )
+
+    def check(self) -> Json:
+        answer = self.house.client.get(f"/sessions/{self.session_id}/check")
+        assert answer.status_code == 200, answer.text
+        found: Json = answer.json()
+        assert found["ok"] is (not found["findings"])
+        assert found["session_id"] == self.session_id
+        assert found["host"] == os.uname().nodename
+        return found
+
+    def repair(self) -> Json:
+        answer = self.house.client.post(f"/sessions/{self.session_id}/repair")
+        assert answer.status_code == 200, answer.text
+        repaired: Json = answer.json()
+        return repaired
+
+    def change(self, statement: str) -> None:
+        """Change rows: `:session`, `:first` and `:second` are known."""
+        ids = [UUID(one).hex for one in (self.session_id, *self.messages)]
+        named = dict(zip(("session", "first", "second"), ids, strict=True))
+        used = {name: value for name, value in named.items() if f":{name}" in statement}
+        self.house.change(statement, **used)
+
+    def change_file(self, statement: str) -> None:
+        first, second = self.messages
+        with closing(sqlite3.connect(self.path)) as file, file:
+            file.execute(
+                statement.replace(":first", f"'{first}'").replace(":second", f"'{second}'")
+            )
+
+    def sees_what_is_remembered(self) -> None:
+        """Send a message; compare what the model got with what the session remembers."""
+        items = self.house.client.get(f"/sessions/{self.session_id}/items").json()
+        remembered = [bare(one["item"]) for one in items]
+        text = prompt()
+        self.house.answered(self.session_id, text)
+        (call,) = self.house.stub.requests(text)
+        *before, own = [bare(item) for item in call["body"]["input"]]
+        assert before == remembered
+        assert own["content"] == text
+
+
+def bare(item: Json) -> Json:
+    return {name: value for name, value in item.items() if value is not None}
+
+
+def codes(report: Json, members: str = "findings") -> list[str]:
+    return [finding["code"] for finding in report[members]]
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory, stub: StubOpenAI) -> Iterator[House]:
+    settings = {"OPENAI_BASE_URL": stub.base_url, "VIBECODER_MODEL_RETRIES": "0"}
+    with (
+        EmbeddedService(tmp_path_factory.mktemp("checked"), settings) as service,
+        httpx2.Client(base_url=service.url, timeout=30, trust_env=False) as client,
+    ):
+        yield House(check_answers(client), Path(service.settings["VIBECODER_DATA_DIR"]), stub)
+
+
+@pytest.fixture
+def conversation(house: House) -> Conversation:
+    return house.conversation()
+
+
+def test_nothing_is_wrong_with_a_session_that_nobody_broke(conversation: Conversation) -> None:
+    found = conversation.check()
+    assert found["ok"]
+    assert (found["items"], found["messages"], found["generation"]) == (6, 2, 1)
+    assert (found["memory_file"], found["memory_file_items"]) == ("current", 6)
+    assert conversation.repair()["mended"] == []
+
+
+def test_a_session_without_messages_and_a_cleared_one_are_whole(house: House) -> None:
+    session_id = new_session(house.client)
+    assert Conversation(house, session_id, []).check()["memory_file"] == "none"
+    house.answered(session_id, prompt())
+    house.client.delete(f"/sessions/{session_id}")
+    cleared = Conversation(house, session_id, []).check()
+    assert (cleared["ok"], cleared["generation"], cleared["items"]) == (True, 2, 0)
+
+
+def test_forks_failed_and_cancelled_messages_are_whole(house: House) -> None:
+    session_id = new_session(house.client)
+    message_id = house.answered(session_id, prompt(add_agent("helper")))
+    send(house.client, session_id, prompt("status 400"))
+    running = send(house.client, session_id, prompt("hang"), ASYNC).json()["message_id"]
+    queued = send(house.client, session_id, prompt(), ASYNC).json()["message_id"]
+    wait_for_status(house.client, running, "in_progress")
+    conversation = Conversation(house, session_id, [])
+    assert conversation.check()["findings"] == []
+    for one in (queued, running):
+        house.client.post(f"/messages/{one}/cancel")
+    assert conversation.check()["findings"] == []
+    forked = house.client.post(f"/messages/{message_id}/fork").json()["session_id"]
+    house.answered(forked, prompt())
+    assert Conversation(house, forked, []).check()["findings"] == []
+
+
+ROWS: list[tuple[str, list[str], list[str]]] = [
+    # what is done to the rows; what a check finds then; what a repair cannot mend
+    (
+        "DELETE FROM items WHERE session_id = :session AND position = 1",
+        ["items_missing", "item_count_wrong", "memory_file_item_differs"],
+        [],
+    ),
+    (
+        "DELETE FROM items WHERE session_id = :session AND position = 5",
+        ["item_count_wrong", "memory_file_too_long"],
+        [],
+    ),
+    (
+        "DELETE FROM items WHERE message_id = :second",
+        ["item_count_wrong", "last_message_wrong", "message_forgotten", "memory_file_too_long"],
+        ["message_forgotten"],
+    ),
+    (
+        """UPDATE items SET item = '{"role": "user", "content": "x"}'
+        WHERE session_id = :session AND position = 4""",
+        ["memory_file_item_differs"],
+        [],
+    ),
+    ("UPDATE sessions SET item_count = 99 WHERE id = :session", ["item_count_wrong"], []),
+    (
+        "UPDATE sessions SET last_message_id = :first WHERE id = :session",
+        ["last_message_wrong"],
+        [],
+    ),
+    ("UPDATE sessions SET next_seq = 2 WHERE id = :session", ["next_seq_wrong"], []),
+    (
+        "UPDATE attempts SET outcome = NULL, ended_at = NULL WHERE message_id = :second",
+        ["attempt_open"],
+        [],
+    ),
+    (
+        "UPDATE attempts SET outcome = 'lost' WHERE message_id = :second",
+        ["attempt_outcome_wrong"],
+        [],
+    ),
+    ("DELETE FROM attempts WHERE message_id = :second", ["attempt_missing"], ["attempt_missing"]),
+    (
+        "DELETE FROM message_responses WHERE message_id = :second",
+        ["response_missing"],
+        ["response_missing"],
+    ),
+    ("DELETE FROM revisions WHERE message_id = :first", ["revision_missing"], ["revision_missing"]),
+    (
+        "UPDATE messages SET status = 'failed', error = '{}' WHERE id = :second",
+        ["item_of_unanswered", "attempt_outcome_wrong"],
+        ["item_of_unanswered", "attempt_outcome_wrong"],
+    ),
+    (
+        "UPDATE items SET position = position + 10 WHERE message_id = :first",
+        [
+            "items_missing",
+            "last_message_wrong",
+            "items_out_of_order",
+            "memory_file_item_differs",
+            "memory_file_note_wrong",
+        ],
+        ["items_out_of_order"],
+    ),
+]
+
+
+@pytest.mark.parametrize(("damage", "found", "left"), ROWS, ids=[row[0][:60] for row in ROWS])
+def test_broken_rows_are_found_and_mended_where_that_can_be(
+    conversation: Conversation, damage: str, found: list[str], left: list[str]
+) -> None:
+    conversation.change(damage)
+
+    assert codes(conversation.check()) == found
+    assert codes(conversation.check()) == found, "a check changes nothing"
+
+    repaired = conversation.repair()
+    assert codes(repaired, "mended") == [code for code in found if code not in left]
+    assert codes(repaired) == left
+    after = conversation.check()
+    assert codes(after) == left
+    assert not any(finding["repairable"] for finding in after["findings"])
+    if "item_of_unanswered" not in left:
+        conversation.sees_what_is_remembered()
+        assert codes(conversation.check()) == left
+
+
+def spoil(statement: str) -> Callable[[Conversation], None]:
+    return lambda conversation: conversation.change_file(statement)
+
+
+def cut_in_half(conversation: Conversation) -> None:
+    os.truncate(conversation.path, conversation.path.stat().st_size // 2)
+
+
+def empty(conversation: Conversation) -> None:
+    conversation.path.write_bytes(b"")
+
+
+def put_nonsense(conversation: Conversation) -> None:
+    conversation.path.write_bytes(b"not a database" * 1000)
+
+
+FILES: dict[str, tuple[Callable[[Conversation], None], str]] = {
+    "an item in another place": (
+        spoil("UPDATE agent_messages SET id = 7 WHERE id = 4"),
+        "memory_file_item_differs",
+    ),
+    "one item changed": (
+        spoil("UPDATE agent_messages SET message_data = '{}' WHERE id = 2"),
+        "memory_file_item_differs",
+    ),
+    "one item doubled": (
+        spoil(
+            "INSERT INTO agent_messages (session_id, message_data) "
+            "SELECT session_id, message_data FROM agent_messages WHERE id = 6"
+        ),
+        "memory_file_too_long",
+    ),
+    "the last item lost": (spoil("DELETE FROM agent_messages WHERE id = 6"), "memory_file_cut"),
+    "a message lost": (spoil("DELETE FROM agent_messages WHERE id > 4"), "memory_file_note_wrong"),
+    "all items lost": (spoil("DELETE FROM agent_messages"), "memory_file_note_wrong"),
+    "another note": (spoil("UPDATE applied SET message_id = :first"), "memory_file_note_wrong"),
+    "no note": (spoil("DROP TABLE applied"), "memory_file_note_wrong"),
+    "no JSON": (
+        spoil("UPDATE agent_messages SET message_data = '{' WHERE id = 2"),
+        "memory_file_unreadable",
+    ),
+    "cut in half": (cut_in_half, "memory_file_unreadable"),
+    "empty": (empty, "memory_file_unreadable"),
+    "nonsense": (put_nonsense, "memory_file_unreadable"),
+}
+
+
+@pytest.mark.parametrize("damage", FILES)
+def test_a_broken_memory_file_is_found_and_built_anew(
+    conversation: Conversation, damage: str
+) -> None:
+    spoiling, code = FILES[damage]
+    spoiling(conversation)
+
+    found = conversation.check()
+    assert (codes(found), found["memory_file"]) == ([code], "wrong")
+
+    repaired = conversation.repair()
+    assert codes(repaired, "mended") == [code]
+    assert (repaired["ok"], repaired["memory_file"]) == (True, "current")
+    assert conversation.check()["ok"]
+    conversation.sees_what_is_remembered()
+    conversation.at_rest()
+
+
+def test_a_memory_file_that_is_missing_or_behind_is_fine(conversation: Conversation) -> None:
+    shutil.copyfile(conversation.path.with_name("early"), conversation.path)
+    found = conversation.check()
+    assert (found["ok"], found["memory_file"], found["memory_file_items"]) == (True, "behind", 4)
+    conversation.path.unlink()
+    found = conversation.check()
+    assert (found["ok"], found["memory_file"], found["memory_file_items"]) == (True, "none", None)
+    assert not conversation.path.exists()
+
+
+def test_a_session_at_work_is_checked_but_not_repaired(
+    house: House, conversation: Conversation
+) -> None:
+    text = prompt("hang")
+    running = send(house.client, conversation.session_id, text, ASYNC).json()["message_id"]
+    wait_for_status(house.client, running, "in_progress")
+    assert conversation.check()["ok"]
+    refused = house.client.post(f"/sessions/{conversation.session_id}/repair")
+    assert_problem(refused, 409, "session_busy")
+    house.client.post(f"/messages/{running}/cancel")
+    assert conversation.repair()["ok"]
+
+
+def test_nobody_is_left_waiting_for_a_check(house: House, conversation: Conversation) -> None:
+    conversation.check()
+    with closing(sqlite3.connect(house.data / "vibecoder.db")) as rows:
+        assert rows.execute("SELECT count(*) FROM checks").fetchone() == (0,)
+
+
+@pytest.mark.parametrize(("method", "verb"), [("GET", "check"), ("POST", "repair")])
+def test_without_a_worker_the_problem_says_so_at_once(
+    idle: TestClient, method: str, verb: str
+) -> None:
+    answer = idle.request(method, f"/sessions/{new_session(idle)}/{verb}")
+    problem = assert_problem(answer, 503, "no_worker")
+    assert "Start one" in problem["detail"]
+    assert answer.headers["Retry-After"]
+
+
+@pytest.mark.parametrize(("method", "verb"), [("GET", "check"), ("POST", "repair")])
+def test_a_session_that_is_not_there_is_not_checked(
+    client: TestClient, method: str, verb: str
+) -> None:
+    answer = client.request(method, f"/sessions/{NOBODYS_ID}/{verb}")
+    assert_problem(answer, 404, "session_not_found")
