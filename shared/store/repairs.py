@@ -5,7 +5,7 @@ from uuid import UUID
 from sqlalchemy import bindparam, case, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from shared.database import clock, connection_of
+from shared.database import clock
 from shared.errors import SessionBusy
 from shared.store import sessions
 from shared.store.states import is_running
@@ -39,7 +39,7 @@ async def _close_gaps(db: AsyncSession, session: VibeSession) -> None:
     moves = [{"old": old, "new": new} for new, old in enumerate(places) if new != old]
     if moves:  # one by one, the first first: each place is free by then
         move = update(Item).where(here, Item.position == bindparam("old"))
-        core = await connection_of(db)
+        core = await db.connection()
         await core.execute(move.values(position=bindparam("new")), moves)
 
 

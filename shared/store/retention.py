@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Select, delete, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from shared.database import clock, connection_of
+from shared.database import clock
 from shared.store import usage
 from shared.store.states import is_unfinished
 from shared.tables import Item, Message, Project, VibeSession
@@ -75,7 +75,7 @@ async def _lock(db: AsyncSession, session_ids: Sequence[UUID]) -> None:
 
 
 async def _delete(db: AsyncSession, table: Any, where: ColumnElement[bool]) -> int:
-    core = await connection_of(db)
+    core = await db.connection()
     return (await core.execute(delete(table).where(where))).rowcount
 
 

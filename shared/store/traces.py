@@ -14,7 +14,7 @@ from sqlalchemy import JSON, Select, bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import load_only, undefer
 
-from shared.database import clock, connection_of
+from shared.database import clock
 from shared.errors import MessageNotFound, TraceNotFound
 from shared.tables import Attempt, Message, Project
 
@@ -47,7 +47,7 @@ async def keep(db: AsyncSession, runs: Sequence[Spans], *, ended: bool = False) 
         {"of_message": run.message_id, "of_number": run.attempt, "known": run.spans}
         for run in sorted(runs, key=lambda run: run.message_id)
     ]
-    core = await connection_of(db)
+    core = await db.connection()
     await core.execute(_KEEP if ended else _KEEP_RUNNING, rows)
 
 

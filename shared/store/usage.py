@@ -23,7 +23,6 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from shared.database import connection_of
 from shared.store.records import counted
 from shared.tables import Message, ModelCall, UsageDay
 
@@ -83,7 +82,7 @@ async def keep(db: AsyncSession, session_ids: Sequence[UUID]) -> None:
     calls = _in_sessions(session_ids).add_columns(Message.project_id).subquery()
     key = (calls.c.project_id, calls.c.day, calls.c.model)
     sums = select(*key, *_sums(calls)).group_by(*key)
-    core = await connection_of(db)
+    core = await db.connection()
     for row in (await core.execute(sums)).mappings().all():
         known = and_(
             UsageDay.project_id == row["project_id"],
@@ -97,7 +96,7 @@ async def keep(db: AsyncSession, session_ids: Sequence[UUID]) -> None:
 
 async def adopt(db: AsyncSession, *, limit: int) -> int:
     """Complete calls that a process of an older version recorded; return how many those were."""
-    core = await connection_of(db)
+    core = await db.connection()
     rows = (await core.execute(_INCOMPLETE, {"most": limit})).all()
     completed = [
         {
@@ -145,7 +144,7 @@ async def _summed(db: AsyncSession, *parts: Select[Any]) -> list[Usage]:
     rows = union_all(*parts).subquery()
     by_day = (rows.c.day, rows.c.model)
     query = select(*by_day, *_sums(rows)).group_by(*by_day).order_by(*by_day)
-    core = await connection_of(db)
+    core = await db.connection()
     return [
         Usage(row.day, row.model, *(int(getattr(row, name)) for name in _COUNTS))
         for row in await core.execute(query)
