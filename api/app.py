@@ -11,14 +11,18 @@ from uuid import UUID
 from celery import Celery
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
+from starlette.middleware.cors import CORSMiddleware
 from starlette.types import Message, Receive, Scope, Send
 from typing_extensions import override
 
 from api import conversations, events, health, messages, openapi, problems, projects, sessions
+from api.access import Access, Door
+from api.bodies import BoundedBody
 from api.context import RequestContext
 from api.dependencies import Services
 from api.embedded import embedded_worker
 from api.gate import Gate
+from api.rate_limit import RateLimit
 from api.replies import Replies
 from api.watch import watch_overdue
 from api.watchers import Watchers
@@ -73,12 +77,28 @@ def create_app(settings: Settings, *, celery: Celery | None = None) -> FastAPI:
     )
     app.state.settings = settings
     app.state.celery = celery
-    app.add_middleware(RequestContext, body_limit=settings.body_limit)
+    _add_middleware(app, settings)
     problems.install(app)
     for module in (projects, conversations, sessions, messages, events, health):
         app.include_router(module.router)
     openapi.install(app)
     return app
+
+
+def _add_middleware(app: FastAPI, settings: Settings) -> None:
+    """Put around the routes what every request passes; what is added last comes first."""
+    app.add_middleware(BoundedBody, limit=settings.body_limit)
+    app.add_middleware(Access)
+    app.add_middleware(RequestContext)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "POST", "PATCH", "DELETE"],
+            allow_headers=openapi.REQUEST_HEADERS,
+            expose_headers=openapi.ANSWER_HEADERS,
+            max_age=600,
+        )
 
 
 def _operation_id(route: APIRoute) -> str:
@@ -126,7 +146,10 @@ async def _open(settings: Settings, celery: Celery, stack: AsyncExitStack) -> Se
     gate = Gate(
         width=max(settings.database_pool // 2, 1), most_waiting=settings.service_queue_limit
     )
-    return Services(settings, database, channel, announcer, replies, watchers, gate)
+    rate_limit = RateLimit(channel.redis, namespace=settings.namespace, limit=settings.rate_limit)
+    door = Door(settings, database, rate_limit)
+    await door.require_protection()
+    return Services(settings, database, channel, announcer, replies, watchers, gate, door)
 
 
 def _answer_before_draining(replies: Replies) -> None:

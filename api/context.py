@@ -1,4 +1,4 @@
-"""What every request has before a route sees it: a trace id, and a body of bounded size."""
+"""What every request and every answer has: a trace id, and headers that keep browsers safe."""
 
 import re
 from uuid import uuid4
@@ -9,12 +9,24 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bound_contextvars
 
 from api.problems import problem, unexpected
-from shared.errors import BodyTooLarge
+from shared.errors import VibeCoderError
 
 # version 00 ends after the flags; later ones may go on
 _TRACEPARENT = re.compile(
     r"(?!ff|00.{54})[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-.*)?"
 )
+
+_PROTECTION = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",  # prompts and replies are nobody else's, also in a cache
+}
+_NOTHING = "default-src 'none'; frame-ancestors 'none'"
+_CONTENT = {
+    "text/html": "frame-ancestors 'none'",
+    "image/svg+xml": f"{_NOTHING}; style-src 'unsafe-inline'",
+}
 
 
 def new_trace_id(traceparent: str | None) -> str:
@@ -30,15 +42,14 @@ async def trace_id_of(request: Request) -> str:
 
 
 class RequestContext:
-    """ASGI middleware: `X-Trace-Id` on every answer, a problem for every error, bounded bodies.
+    """ASGI middleware: `X-Trace-Id` on every answer, a problem for every error.
 
     A route that answers with a message puts the message's trace id in the request's place; what
     it puts into `state.headers` stands on the answer even if that is a problem.
     """
 
-    def __init__(self, app: ASGIApp, *, body_limit: int) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._body_limit = body_limit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -59,34 +70,23 @@ class RequestContext:
                 headers = MutableHeaders(scope=message)
                 headers.update(state["headers"])
                 headers["X-Trace-Id"] = state["trace_id"]
+                _protect(headers)
             await send(message)
 
         with bound_contextvars(trace_id=state["trace_id"]):
             try:
-                await self._app(scope, await self._read(scope, receive), send_traced)
-            except BodyTooLarge as error:
+                await self._app(scope, receive, send_traced)
+            except VibeCoderError as error:
                 await problem(Request(scope), error)(scope, receive, send_traced)
             except Exception as error:
                 if started:
                     raise
                 await unexpected(Request(scope), error)(scope, receive, send_traced)
 
-    async def _read(self, scope: Scope, receive: Receive) -> Receive:
-        """Read the body, here because FastAPI takes what is raised while it reads for bad JSON."""
-        size = int(Headers(scope=scope).get("content-length", 0))
-        message: Message = {"more_body": True}
-        body = bytearray()
-        while size <= self._body_limit and message.get("more_body", False):
-            message = await receive()
-            body += message.get("body", b"")
-            size = max(size, len(body))
-        if size > self._body_limit:
-            raise BodyTooLarge(
-                f"The request body is larger than {self._body_limit} bytes. Send less at once."
-            )
-        first: list[Message] = [{**message, "body": bytes(body)}]
 
-        async def read() -> Message:
-            return first.pop() if first else await receive()
-
-        return read
+def _protect(headers: MutableHeaders) -> None:
+    """Say what a browser must not do with an answer; a page that needs more says so itself."""
+    for name, value in _PROTECTION.items():
+        headers.setdefault(name, value)
+    kind = headers.get("content-type", "").split(";")[0]
+    headers.setdefault("Content-Security-Policy", _CONTENT.get(kind, _NOTHING))

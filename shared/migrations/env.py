@@ -3,6 +3,7 @@
 from alembic import context
 from sqlalchemy import Connection
 
+import shared.keys  # noqa: F401 -- its table belongs to the schema
 from shared.database import sync_engine
 from shared.settings import load_settings
 from shared.tables import Base
