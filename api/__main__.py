@@ -8,6 +8,7 @@ import uvicorn
 from typing_extensions import override
 
 from api import key_command
+from api.protocol import BoundedProtocol
 from shared.errors import VibeCoderError
 from shared.settings import OFFLINE, Settings, load_settings
 
@@ -36,6 +37,7 @@ def main() -> None:
         sys.exit(f"vibecoder: {error}")
     config = uvicorn.Config(
         "api.app:app",
+        http=BoundedProtocol,
         host=settings.host,
         port=settings.port,
         log_config=None,

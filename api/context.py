@@ -9,12 +9,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bound_contextvars
 
 from api.problems import problem, unexpected
-from shared.errors import VibeCoderError
+from shared.errors import HeadTooLarge, VibeCoderError
 
 # version 00 ends after the flags; later ones may go on
 _TRACEPARENT = re.compile(
     r"(?!ff|00.{54})[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-.*)?"
 )
+
+MOST_HEAD_BYTES = 65_536
 
 _PROTECTION = {
     "X-Content-Type-Options": "nosniff",
@@ -75,6 +77,7 @@ class RequestContext:
 
         with bound_contextvars(trace_id=state["trace_id"]):
             try:
+                _bound_head(scope)
                 await self._app(scope, receive, send_traced)
             except VibeCoderError as error:
                 await problem(Request(scope), error)(scope, receive, send_traced)
@@ -82,6 +85,13 @@ class RequestContext:
                 if started:
                     raise
                 await unexpected(Request(scope), error)(scope, receive, send_traced)
+
+
+def _bound_head(scope: Scope) -> None:
+    size = len(scope["query_string"]) + len(scope["path"])
+    size += sum(len(name) + len(value) for name, value in scope["headers"])
+    if size > MOST_HEAD_BYTES:
+        raise HeadTooLarge(f"Address and headers are longer than {MOST_HEAD_BYTES} bytes.")
 
 
 def _protect(headers: MutableHeaders) -> None:

@@ -39,6 +39,7 @@ _ERRORS: dict[type[VibeCoderError], Kind] = {
         (errors.MessageNotQueued, 409, "Message not queued"),
         (errors.RevisionMismatch, 412, "Revision mismatch"),
         (errors.BodyTooLarge, 413, "Body too large"),
+        (errors.HeadTooLarge, 431, "Head too large"),
         (errors.InvalidRequest, 422, "Invalid request"),
         (errors.InvalidWorkflow, 422, "Invalid workflow"),
         (errors.IdempotencyKeyReused, 422, "Idempotency key reused"),

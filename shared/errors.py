@@ -93,6 +93,12 @@ class RateLimited(VibeCoderError):
     code = "rate_limited"
 
 
+class HeadTooLarge(VibeCoderError):
+    """The request's address and headers are larger than this service reads."""
+
+    code = "head_too_large"
+
+
 class BodyTooLarge(VibeCoderError):
     """The request's body is larger than this service reads."""
 
