@@ -12,6 +12,8 @@ from api.protocol import BoundedProtocol
 from shared.errors import VibeCoderError
 from shared.settings import OFFLINE, Settings, load_settings
 
+_EVERYWHERE = "0.0.0.0"  # noqa: S104  # nosec B104
+
 
 class Server(uvicorn.Server):
     """uvicorn, but it tells a person what to do next once the port is bound."""
@@ -54,7 +56,7 @@ def main() -> None:
 
 def _welcome(settings: Settings, port: int) -> str:
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    url = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"  # noqa: S104
+    url = f"http://{'127.0.0.1' if host == _EVERYWHERE else host}:{port}"
     return f"""
 VibeCoder sessions on {url}  (API: {url}/docs)
 {_model(settings)}
