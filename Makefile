@@ -5,6 +5,7 @@ PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check --no-input -qq install --require-hashes
 UV := $(VENV)/lock/bin/uv
 UV_VERSION := 0.13.9
+AUDIT := $(VENV)/audit/bin
 COMPILE := $(UV) pip compile --quiet --no-config --universal --python-version 3.11 \
 	--generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 
@@ -14,7 +15,7 @@ AT_ONCE := -n 2 --dist worksteal
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
-.PHONY: help run test check coverage bench faults evidence migrate lock clean
+.PHONY: help run test check audit licences coverage bench faults evidence migrate lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -30,6 +31,13 @@ check: $(VENV)/.dev ## ruff, mypy and the import rules
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 	$(VENV)/bin/lint-imports
+
+audit: $(AUDIT) ## look for risky calls, and for dependencies with known holes (asks a service)
+	$(AUDIT)/bandit --quiet --configfile pyproject.toml --recursive api worker shared
+	$(AUDIT)/pip-audit --requirement requirements.lock --disable-pip --require-hashes --strict
+
+licences: $(VENV)/.dev ## write down the licences of all dependencies: docs/licences.md
+	@exec $(PY) -m tests.licences
 
 coverage: $(VENV)/.dev ## run the tests and say which lines and branches they leave out
 	@rm -f .coverage .coverage.*
@@ -87,6 +95,10 @@ $(VENV)/.dev: requirements-dev.lock | $(PY)
 	@echo "Installing service and tools from requirements-dev.lock, once; this takes a minute."
 	@$(PIP) -r requirements-dev.lock
 	@touch $@ $(VENV)/.run
+
+$(AUDIT): | $(PY)
+	@$(PY) -m venv $(VENV)/audit
+	@$(AUDIT)/pip install -qq bandit==1.9.4 pip-audit==2.10.1
 
 $(UV): | $(PY)
 	@$(PY) -m venv $(VENV)/lock

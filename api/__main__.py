@@ -1,4 +1,4 @@
-"""`python -m api`: serve, and say where, with which model, and how to begin."""
+"""`python -m api`: serve, and say where, with which model, and how to begin; or see to keys."""
 
 import sys
 from contextlib import suppress
@@ -7,8 +7,12 @@ from socket import socket
 import uvicorn
 from typing_extensions import override
 
-from shared.errors import SettingsError
+from api import key_command
+from api.protocol import BoundedProtocol
+from shared.errors import VibeCoderError
 from shared.settings import OFFLINE, Settings, load_settings
+
+_EVERYWHERE = "0.0.0.0"  # noqa: S104  # nosec B104
 
 
 class Server(uvicorn.Server):
@@ -25,13 +29,17 @@ class Server(uvicorn.Server):
 
 
 def main() -> None:
-    """Serve until SIGINT or SIGTERM."""
+    """Serve until SIGINT or SIGTERM, or do what the arguments ask for instead."""
     try:
         settings = load_settings()
-    except SettingsError as error:
+        if sys.argv[1:]:
+            key_command.run(sys.argv[1:], settings)
+            return
+    except VibeCoderError as error:
         sys.exit(f"vibecoder: {error}")
     config = uvicorn.Config(
         "api.app:app",
+        http=BoundedProtocol,
         host=settings.host,
         port=settings.port,
         log_config=None,
@@ -48,11 +56,12 @@ def main() -> None:
 
 def _welcome(settings: Settings, port: int) -> str:
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
-    url = f"http://{'127.0.0.1' if host == '0.0.0.0' else host}:{port}"  # noqa: S104
+    url = f"http://{'127.0.0.1' if host == _EVERYWHERE else host}:{port}"
     return f"""
 VibeCoder sessions on {url}  (API: {url}/docs)
 {_model(settings)}
 {_worker(settings)}
+{_callers(settings)}
 
 Try it: paste this into another terminal.
 
@@ -72,6 +81,14 @@ def _model(settings: Settings) -> str:
         )
     where = settings.openai_base_url or "OpenAI"
     return f"Model: {settings.default_model} at {where} ({settings.model_api} API)."
+
+
+def _callers(settings: Settings) -> str:
+    if settings.anonymous:
+        return "Everyone who reaches it may use it (VIBECODER_ANONYMOUS)."
+    if settings.anonymous is None and settings.on_loopback:
+        return "No key is asked for until the first is made: python -m api keys create NAME"
+    return "A key is asked for (Authorization: Bearer ...): python -m api keys create NAME"
 
 
 def _worker(settings: Settings) -> str:

@@ -12,6 +12,7 @@ from uuid import UUID
 from celery import Celery
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
+from starlette.middleware.cors import CORSMiddleware
 from starlette.types import Message, Receive, Scope, Send
 from typing_extensions import override
 
@@ -29,12 +30,14 @@ from api import (
     traces,
     usage,
 )
+from api.access import Access, Door
+from api.bodies import BoundedBody
 from api.context import RequestContext
 from api.dependencies import Services
 from api.embedded import embedded_worker
 from api.gate import Gate
+from api.rate_limit import RateLimit
 from api.replies import Replies
-from api.request_spans import RequestSpans
 from api.watch import watch_overdue
 from api.watchers import Watchers
 from shared.announcer import Announcer
@@ -91,9 +94,7 @@ def create_app(settings: Settings, *, celery: Celery | None = None) -> FastAPI:
     )
     app.state.settings = settings
     app.state.celery = celery
-    if settings.otlp_endpoint:
-        app.add_middleware(RequestSpans)
-    app.add_middleware(RequestContext, body_limit=settings.body_limit)
+    _add_middleware(app, settings)
     problems.install(app)
     for module in (
         projects,
@@ -110,6 +111,24 @@ def create_app(settings: Settings, *, celery: Celery | None = None) -> FastAPI:
         app.include_router(module.router)
     openapi.install(app)
     return app
+
+
+def _add_middleware(app: FastAPI, settings: Settings) -> None:
+    """Put around the routes what every request passes; what is added last comes first."""
+    app.add_middleware(BoundedBody, limit=settings.body_limit)
+    app.add_middleware(Access)
+    if settings.otlp_endpoint:
+        app.add_middleware(RequestSpans)
+    app.add_middleware(RequestContext)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "POST", "PATCH", "DELETE"],
+            allow_headers=openapi.REQUEST_HEADERS,
+            expose_headers=openapi.ANSWER_HEADERS,
+            max_age=600,
+        )
 
 
 def _operation_id(route: APIRoute) -> str:
@@ -162,7 +181,10 @@ async def _open(settings: Settings, celery: Celery, stack: AsyncExitStack) -> Se
     gate = Gate(
         width=max(settings.database_pool // 2, 1), most_waiting=settings.service_queue_limit
     )
-    return Services(settings, database, channel, announcer, replies, watchers, gate, prices)
+    rate_limit = RateLimit(channel.redis, namespace=settings.namespace, limit=settings.rate_limit)
+    door = Door(settings, database, rate_limit)
+    await door.require_protection()
+    return Services(settings, database, channel, announcer, replies, watchers, gate, prices, door)
 
 
 def _answer_before_draining(replies: Replies) -> None:

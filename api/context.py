@@ -1,4 +1,4 @@
-"""What every request has before a route sees it: a trace id, and a body of bounded size."""
+"""What every request and every answer has: a trace id, and headers that keep browsers safe."""
 
 import re
 import time
@@ -11,7 +11,7 @@ from starlette.types import Message as Part
 from structlog.contextvars import bind_contextvars, bound_contextvars
 
 from api.problems import problem, unexpected
-from shared.errors import BodyTooLarge
+from shared.errors import HeadTooLarge, VibeCoderError
 from shared.logging import get_logger
 from shared.tables import Message
 
@@ -21,6 +21,20 @@ _TRACEPARENT = re.compile(
 )
 _IN_PATH = re.compile(r"/(project|session|message)s/([0-9a-fA-F-]{36})(?![^/])")
 _log = get_logger(__name__)
+
+MOST_HEAD_BYTES = 65_536
+
+_PROTECTION = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cache-Control": "no-store",  # prompts and replies are nobody else's, also in a cache
+}
+_NOTHING = "default-src 'none'; frame-ancestors 'none'"
+_CONTENT = {
+    "text/html": "frame-ancestors 'none'",
+    "image/svg+xml": f"{_NOTHING}; style-src 'unsafe-inline'",
+}
 
 
 def new_trace_id(traceparent: str | None) -> str:
@@ -47,15 +61,14 @@ def about(request: Request, message: Message) -> None:
 
 
 class RequestContext:
-    """ASGI middleware: `X-Trace-Id` on every answer, a problem for every error, bounded bodies.
+    """ASGI middleware: `X-Trace-Id` on every answer, a problem for every error.
 
     A route that answers with a message puts the message's trace id in the request's place; what
     it puts into `state.headers` stands on the answer even if that is a problem.
     """
 
-    def __init__(self, app: ASGIApp, *, body_limit: int) -> None:
+    def __init__(self, app: ASGIApp) -> None:
         self._app = app
-        self._body_limit = body_limit
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
@@ -77,13 +90,15 @@ class RequestContext:
                 headers = MutableHeaders(scope=message)
                 headers.update(state["headers"])
                 headers["X-Trace-Id"] = state["trace_id"]
+                _protect(headers)
             await send(message)
 
         known = {f"{kind}_id": value for kind, value in _IN_PATH.findall(scope["path"])}
         with bound_contextvars(trace_id=state["trace_id"], **known):
             try:
-                await self._app(scope, await self._read(scope, receive), send_traced)
-            except BodyTooLarge as error:
+                _bound_head(scope)
+                await self._app(scope, receive, send_traced)
+            except VibeCoderError as error:
                 await problem(Request(scope), error)(scope, receive, send_traced)
             except Exception as error:
                 if status is not None:
@@ -98,22 +113,17 @@ class RequestContext:
                 took_ms=took_ms,
             )
 
-    async def _read(self, scope: Scope, receive: Receive) -> Receive:
-        """Read the body, here because FastAPI takes what is raised while it reads for bad JSON."""
-        size = int(Headers(scope=scope).get("content-length", 0))
-        message: Part = {"more_body": True}
-        body = bytearray()
-        while size <= self._body_limit and message.get("more_body", False):
-            message = await receive()
-            body += message.get("body", b"")
-            size = max(size, len(body))
-        if size > self._body_limit:
-            raise BodyTooLarge(
-                f"The request body is larger than {self._body_limit} bytes. Send less at once."
-            )
-        first: list[Part] = [{**message, "body": bytes(body)}]
 
-        async def read() -> Part:
-            return first.pop() if first else await receive()
+def _bound_head(scope: Scope) -> None:
+    size = len(scope["query_string"]) + len(scope["path"])
+    size += sum(len(name) + len(value) for name, value in scope["headers"])
+    if size > MOST_HEAD_BYTES:
+        raise HeadTooLarge(f"Address and headers are longer than {MOST_HEAD_BYTES} bytes.")
 
-        return read
+
+def _protect(headers: MutableHeaders) -> None:
+    """Say what a browser must not do with an answer; a page that needs more says so itself."""
+    for name, value in _PROTECTION.items():
+        headers.setdefault(name, value)
+    kind = headers.get("content-type", "").split(";")[0]
+    headers.setdefault("Content-Security-Policy", _CONTENT.get(kind, _NOTHING))

@@ -10,6 +10,7 @@ from api.dependencies import Caller, PageDep, Services, ServicesDep, TraceId
 from api.openapi import Responses, described, problems
 from api.paging import entry_before, link_next
 from api.schemas.sessions import ItemOut, SessionIn, SessionOut
+from api.verbatim import VerbatimJSON
 from shared import errors
 from shared.database import retried
 from shared.store import projects, sessions
@@ -77,7 +78,9 @@ async def list_sessions(
     return [SessionOut.of(summary, trace_id=trace_id) for summary in found]
 
 
-@router.get("/sessions/{session_id}/items", responses=_PAGE | _MISSING)
+@router.get(
+    "/sessions/{session_id}/items", response_model=list[ItemOut], responses=_PAGE | _MISSING
+)
 async def list_items(
     *,
     session_id: UUID,
@@ -86,7 +89,7 @@ async def list_items(
     page: PageDep,
     request: Request,
     response: Response,
-) -> list[ItemOut]:
+) -> VerbatimJSON:
     """List what the model remembers, oldest first."""
     after = page.after_number()
     async with services.database.read() as db:
@@ -99,4 +102,5 @@ async def list_items(
             limit=page.limit,
         )
     link_next(request, response, found, limit=page.limit, after=found[-1].position if found else "")
-    return [ItemOut.of(item) for item in found]
+    shown = [ItemOut.of(item).model_dump(mode="json") for item in found]
+    return VerbatimJSON(shown, headers=dict(response.headers))

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from fastapi import Depends, Header, Query, Request
 
+from api.access import Door, Identity
 from api.context import trace_id_of
 from api.gate import Gate
 from api.replies import Replies
@@ -17,11 +18,11 @@ from api.watchers import Watchers
 from shared.announcer import Announcer
 from shared.channels import Channel
 from shared.database import Database
-from shared.errors import InvalidRequest
+from shared.errors import InvalidRequest, RoleInsufficient
+from shared.keys import Role
 from shared.prices import Prices
 from shared.settings import Settings
 
-_ANONYMOUS = "anonymous"
 _LONGEST_WAIT_S = 3600.0
 _PREFERENCE = re.compile(r"\s*([A-Za-z-]+)\s*(?:=\s*\"?([^\",;]*)\"?)?\s*(?:;[^,]*)?\Z")
 
@@ -38,6 +39,7 @@ class Services:
     watchers: Watchers
     gate: Gate
     prices: Prices
+    door: Door
 
 
 @dataclass(frozen=True)
@@ -78,9 +80,27 @@ async def services(request: Request) -> Services:
     return found
 
 
-async def caller() -> str:
+async def identity(request: Request) -> Identity:
+    """Tell who calls."""
+    found: Identity = request.state.identity
+    return found
+
+
+async def caller(request: Request) -> str:
     """Name whose projects the request may see."""
-    return _ANONYMOUS
+    return (await identity(request)).owner
+
+
+async def operator(request: Request) -> Identity:
+    """Let only those in who may see figures of all owners.
+
+    Raises:
+        RoleInsufficient: somebody else.
+    """
+    found = await identity(request)
+    if found.role is not Role.ADMIN:
+        raise RoleInsufficient("Only the operator may see this: take a key of the role `admin`.")
+    return found
 
 
 async def page(
@@ -145,6 +165,8 @@ async def accepts_events(request: Request) -> bool:
 
 ServicesDep = Annotated[Services, Depends(services)]
 Caller = Annotated[str, Depends(caller)]
+Who = Annotated[Identity, Depends(identity)]
+Operator = Annotated[Identity, Depends(operator)]
 PageDep = Annotated[Page, Depends(page)]
 WaitPreference = Annotated[float | None, Depends(wait_preference)]
 IdempotencyKey = Annotated[

@@ -1,14 +1,14 @@
-"""What the service says about itself: it lives, it is ready, and what its problems mean."""
+"""What the service says about itself: it lives, it is ready, who calls, what problems mean."""
 
 from enum import StrEnum
 
 from fastapi import APIRouter, Response, status
 from sqlalchemy.exc import SQLAlchemyError
 
-from api.dependencies import ServicesDep, TraceId
+from api.dependencies import ServicesDep, TraceId, Who
 from api.kinds import KINDS
 from api.openapi import described, problems
-from api.schemas.operations import Health, ProblemKind, Readiness
+from api.schemas.operations import CallerOut, Health, ProblemKind, Readiness
 from shared.store import workers
 
 VERSION = "0.1.0"
@@ -47,6 +47,12 @@ async def get_readiness(services: ServicesDep, trace_id: TraceId, response: Resp
         workers=alive,
         model=services.settings.default_model,
     )
+
+
+@router.get("/caller", responses={200: described("The caller."), **problems()})
+async def get_caller(who: Who, trace_id: TraceId) -> CallerOut:
+    """Tell who calls: whether a key is good, and what for."""
+    return CallerOut(trace_id=trace_id, owner=who.owner, role=who.role, key=who.key)
 
 
 ProblemCode = StrEnum("ProblemCode", {code: code for code in KINDS})  # type: ignore[misc]

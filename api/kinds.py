@@ -29,6 +29,8 @@ def _http(status: HTTPStatus, meaning: str) -> Kind:
 _ERRORS: dict[type[VibeCoderError], Kind] = {
     kind: _error(kind, status, title)
     for kind, status, title in (
+        (errors.KeyRequired, 401, "Key required"),
+        (errors.RoleInsufficient, 403, "Role insufficient"),
         (errors.ProjectNotFound, 404, "Project not found"),
         (errors.SessionNotFound, 404, "Session not found"),
         (errors.MessageNotFound, 404, "Message not found"),
@@ -40,9 +42,11 @@ _ERRORS: dict[type[VibeCoderError], Kind] = {
         (errors.MemoryIncomplete, 409, "Memory incomplete"),
         (errors.RevisionMismatch, 412, "Revision mismatch"),
         (errors.BodyTooLarge, 413, "Body too large"),
+        (errors.HeadTooLarge, 431, "Head too large"),
         (errors.InvalidRequest, 422, "Invalid request"),
         (errors.InvalidWorkflow, 422, "Invalid workflow"),
         (errors.IdempotencyKeyReused, 422, "Idempotency key reused"),
+        (errors.RateLimited, 429, "Rate limited"),
         (errors.SessionQueueFull, 429, "Session queue full"),
         (errors.ProjectQueueFull, 429, "Project queue full"),
         (errors.ServiceQueueFull, 503, "Service queue full"),

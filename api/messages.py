@@ -11,6 +11,7 @@ from api.fingerprints import with_prompt
 from api.openapi import problems
 from api.replies import wait_for_end
 from api.schemas.messages import FullMessageOut, MessageOut, MessagePatch
+from api.verbatim import VerbatimJSON
 from shared import errors
 from shared.database import retried
 from shared.errors import MessageFailed
@@ -82,15 +83,15 @@ async def _wait(
         return await messages.reread(db, message)
 
 
-@router.get("/{message_id}/full", responses=_MISSING)
+@router.get("/{message_id}/full", response_model=FullMessageOut, responses=_MISSING)
 async def get_full_message(
     message_id: UUID, services: ServicesDep, owner: Caller, request: Request
-) -> FullMessageOut:
+) -> VerbatimJSON:
     """Read a message with everything: tool calls, raw model responses, items and attempts."""
     async with services.database.read() as db:
         full = await messages.full(db, message_id, owner=owner)
     about(request, full.message)
-    return FullMessageOut.of_full(full)
+    return VerbatimJSON(FullMessageOut.of_full(full).model_dump(mode="json"))
 
 
 @router.post("/{message_id}/cancel", responses=_MISSING)

@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
+from api.access import is_open
 from api.kinds import Kind, kind_of
 from api.problems import MEDIA_TYPE
 from api.schemas.common import MESSAGE_ID, TRACE_ID
@@ -32,9 +33,26 @@ _HEADERS = {
     "Retry-After": ("Seconds after which to try or to ask again.", "1"),
     "ETag": ("The code's revision, for `If-Match`.", '"1"'),
     "Link": ('The next page, if this one is full: `<...>; rel="next"`.', ""),
+    "WWW-Authenticate": ("How to say who calls.", 'Bearer realm="vibecoder"'),
     "Idempotency-Replayed": ("`true` when the key was known: this is the first one's.", "true"),
 }
+ANSWER_HEADERS = tuple(_HEADERS)
+REQUEST_HEADERS = (
+    "Authorization",
+    "Content-Type",
+    "Idempotency-Key",
+    "If-Match",
+    "Last-Event-ID",
+    "Prefer",
+    "traceparent",
+)
 _AGAIN_LATER = {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}
+_KEY = {
+    "type": "http",
+    "scheme": "bearer",
+    "bearerFormat": "vck_...",
+    "description": "An API key: `python -m api keys create NAME` makes one.",
+}
 _OF_EVERY_BODY = (
     HTTPStatus.BAD_REQUEST,
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
@@ -86,8 +104,14 @@ def problems(
 ) -> Responses:
     """Describe the problems of a route: its own, and those of every route (with a body)."""
     every = (*kinds, *(_OF_EVERY_BODY if body else ()), *_OF_EVERY_ROUTE)
+    return _by_status(*every, headers=headers)
+
+
+def _by_status(
+    *kinds: type[VibeCoderError] | FailureCode | HTTPStatus, headers: Sequence[str] = ()
+) -> Responses:
     by_status: dict[HTTPStatus, dict[str, Kind]] = {}
-    for kind in map(kind_of, every):
+    for kind in map(kind_of, kinds):
         by_status.setdefault(kind.status, {})[kind.code] = kind
     return {
         int(status): _described(status, by_status[status], headers) for status in sorted(by_status)
@@ -111,6 +135,7 @@ def _described(
     status: HTTPStatus, kinds: dict[str, Kind], headers: Sequence[str]
 ) -> dict[str, Any]:
     again = ["Retry-After"] if status in _AGAIN_LATER else []
+    again += ["WWW-Authenticate"] if status == HTTPStatus.UNAUTHORIZED else []
     return {
         "description": "; ".join(kind.title for kind in kinds.values()),
         "headers": _headers([*headers, *again]),
@@ -162,12 +187,27 @@ def _complete(document: dict[str, Any]) -> None:
         name: {"description": text, "schema": {"type": "string"}, "example": example}
         for name, (text, example) in _HEADERS.items()
     }
-    for operations in document["paths"].values():
-        for operation in operations.values():
+    components["securitySchemes"] = {"key": _KEY}
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            if not is_open(path):
+                _protect(method, operation)
             for parameter in operation.get("parameters", []):
                 _without_null(parameter)
             for response in operation["responses"].values():
                 response.setdefault("headers", {}).update(_headers(["X-Trace-Id"]))
+
+
+def _protect(method: str, operation: dict[str, Any]) -> None:
+    """Describe that a key is wanted, unless the service serves without, and what comes of none."""
+    operation["security"] = [{"key": []}, {}]
+    writing = () if method == "get" else (errors.RoleInsufficient,)
+    responses = operation["responses"]
+    for status, response in _by_status(errors.KeyRequired, errors.RateLimited, *writing).items():
+        known = responses.setdefault(str(status), response)
+        if known is not response:
+            known["content"][MEDIA_TYPE]["examples"] |= response["content"][MEDIA_TYPE]["examples"]
+            known["description"] += f"; {response['description']}"
 
 
 def _without_null(parameter: dict[str, Any]) -> None:

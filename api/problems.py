@@ -52,6 +52,8 @@ def _render(
 ) -> JSONResponse:
     body = _body(kind, detail, path=request.scope["path"], trace_id=request.state.trace_id)
     headers = {} if retry_after is None else {"Retry-After": str(max(1, math.ceil(retry_after)))}
+    if kind.status == HTTPStatus.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = 'Bearer realm="vibecoder"'
     return JSONResponse(
         body | members, status_code=kind.status, media_type=MEDIA_TYPE, headers=headers
     )

@@ -41,7 +41,7 @@ class Channel:
 
     def __init__(self, settings: Settings) -> None:
         self._prefix = f"{settings.namespace}:"
-        self._redis = _connect(settings)
+        self.redis = _connect(settings)
 
     async def publish(self, topic: Topic, message_ids: Iterable[UUID]) -> None:
         """Tell every listener; say so when that is impossible.
@@ -53,7 +53,7 @@ class Channel:
             return
         try:
             async with asyncio.timeout(1):
-                await self._redis.publish(self._prefix + topic, " ".join(ids))
+                await self.redis.publish(self._prefix + topic, " ".join(ids))
         except (RedisError, OSError, TimeoutError) as error:
             _log.info("ids not published, listeners will ask", topic=topic, error=repr(error))
 
@@ -73,7 +73,7 @@ class Channel:
     async def _subscription(
         self, topics: Sequence[Topic]
     ) -> AsyncIterator[tuple[Topic, list[UUID]]]:
-        async with self._redis.pubsub() as pubsub:
+        async with self.redis.pubsub() as pubsub:
             await pubsub.subscribe(*(self._prefix + topic for topic in topics))
             while True:
                 message = await pubsub.get_message(timeout=_PING_S)
@@ -92,13 +92,13 @@ class Channel:
         """Tell whether the server answers."""
         with suppress(RedisError, OSError, TimeoutError):
             async with asyncio.timeout(1):
-                await self._redis.ping()
+                await self.redis.ping()
                 return True
         return False
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._redis.aclose()
+        await self.redis.aclose()
 
 
 def _connect(settings: Settings) -> Redis:

@@ -81,6 +81,30 @@ class InvalidWorkflow(VibeCoderError):
     code = "invalid_workflow"
 
 
+class KeyRequired(VibeCoderError):
+    """The request bears no key, or none that is valid."""
+
+    code = "key_required"
+
+
+class RoleInsufficient(VibeCoderError):
+    """The key is valid and its role does not allow this."""
+
+    code = "role_insufficient"
+
+
+class RateLimited(VibeCoderError):
+    """The key, or without keys the client's address, has sent as many requests as it may."""
+
+    code = "rate_limited"
+
+
+class HeadTooLarge(VibeCoderError):
+    """The request's address and headers are larger than this service reads."""
+
+    code = "head_too_large"
+
+
 class BodyTooLarge(VibeCoderError):
     """The request's body is larger than this service reads."""
 

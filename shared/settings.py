@@ -1,5 +1,6 @@
 """Every setting of the service, read once from the environment; nothing else reads it."""
 
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -12,7 +13,6 @@ OFFLINE = "offline"
 """The name of the built-in model that needs no key."""
 
 _DEFAULT_MODEL = "gpt-5.1"
-_LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
 class Settings(BaseSettings):
@@ -45,7 +45,14 @@ class Settings(BaseSettings):
         "info", description="Least severe level that is logged."
     )
     anonymous: bool | None = Field(
-        None, description="Serve without keys; unset: only when HOST is loopback."
+        None,
+        description="Serve without keys; unset: only when HOST is loopback and no key was made.",
+    )
+    rate_limit: int | None = Field(
+        None, ge=1, description="Requests a minute of one key, or without keys of one address."
+    )
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Origins whose pages may call the API, separated by commas; unset: none."
     )
 
     openai_api_key: SecretStr | None = Field(
@@ -137,7 +144,7 @@ class Settings(BaseSettings):
         "", description="For tests only: the moment at which a worker kills itself."
     )
 
-    @field_validator("models", mode="before")
+    @field_validator("models", "cors_origins", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
@@ -166,11 +173,6 @@ class Settings(BaseSettings):
             )
         if self.redis_url and not self.redis_url.startswith(("redis://", "rediss://")):
             raise ValueError("VIBECODER_REDIS_URL must start with redis:// or rediss://")
-        if not self.serves_anonymous:
-            raise ValueError(
-                f"VIBECODER_HOST={self.host} is not loopback and there are no API keys: set "
-                "VIBECODER_ANONYMOUS=true if everyone who reaches it may use it, or bind 127.0.0.1"
-            )
         return self
 
     @property
@@ -193,9 +195,9 @@ class Settings(BaseSettings):
         return self.redis_url is None
 
     @property
-    def serves_anonymous(self) -> bool:
-        """Tell whether requests without a key are served."""
-        return self.host in _LOOPBACK if self.anonymous is None else self.anonymous
+    def on_loopback(self) -> bool:
+        """Tell whether only this machine reaches the API."""
+        return is_loopback(self.host)
 
     @property
     def dialect(self) -> str:
@@ -222,6 +224,14 @@ class Settings(BaseSettings):
     def sessions_dir(self) -> Path:
         """Return the folder of the conversation memory files."""
         return self.data_dir / "sessions"
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether an address, or the name `localhost`, is this machine's own."""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def load_settings() -> Settings:

@@ -3,10 +3,14 @@
 import ast
 import difflib
 import re
+import threading
+from collections.abc import Iterator
+from contextlib import nullcontext
 
 from pyflakes import checker, messages
 
 from shared.workflow_ast import Module, compile_module, literal, read_module
+from shared.workflow_bounds import bound_text, bound_tree, can_compare
 from shared.workflow_model import Edge, Error, Node, Reference, Tool, Workflow, invalid
 from shared.workflow_scope import scope_violation
 
@@ -30,6 +34,9 @@ from agents import Agent
 '''
 
 _NODE_ID = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
+# 200 kB of code may take 170 MB while it is checked, and a second: that is for threads, in turn
+_LARGE = 20_000
+_ONE_LARGE = threading.Lock()
 _FATAL = (
     messages.UndefinedName,
     messages.UndefinedExport,
@@ -56,8 +63,15 @@ def parse_workflow(code: str) -> Workflow:
 
 def check_workflow(code: str) -> Workflow:
     """Return what the module defines; raise InvalidWorkflow with everything that is wrong."""
+    with _ONE_LARGE if len(code) > _LARGE else nullcontext():
+        return _check(code)
+
+
+def _check(code: str) -> Workflow:
+    bound_text(code)
     module = read_module(code)
     try:
+        bound_tree(module.tree)
         compile_module(module.tree)
         flakes = _flakes(module.tree)
     except (RecursionError, MemoryError):
@@ -75,10 +89,21 @@ def unified_diff(before: str, after: str) -> str:
     if before == after:
         return ""
     old, new = _diff_lines(before), _diff_lines(after)
-    lines = difflib.unified_diff(old, new, "a/workflow.py", "b/workflow.py")
+    names = ("a/workflow.py", "b/workflow.py")
+    if can_compare(old, new):
+        lines = difflib.unified_diff(old, new, *names)
+    else:
+        lines = _replaced(old, new, *names)
     return "".join(
         line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n" for line in lines
     )
+
+
+def _replaced(old: list[str], new: list[str], before: str, after: str) -> Iterator[str]:
+    """Say in the form of a diff that all lines are others."""
+    yield from (f"--- {before}\n", f"+++ {after}\n", f"@@ -1,{len(old)} +1,{len(new)} @@\n")
+    yield from (f"-{line}" for line in old)
+    yield from (f"+{line}" for line in new)
 
 
 def numbered(code: str) -> str:

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.planted import leaks, leaks_of
 from tests.services import PostgresServer, RedisServer, Service, migrate
 
 
@@ -18,12 +19,21 @@ def pytest_configure() -> None:
 def pytest_runtest_makereport(item, call):  # type: ignore[no-untyped-def]
     """Show what the services wrote when a test fails."""
     report = yield
+    if told := leaks(f"{report.caplog}\n{report.capstderr}"):
+        report.outcome = "failed"
+        report.longrepr = f"{report.longrepr or ''}\nSecrets in what was logged: {told}"
     if report.failed:
         for service in Service.started:
             report.sections.append((f"log of {service.name}", service.output()))
     if report.when == "teardown":
         Service.started[:] = [service for service in Service.started if service.running]
     return report
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_service_logs_a_secret() -> Iterator[None]:
+    yield
+    assert leaks_of(Service.logs) == []
 
 
 @pytest.fixture(scope="session")

@@ -21,6 +21,8 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
+from tests.planted import MODEL_BODY
+
 Json = dict[str, Any]
 
 _OPENING = re.compile(r"\[\[(\w+) ?")
@@ -36,6 +38,7 @@ VENDOR = {
     "accents": "é 😀",
     "lone": "\ud83d",
     "nul": "\x00",
+    "planted": MODEL_BODY,
     "zulu": [{"nested": None}],
     "alpha": True,
 }

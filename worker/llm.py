@@ -154,4 +154,4 @@ def _retry_when_told(seconds: float | None) -> bool | RetryDecision:
     if seconds > _LONGEST_RETRY_AFTER_S:
         return False
     # Runs that were refused together were told the same moment: spread them after it.
-    return RetryDecision(retry=True, delay=seconds * random.uniform(1, 1.25))  # noqa: S311
+    return RetryDecision(retry=True, delay=seconds * random.uniform(1, 1.25))  # noqa: S311  # nosec B311

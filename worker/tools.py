@@ -11,8 +11,8 @@ from shared import workflow
 from shared.errors import InvalidWorkflow
 from worker import faults
 
-# beyond this the search for a hunk's context, lines times lines, would take many seconds
-_MOST_COMPARISONS = 50_000_000
+# beyond this the search for the context of hunks, lines times lines, takes more than a second
+_MOST_COMPARISONS = 4_000_000
 
 _LARGE = 20_000
 _Texts = TypeVarTuple("_Texts")
@@ -86,10 +86,12 @@ def _replaces_all(patch: str) -> bool:
 
 
 def _patched(code: str, patch: str) -> str:
+    compared = 0
     for operation, diff in _sections(patch):
         if operation == "Delete":
             raise PatchRejected("The module cannot be deleted.")
-        if (code.count("\n") + 1) * (diff.count("\n") + 1) > _MOST_COMPARISONS:
+        compared += (code.count("\n") + 1) * (diff.count("\n") + 1)
+        if compared > _MOST_COMPARISONS:
             raise PatchRejected("The patch is too long for this module; send smaller hunks.")
         try:
             code = _create(diff) if operation == "Add" else apply_diff(code, diff)

@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from api.schemas.common import Traced
+from shared.keys import Role
 
 
 class ProblemKind(Traced):
@@ -14,6 +15,14 @@ class ProblemKind(Traced):
     status: int = Field(description="The HTTP status that it is answered with.", examples=[409])
     title: str = Field(examples=["Session busy"])
     meaning: str = Field(description="What it tells the client.")
+
+
+class CallerOut(Traced):
+    """Who calls."""
+
+    owner: str = Field(description="Whose things they see.", examples=["support"])
+    role: Role = Field(description="`read`, `write`, or `admin`: the operator's pages besides.")
+    key: str | None = Field(description="The name of their key; null: they came without one.")
 
 
 class Health(Traced):

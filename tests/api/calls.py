@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import httpx2
 
+from tests.planted import PROMPT
 from tests.services import wait_until
 
 T = TypeVar("T")
@@ -35,7 +36,7 @@ def new_session(client: httpx2.Client, project_id: str | None = None, **body: An
 def send(
     client: httpx2.Client,
     session_id: str,
-    prompt: str = "What does this workflow do?",
+    prompt: str = f"What does this workflow do? {PROMPT}",
     headers: dict[str, str] | None = None,
     **options: Any,
 ) -> httpx2.Response:

@@ -11,6 +11,7 @@ from starlette.testclient import TestClient
 
 from tests.api.document import check_answers
 from tests.eager import eager_service, idle_service
+from tests.planted import MODEL_KEY
 from tests.services import EmbeddedService
 from tests.stub_process import StubOpenAI
 
@@ -41,6 +42,7 @@ def live(tmp_path_factory: pytest.TempPathFactory, stub: StubOpenAI) -> Iterator
     """Give a real service process whose model is the stub."""
     settings = {
         "OPENAI_BASE_URL": stub.base_url,
+        "OPENAI_API_KEY": MODEL_KEY,
         "VIBECODER_MODEL_RETRIES": "0",
         "VIBECODER_MODEL_TIMEOUT_S": "3",
     }

@@ -8,6 +8,7 @@ import httpx2
 from openapi_schema_validator import OAS31Validator, oas31_format_checker
 
 from api.app import app
+from tests.planted import leaks
 
 ClientT = TypeVar("ClientT", bound=httpx2.Client)
 PROBLEM = "application/problem+json"
@@ -59,6 +60,8 @@ def _check(response: httpx2.Response) -> None:
         return
     media_type = response.headers["Content-Type"].split(";")[0]
     content = described["content"][media_type]
+    if media_type == PROBLEM:
+        assert leaks(response.text) == []
     if media_type.endswith("json"):
         assert errors_of(response.json(), content["schema"]) == []
 

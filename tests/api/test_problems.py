@@ -99,12 +99,25 @@ def test_head_is_answered_like_get(client: TestClient, live: httpx2.Client) -> N
         (b"", "application/json", 422, "invalid_request"),
         (b"null", "application/json", 422, "invalid_request"),
         (b'{"name": "\xff"}', "application/json", 400, "bad_request"),
-        (b"[" * 100_000, "application/json", 400, "bad_request"),
+        (b"[" * 9_000, "application/json", 400, "bad_request"),
+        (b"[" * 7_000_000, "application/json", 422, "invalid_request"),
+        (b"[" + b"{}," * 10_000 + b"{}]", "application/json", 422, "invalid_request"),
         (b'{"name": "x"}', "text/plain", 415, "unsupported_media_type"),
         (b"name=x", "application/x-www-form-urlencoded", 415, "unsupported_media_type"),
         (b'{"name": "x"}', None, 415, "unsupported_media_type"),
     ],
-    ids=["malformed", "empty", "null", "not UTF-8", "deep", "text", "form", "untyped"],
+    ids=[
+        "malformed",
+        "empty",
+        "null",
+        "not UTF-8",
+        "deep",
+        "deeper",
+        "many",
+        "text",
+        "form",
+        "untyped",
+    ],
 )
 def test_a_body_that_cannot_be_read_is_refused(
     client: TestClient, content: bytes, media_type: str | None, status: int, code: str

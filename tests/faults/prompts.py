@@ -4,11 +4,12 @@ import json
 from uuid import uuid4
 
 from shared.workflow import EMPTY_WORKFLOW
+from tests.planted import PROMPT
 
 
 def prompt(*directives: str) -> str:
     """Write a prompt that no other test uses."""
-    return " ".join([f"prompt {uuid4().hex}", *(f"[[{directive}]]" for directive in directives)])
+    return " ".join([f"{PROMPT} {uuid4().hex}", *(f"[[{directive}]]" for directive in directives)])
 
 
 def add_agent(name: str) -> str:

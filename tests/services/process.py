@@ -39,6 +39,9 @@ class Service:
     started: ClassVar[list["Service"]] = []
     """Services that have been started, the present test's and those that still run."""
 
+    logs: ClassVar[set[Path]] = set()
+    """What all services of this run have written so far."""
+
     stop_signal = signal.SIGTERM
     ready_every_s = 0.02
     """How often `ready` is asked; more seldom where asking takes time from who starts."""
@@ -92,6 +95,7 @@ class Service:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C reaches the tests, which then stop the service
             )
+        Service.logs.add(self.log)
         if self not in Service.started:
             Service.started.append(self)
 

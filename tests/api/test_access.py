@@ -1,0 +1,378 @@
+"""Who may: every route, without a key, with a wrong one, another owner's and a read-only one."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from uuid import uuid4
+
+import httpx2
+import pytest
+from fastapi import FastAPI
+from sqlalchemy.ext.asyncio import AsyncSession
+from starlette.routing import Route
+from starlette.testclient import TestClient
+
+from api import keyring
+from api.dependencies import Operator
+from shared.keys import Role
+from shared.store import keys
+from tests.api.calls import ASYNC, NOBODYS_ID, assert_problem, new_project, new_session, send
+from tests.api.document import check_answers, operations
+from tests.eager import eager_service, idle_service
+
+# what everybody may read; all else wants a key
+OPEN = {
+    ("GET", "/health"),
+    ("GET", "/ready"),
+    ("GET", "/problems/{code}"),
+    ("GET", "/docs"),
+    ("GET", "/docs/oauth2-redirect"),
+    ("GET", "/redoc"),
+    ("GET", "/openapi.json"),
+}
+# where something of somebody's is named: for all others it does not exist
+OWNED: dict[tuple[str, str], object] = {
+    ("GET", "/projects/{project_id}"): None,
+    ("PATCH", "/projects/{project_id}"): {"name": "Mine"},
+    ("DELETE", "/projects/{project_id}"): None,
+    ("GET", "/projects/{project_id}/code"): None,
+    ("GET", "/projects/{project_id}/workflow"): None,
+    ("GET", "/projects/{project_id}/workflow.svg"): None,
+    ("GET", "/projects/{project_id}/revisions"): None,
+    ("GET", "/projects/{project_id}/revisions/{number}"): None,
+    ("POST", "/projects/{project_id}/revisions/{number}/restore"): None,
+    ("GET", "/projects/{project_id}/sessions"): None,
+    ("POST", "/projects/{project_id}/sessions"): {},
+    ("GET", "/sessions/{session_id}"): None,
+    ("PATCH", "/sessions/{session_id}"): {"title": "Mine"},
+    ("DELETE", "/sessions/{session_id}"): None,
+    ("GET", "/sessions/{session_id}/items"): None,
+    ("GET", "/sessions/{session_id}/messages"): None,
+    ("POST", "/sessions/{session_id}/messages"): {"prompt": "What does it do?"},
+    ("GET", "/messages/{message_id}"): None,
+    ("PATCH", "/messages/{message_id}"): {"prompt": "What does it do?"},
+    ("DELETE", "/messages/{message_id}"): None,
+    ("GET", "/messages/{message_id}/full"): None,
+    ("GET", "/messages/{message_id}/events"): None,
+    ("POST", "/messages/{message_id}/cancel"): None,
+}
+# where everybody with a key finds their own
+OWN: dict[tuple[str, str], object] = {
+    ("GET", "/caller"): None,
+    ("GET", "/projects"): None,
+    ("POST", "/projects"): {"name": "Another"},
+}
+# figures of all owners: only for a key of the role admin
+OPERATORS: dict[tuple[str, str], object] = {}
+CLOSED = OWNED | OWN | OPERATORS
+
+
+@dataclass
+class House:
+    """A service with keys, and what one owner has in it."""
+
+    client: TestClient
+    known: dict[str, str]
+
+    def key(self, owner: str, role: Role = Role.WRITE, lasts_s: float | None = None) -> str:
+        """Make a key."""
+        assert self.client.portal
+        return self.client.portal.call(self._create, owner, role, lasts_s)
+
+    async def _create(self, owner: str, role: Role, lasts_s: float | None) -> str:
+        async with self.client.app.state.services.database.begin() as db:  # type: ignore[attr-defined]
+            return await keys.create(db, name=owner, owner=owner, role=role, lasts_s=lasts_s)
+
+    def revoke(self, key: str) -> None:
+        """End a key."""
+        assert self.client.portal
+        assert self.client.portal.call(self._revoke, key)
+
+    async def _revoke(self, key: str) -> bool:
+        async with self.client.app.state.services.database.begin() as db:  # type: ignore[attr-defined]
+            return await keys.revoke(db, key.split("_")[1])
+
+    def call(
+        self, route: tuple[str, str], key: str | None, known: dict[str, str] | None = None
+    ) -> httpx2.Response:
+        """Call a route with what is known, under a key."""
+        method, template = route
+        path = template.format(**(self.known if known is None else known))
+        return self.client.request(method, path, json=CLOSED.get(route), headers=bearer(key))
+
+
+def bearer(key: str | None) -> dict[str, str]:
+    return {"Authorization": f"Bearer {key}"} if key else {}
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    """Give a service in which alice has a project, a session and a queued message."""
+    with idle_service(tmp_path_factory.mktemp("house")) as client:
+        house = House(check_answers(client), {})
+        client.headers.update(bearer(house.key("alice")))
+        project_id = new_project(client)
+        session_id = new_session(client, project_id)
+        message_id = send(client, session_id, headers=ASYNC).json()["message_id"]
+        house.known = {
+            "project_id": project_id,
+            "session_id": session_id,
+            "message_id": message_id,
+            "number": "1",
+            "code": "expired",
+        }
+        del client.headers["Authorization"]
+        yield house
+
+
+@pytest.fixture(scope="module")
+def keyed(house: House) -> dict[str, str]:
+    """Give a key of each kind."""
+    return {
+        "alice": house.key("alice"),
+        "reader": house.key("alice", Role.READ),
+        "mallory": house.key("mallory"),
+        "operator": house.key("operator", Role.ADMIN),
+    }
+
+
+def routes(app: FastAPI) -> set[tuple[str, str]]:
+    found: set[tuple[str, str]] = set()
+    for route in app.routes:
+        if isinstance(route, Route):
+            found |= {(method, route.path) for method in (route.methods or set()) - {"HEAD"}}
+    return found | {(method.upper(), path) for path, method, _ in operations()}
+
+
+each_closed = pytest.mark.parametrize("route", CLOSED, ids=" ".join)
+
+
+def test_every_route_is_in_the_table(house: House) -> None:
+    app = house.client.app
+    assert isinstance(app, FastAPI)
+    assert routes(app) == OPEN | CLOSED.keys()
+
+
+@pytest.mark.parametrize("route", sorted(OPEN), ids=" ".join)
+def test_what_is_open_asks_for_no_key(house: House, route: tuple[str, str]) -> None:
+    assert house.call(route, None).status_code in (200, 503)  # not ready: there is no worker
+    assert house.call(route, "vck_wrong").status_code in (200, 503)
+
+
+@each_closed
+def test_a_request_without_a_key_is_refused(house: House, route: tuple[str, str]) -> None:
+    answer = house.call(route, None)
+    problem = assert_problem(answer, 401, "key_required")
+    assert answer.headers["WWW-Authenticate"].startswith("Bearer")
+    assert "python -m api keys create" in problem["detail"]
+
+
+@each_closed
+def test_a_wrong_key_is_refused(
+    house: House, keyed: dict[str, str], route: tuple[str, str]
+) -> None:
+    right = keyed["alice"]
+    for wrong in ("vck_wrong", right[:-1], right[:-1] + ("0" if right[-1] != "0" else "1")):
+        answer = house.call(route, wrong)
+        assert_problem(answer, 401, "key_required")
+        assert wrong not in answer.text
+
+
+@pytest.mark.parametrize("route", OWNED, ids=" ".join)
+def test_what_another_owner_has_does_not_exist(
+    house: House, keyed: dict[str, str], route: tuple[str, str]
+) -> None:
+    ids = {name: NOBODYS_ID for name in house.known if name.endswith("_id")}
+    for key in (keyed["mallory"], keyed["operator"]):
+        theirs = house.call(route, key)
+        missing = house.call(route, key, house.known | ids)
+        assert theirs.status_code == missing.status_code == 404
+        assert told(theirs, house.known) == told(missing, ids)
+
+
+def told(answer: httpx2.Response, known: dict[str, str]) -> dict[str, str]:
+    """Read a problem without the ids that the caller knows anyway."""
+    text = answer.text
+    for name, value in known.items():
+        if name.endswith("_id"):
+            text = text.replace(value, "ID")
+    return {**httpx2.Response(200, text=text).json(), "trace_id": ""}
+
+
+@each_closed
+def test_a_read_only_key_reads_and_changes_nothing(
+    house: House, keyed: dict[str, str], route: tuple[str, str]
+) -> None:
+    if route in OPERATORS or route == ("GET", "/messages/{message_id}/events"):
+        return  # a stream that goes on; below
+    answer = house.call(route, keyed["reader"])
+    if route[0] == "GET":
+        assert answer.status_code == 200, answer.text
+    else:
+        assert_problem(answer, 403, "role_insufficient")
+
+
+def test_figures_of_all_owners_are_the_operators(house: House, keyed: dict[str, str]) -> None:
+    async def show(_operator: Operator) -> str:
+        return "figures"
+
+    assert isinstance(house.client.app, FastAPI)
+    figures = ("GET", "/figures")
+    house.client.app.add_api_route(figures[1], show)
+    try:
+        for route in (figures, *OPERATORS):
+            assert house.call(route, keyed["operator"]).status_code == 200
+            for name in ("alice", "reader", "mallory"):
+                assert_problem(house.call(route, keyed[name]), 403, "role_insufficient")
+    finally:
+        house.client.app.router.routes.pop()
+
+
+def test_lists_show_each_their_own(house: House) -> None:
+    alice, mallory = house.key("alice"), house.key("mallory")
+    hers = house.client.get("/projects", headers=bearer(alice)).json()
+    assert house.known["project_id"] in {project["id"] for project in hers}
+    assert house.client.get("/projects", headers=bearer(mallory)).json() == []
+    cursor = {"after": house.known["project_id"]}
+    stolen = house.client.get("/projects", params=cursor, headers=bearer(mallory))
+    assert_problem(stolen, 422, "invalid_request")
+
+
+def test_the_events_of_another_owners_message_do_not_exist(tmp_path: Path) -> None:
+    with eager_service(tmp_path / "data") as client:
+        house = House(client, {})
+        reader, mallory = house.key("alice", Role.READ), house.key("mallory")
+        client.headers.update(bearer(house.key("alice")))
+        message = send(client, new_session(client)).json()["message_id"]
+        path = f"/messages/{message}/events"
+        assert "event: completed" in client.get(path, headers=bearer(reader)).text
+        assert_problem(client.get(path, headers=bearer(mallory)), 404, "message_not_found")
+
+
+def test_who_calls_is_told(house: House) -> None:
+    caller = house.client.get("/caller", headers=bearer(house.key("bob", Role.ADMIN))).json()
+    assert (caller["owner"], caller["role"], caller["key"]) == ("bob", "admin", "bob")
+
+
+@pytest.mark.parametrize("scheme", ["bearer", "BEARER"])
+def test_the_scheme_is_read_in_any_case(house: House, scheme: str) -> None:
+    headers = {"Authorization": f"{scheme} {house.key('alice')}"}
+    assert house.client.get("/caller", headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize("place", ["query", "cookie", "basic"])
+def test_a_key_counts_nowhere_but_in_its_header(house: House, place: str) -> None:
+    key = house.key("alice")
+    params = {"key": key, "access_token": key} if place == "query" else {}
+    headers = {"cookie": {"Cookie": f"key={key}"}, "basic": {"Authorization": f"Basic {key}"}}
+    answer = house.client.get("/projects", params=params, headers=headers.get(place, {}))
+    assert_problem(answer, 401, "key_required")
+
+
+def test_a_key_counts_as_soon_as_it_is_made_and_not_long_after_it_is_revoked(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = house.key("alice")
+    assert house.client.get("/projects", headers=bearer(key)).status_code == 200
+    house.revoke(key)
+    monkeypatch.setattr(keyring, "KEPT_S", 0)  # so long it may be good for yet
+    assert_problem(house.client.get("/projects", headers=bearer(key)), 401, "key_required")
+
+
+def test_an_expired_key_is_refused(house: House) -> None:
+    gone = house.key("alice", lasts_s=-1)
+    assert_problem(house.client.get("/projects", headers=bearer(gone)), 401, "key_required")
+
+
+def test_nothing_of_a_body_is_read_of_who_has_no_key(house: House) -> None:
+    large = house.client.post("/projects", content=b"x" * 9_000_000)
+    assert_problem(large, 401, "key_required")  # not 413: nobody counted it
+
+
+def test_until_the_first_key_everybody_on_this_machine_is_served(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keyring, "KEPT_S", 0)
+    with idle_service(tmp_path / "data") as client:
+        project_id = new_project(client)
+        assert client.get("/caller").json()["role"] == "admin"
+        house = House(client, {})
+        key = house.key("anonymous")
+        assert_problem(client.get("/projects"), 401, "key_required")
+        [hers] = client.get("/projects", headers=bearer(key)).json()
+        assert hers["id"] == project_id  # what was made without keys has an owner too
+        house.revoke(key)
+        assert_problem(client.get("/projects"), 401, "key_required")  # and not open again
+
+
+@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example:8000"])
+def test_a_stranger_who_gives_this_machine_a_name_is_not_served(
+    house: House, tmp_path: Path, host: str
+) -> None:
+    with idle_service(tmp_path / "data") as client:
+        assert_problem(client.get("/projects", headers={"Host": host}), 401, "key_required")
+    key = house.key("alice")
+    named = house.client.get("/projects", headers={"Host": host} | bearer(key))
+    assert named.status_code == 200
+
+
+@pytest.mark.parametrize("host", ["localhost:8000", "127.0.0.1:80", "[::1]:8000", "a.localhost"])
+def test_this_machines_own_names_are_served(tmp_path: Path, host: str) -> None:
+    with idle_service(tmp_path / "data") as client:
+        assert client.get("/projects", headers={"Host": host}).status_code == 200
+
+
+def test_who_comes_in_from_a_network_is_not_served_without_a_key(tmp_path: Path) -> None:
+    with (
+        idle_service(tmp_path / "data") as inner,
+        TestClient(inner.app, base_url="http://192.0.2.1") as client,
+    ):
+        assert_problem(client.get("/projects"), 401, "key_required")
+
+
+def test_with_anonymous_set_keys_and_strangers_are_served_beside_each_other(
+    tmp_path: Path,
+) -> None:
+    with idle_service(tmp_path / "data", anonymous=True, host="0.0.0.0") as client:
+        assert client.get("/caller").json()["role"] == "admin"
+        key = House(client, {}).key("alice")
+        mine = client.post("/projects", json={"name": "x"}, headers=bearer(key)).json()["id"]
+        assert client.get("/caller").json()["role"] == "write"
+        assert_problem(client.get(f"/projects/{mine}"), 404, "project_not_found")
+        assert_problem(client.get("/projects", headers=bearer(key[:-1])), 401, "key_required")
+
+
+def test_with_anonymous_switched_off_loopback_wants_a_key_too(tmp_path: Path) -> None:
+    with idle_service(tmp_path / "data", anonymous=False) as client:
+        assert_problem(client.get("/projects"), 401, "key_required")
+        assert client.get("/projects", headers=bearer(House(client, {}).key("a"))).is_success
+
+
+def test_without_keys_a_network_is_not_served_and_the_sentence_says_what_to_do(
+    tmp_path: Path,
+) -> None:
+    refused = pytest.raises(Exception, match=r"0\.0\.0\.0 is not loopback .*keys create NAME")
+    with refused, idle_service(tmp_path / "data", host="0.0.0.0"):
+        pass
+
+
+def test_hundreds_of_unknown_keys_cost_few_statements(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[object] = []
+    listing = keys.listing
+
+    async def counted(db: AsyncSession) -> Sequence[keys.KnownKey]:
+        read.append(db)
+        return await listing(db)
+
+    monkeypatch.setattr(keys, "listing", counted)
+    wrong = [f"vck_{uuid4().hex[:16]}_{uuid4().hex * 2}" for _ in range(3)]
+    for key in wrong:
+        assert_problem(house.client.get("/projects", headers=bearer(key)), 401, "key_required")
+    assert len(read) <= len(wrong)
+    before = len(read)
+    key = house.key("alice")
+    for _ in range(20):
+        assert house.client.get("/projects", headers=bearer(key)).status_code == 200
+    assert len(read) == before + 1

@@ -1,0 +1,87 @@
+"""How often somebody may call."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx2
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from api.rate_limit import until_free
+from tests.api.calls import assert_problem
+from tests.api.document import check_answers
+from tests.eager import idle_service
+from tests.services import ApiProcess, RedisServer, migrate
+
+LIMIT = 5
+
+
+@pytest.fixture
+def limited(tmp_path: Path) -> Iterator[httpx2.Client]:
+    with idle_service(tmp_path / "data", rate_limit=LIMIT) as client:
+        yield check_answers(client)
+
+
+def test_one_request_too_many_is_told_when_to_come_back(limited: httpx2.Client) -> None:
+    for _ in range(LIMIT):
+        assert limited.get("/projects").status_code == 200
+    answer = limited.get("/projects")
+    problem = assert_problem(answer, 429, "rate_limited")
+    assert 0 < int(answer.headers["Retry-After"]) <= 120
+    assert answer.headers["Retry-After"] in problem["detail"]
+
+
+def test_what_is_open_is_not_counted(limited: httpx2.Client) -> None:
+    for _ in range(2 * LIMIT):
+        assert limited.get("/health").status_code == 200
+    assert limited.get("/projects").status_code == 200
+
+
+def test_all_api_processes_count_together_and_without_redis_there_is_no_limit(
+    tmp_path: Path,
+) -> None:
+    database = f"sqlite:///{tmp_path / 'shared.db'}"
+    migrate(database)
+    with RedisServer(tmp_path, name="of-its-own") as redis:
+        settings = {
+            "VIBECODER_DATABASE_URL": database,
+            "VIBECODER_REDIS_URL": redis.url,
+            "VIBECODER_RATE_LIMIT": str(LIMIT),
+        }
+        with (
+            ApiProcess(tmp_path, settings, name="one") as one,
+            ApiProcess(tmp_path, settings, name="two") as two,
+        ):
+            asked = [
+                httpx2.get(f"{api.url}/projects", trust_env=False).status_code
+                for api in [one, two] * LIMIT
+            ]
+            # the clock may begin another minute meanwhile; what was before counts then too
+            assert asked[:LIMIT] == [200] * LIMIT
+            assert 429 in asked[LIMIT:]
+            redis.kill()
+            assert httpx2.get(f"{one.url}/projects", trust_env=False).status_code == 200
+        assert "requests not counted" in one.output()
+
+
+@given(
+    earlier=st.integers(0, 100),
+    now=st.integers(0, 100),
+    seconds=st.floats(0, 59.9),
+    limit=st.integers(1, 100),
+)
+def test_who_waits_as_long_as_told_is_within_the_limit(
+    earlier: int, now: int, seconds: float, limit: int
+) -> None:
+    now = min(now, limit)  # what is refused does not count
+    wait_s = until_free(earlier, now, seconds, limit=limit)
+    minutes, rest = divmod(seconds + max(wait_s, 0) + 1e-6, 60)
+    match minutes:
+        case 0:
+            counted = earlier * (1 - rest / 60) + now
+        case 1:
+            counted = now * (1 - rest / 60)
+        case _:
+            counted = 0
+    assert counted + 1 <= limit + 1e-3
