@@ -19,6 +19,7 @@ from api.context import RequestContext
 from api.dependencies import Services
 from api.embedded import embedded_worker
 from api.gate import Gate
+from api.metrics import Scrape
 from api.replies import Replies
 from api.watch import watch_overdue
 from api.watchers import Watchers
@@ -27,6 +28,7 @@ from shared.channels import Channel
 from shared.database import Database
 from shared.errors import SettingsError
 from shared.logging import configure_logging
+from shared.metrics import watch_pools
 from shared.queue import Hinter, make_celery
 from shared.schema import require_schema
 from shared.settings import Settings, load_settings
@@ -103,6 +105,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 async def _open(settings: Settings, celery: Celery, stack: AsyncExitStack) -> Services:
     database = Database(settings, name="api")
     stack.push_async_callback(database.close)
+    watch_pools(database.pools(), process="api")
     channel = Channel(settings)
     stack.push_async_callback(channel.close)
     hinter = Hinter(celery)
@@ -126,7 +129,8 @@ async def _open(settings: Settings, celery: Celery, stack: AsyncExitStack) -> Se
     gate = Gate(
         width=max(settings.database_pool // 2, 1), most_waiting=settings.service_queue_limit
     )
-    return Services(settings, database, channel, announcer, replies, watchers, gate)
+    scrape = Scrape(database, channel, replies, watchers)
+    return Services(settings, database, channel, announcer, replies, watchers, gate, scrape)
 
 
 def _answer_before_draining(replies: Replies) -> None:

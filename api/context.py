@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from structlog.contextvars import bound_contextvars
 
+from api.metrics import count_request
 from api.problems import problem, unexpected
 from shared.errors import BodyTooLarge
 
@@ -15,6 +16,8 @@ from shared.errors import BodyTooLarge
 _TRACEPARENT = re.compile(
     r"(?!ff|00.{54})[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-.*)?"
 )
+
+_REQUEST_ID = re.compile(r"[!-~]{1,128}")  # what cannot break a header or a log line
 
 
 def new_trace_id(traceparent: str | None) -> str:
@@ -31,6 +34,8 @@ async def trace_id_of(request: Request) -> str:
 
 class RequestContext:
     """ASGI middleware: `X-Trace-Id` on every answer, a problem for every error, bounded bodies.
+
+    A caller's own `X-Request-Id` stands on the answer and on the log lines as well.
 
     A route that answers with a message puts the message's trace id in the request's place; what
     it puts into `state.headers` stands on the answer even if that is a problem.
@@ -50,18 +55,23 @@ class RequestContext:
         state = scope.setdefault("state", {})
         state["trace_id"] = new_trace_id(Headers(scope=scope).get("traceparent"))
         state["headers"] = {}
+        known = {"trace_id": state["trace_id"]}
+        request_id = Headers(scope=scope).get("x-request-id", "")
+        if _REQUEST_ID.fullmatch(request_id):
+            state["headers"]["X-Request-Id"] = known["request_id"] = request_id
         started = False
 
         async def send_traced(message: Message) -> None:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
+                count_request(scope, message["status"])
                 headers = MutableHeaders(scope=message)
                 headers.update(state["headers"])
                 headers["X-Trace-Id"] = state["trace_id"]
             await send(message)
 
-        with bound_contextvars(trace_id=state["trace_id"]):
+        with bound_contextvars(**known):
             try:
                 await self._app(scope, await self._read(scope, receive), send_traced)
             except BodyTooLarge as error:

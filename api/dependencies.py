@@ -12,6 +12,7 @@ from fastapi import Depends, Header, Query, Request
 
 from api.context import trace_id_of
 from api.gate import Gate
+from api.metrics import Scrape
 from api.replies import Replies
 from api.watchers import Watchers
 from shared.announcer import Announcer
@@ -36,6 +37,7 @@ class Services:
     replies: Replies
     watchers: Watchers
     gate: Gate
+    scrape: Scrape
 
 
 @dataclass(frozen=True)

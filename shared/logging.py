@@ -41,7 +41,7 @@ def configure_logging(settings: Settings) -> None:
         {
             "version": 1,
             "disable_existing_loggers": False,
-            "formatters": {"line": {"()": _formatter}},
+            "formatters": {"line": {"()": _formatter, "chosen": settings.log_format}},
             "filters": {"once": {"()": _Once}},
             "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
             "root": {"level": "WARNING", "handlers": ["stderr"]},
@@ -63,9 +63,9 @@ class _Once(logging.Filter):
         return "Trying again in" not in text or "(1/" in text
 
 
-def _formatter() -> logging.Formatter:
-    terminal = sys.stderr.isatty()
-    renderer = structlog.dev.ConsoleRenderer() if terminal else structlog.processors.JSONRenderer()
+def _formatter(chosen: str) -> logging.Formatter:
+    readable = chosen == "console" or (chosen == "auto" and sys.stderr.isatty())
+    renderer = structlog.dev.ConsoleRenderer() if readable else structlog.processors.JSONRenderer()
     return structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=_SHARED,
         processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],

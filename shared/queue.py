@@ -18,6 +18,7 @@ from kombu.connection import Connection
 from kombu.entity import Queue
 
 from shared.logging import get_logger
+from shared.metrics import HINTS
 from shared.settings import Settings
 
 MESSAGE_RUN = "message.run"
@@ -120,8 +121,10 @@ class Hinter:
             _log.info(
                 "hint not sent, the sweep will", message_id=str(message_id), error=repr(error)
             )
+            HINTS.labels("failed").inc()
             self._failed_at = time.monotonic()
             return False
+        HINTS.labels("sent").inc()
         self._failed_at = -math.inf
         return True
 

@@ -31,6 +31,7 @@ from typing_extensions import override
 
 from worker.events import RunEvents
 from worker.failures import UnusableAnswer
+from worker.metrics import count_call, count_call_error
 from worker.model_answers import check_answer, encodable
 from worker.model_streams import as_model_response, ask_streaming, report_text
 
@@ -176,6 +177,7 @@ class RecordingModel(Model):
         if self.calls and isinstance(request.error, ModelTimeoutError):
             # The SDK's deadline cancels the call, so it was recorded as cancelled.
             self.calls[-1] = replace(self.calls[-1], error=_kind(request.error))
+            count_call_error(self._name, _kind(request.error))
         return self._inner.get_retry_advice(request)
 
     @override
@@ -212,6 +214,9 @@ class RecordingModel(Model):
             ended_at=time.time(),
         )
         self.calls.append(call)
+        count_call(self._name, seconds=call.ended_at - call.started_at, usage=call.usage)
+        if error:
+            count_call_error(self._name, error)
 
 
 def _text(value: object) -> str | None:

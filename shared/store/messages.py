@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import Select, bindparam, select
+from sqlalchemy import Select, bindparam, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
-from shared.database import connection_of
+from shared.database import clock, connection_of
 from shared.errors import (
     MessageNotFound,
 )
@@ -103,4 +103,6 @@ def _owned(owner: str) -> Select[Message]:
 
 
 # built once: to build a statement takes longer than to run it
-_BY_ID = select(Message).where(Message.id == bindparam("of_message"))
+_BY_ID = select(Message, func.coalesce(clock() - Message.ended_at, 0.0).label("ended_ago_s")).where(
+    Message.id == bindparam("of_message")
+)
