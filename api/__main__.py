@@ -1,4 +1,4 @@
-"""`python -m api`: serve, and say where, with which model, and how to begin."""
+"""`python -m api`: serve, and say where, with which model, and how to begin; or `doctor`."""
 
 import sys
 from contextlib import suppress
@@ -7,6 +7,7 @@ from socket import socket
 import uvicorn
 from typing_extensions import override
 
+from api import doctor
 from shared.errors import SettingsError
 from shared.settings import OFFLINE, Settings, load_settings
 
@@ -24,7 +25,18 @@ class Server(uvicorn.Server):
             print(_welcome(self.settings, port), flush=True)  # noqa: T201 -- for a person
 
 
-def main() -> None:
+def main(*arguments: str) -> None:
+    """Do what the command line asks for."""
+    match arguments:
+        case ():
+            serve()
+        case ("doctor",):
+            sys.exit(doctor.main())
+        case _:
+            sys.exit("usage: python -m api [doctor]")
+
+
+def serve() -> None:
     """Serve until SIGINT or SIGTERM."""
     try:
         settings = load_settings()
@@ -81,4 +93,4 @@ def _worker(settings: Settings) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])

@@ -49,7 +49,7 @@ def test_lines_are_for_people_or_for_programs(
     written.isatty = lambda: terminal  # type: ignore[method-assign]
     with monkeypatch.context() as patch:
         patch.setattr(sys, "stderr", written)
-        configure_logging(Settings(log_format=chosen))
+        configure_logging(Settings.model_validate({"log_format": chosen}))
         get_logger("shared.test").info("something happened", count=1)
     configure_logging(Settings())
     line = written.getvalue()
