@@ -44,6 +44,17 @@ def count_lost_attempt() -> None:
     _LOST.inc()
 
 
+def _begin_at_zero() -> None:
+    """Let rare things be series from the start: what begins at 1 has not increased for a rule."""
+    for code in (None, *FailureCode):
+        _ENDED.labels(_status(code), code or "")
+    for outcome in ("sent", "failed"):
+        HINTS.labels(outcome)
+
+
+_begin_at_zero()
+
+
 def watch_pools(pools: Mapping[str, QueuePool], *, process: str) -> None:
     """Let each scrape ask how many of a process's connections are in use."""
     for name, pool in pools.items():
