@@ -1,11 +1,18 @@
 # One image for the API, the workers and the migrations; docker-compose.yml says which.
 
 FROM python:3.12-slim AS dependencies
-RUN python -m venv /opt/venv
+RUN python -m venv --without-pip /opt/venv
 COPY requirements.lock .
-RUN /opt/venv/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes \
-        -r requirements.lock \
-    && /opt/venv/bin/pip uninstall --yes --quiet pip
+RUN pip --python /opt/venv/bin/python install --no-cache-dir --disable-pip-version-check \
+        --require-hashes -r requirements.lock
+
+FROM python:3.12-slim AS dependencies
+RUN python -m venv --without-pip /opt/venv
+COPY requirements.lock .
+RUN pip --python /opt/venv/bin/python install --no-cache-dir --disable-pip-version-check \
+        --require-hashes -r requirements.lock \
+    && find /opt/venv -type f \( -name '*.c' -o -name '*.h' -o -name '*.pyx' -o -name '*.pxd' \
+        -o -name '*.pyi' \) -delete
 
 FROM python:3.12-slim
 RUN useradd --system --uid 10001 --no-create-home --home-dir /srv/vibecoder vibecoder \
@@ -21,6 +28,6 @@ COPY shared shared
 COPY api api
 COPY worker worker
 RUN python -m compileall -q api worker shared
-USER vibecoder
-EXPOSE 8000
+USER 10001
+EXPOSE 8000 9100
 CMD ["python", "-m", "api"]

@@ -1,4 +1,4 @@
-"""`python -m api`: serve, and say where, with which model, and how to begin; or see to keys."""
+"""`python -m api`: serve, and say where, with which model, and how to begin; or a command."""
 
 import sys
 from contextlib import suppress
@@ -7,7 +7,7 @@ from socket import socket
 import uvicorn
 from typing_extensions import override
 
-from api import key_command
+from api import doctor, key_command
 from api.protocol import BoundedProtocol
 from shared.errors import VibeCoderError
 from shared.settings import OFFLINE, Settings, load_settings
@@ -28,15 +28,22 @@ class Server(uvicorn.Server):
             print(_welcome(self.settings, port), flush=True)  # noqa: T201 -- for a person
 
 
-def main() -> None:
-    """Serve until SIGINT or SIGTERM, or do what the arguments ask for instead."""
+def main(*arguments: str) -> None:
+    """Do what the command line asks for: serve, unless it says something else."""
     try:
-        settings = load_settings()
-        if sys.argv[1:]:
-            key_command.run(sys.argv[1:], settings)
-            return
+        match arguments:
+            case ():
+                serve(load_settings())
+            case ("doctor",):
+                sys.exit(doctor.main())
+            case _:
+                key_command.run(arguments, load_settings())
     except VibeCoderError as error:
         sys.exit(f"vibecoder: {error}")
+
+
+def serve(settings: Settings) -> None:
+    """Serve until SIGINT or SIGTERM."""
     config = uvicorn.Config(
         "api.app:app",
         http=BoundedProtocol,
@@ -98,4 +105,4 @@ def _worker(settings: Settings) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:])

@@ -36,8 +36,10 @@ from api.context import RequestContext
 from api.dependencies import Services
 from api.embedded import embedded_worker
 from api.gate import Gate
+from api.metrics import Scrape
 from api.rate_limit import RateLimit
 from api.replies import Replies
+from api.request_spans import RequestSpans
 from api.watch import watch_overdue
 from api.watchers import Watchers
 from shared.announcer import Announcer
@@ -45,6 +47,7 @@ from shared.channels import Channel
 from shared.database import Database
 from shared.errors import SettingsError
 from shared.logging import configure_logging
+from shared.metrics import watch_pools
 from shared.prices import load_prices
 from shared.queue import Hinter, make_celery
 from shared.schema import require_schema
@@ -157,6 +160,7 @@ async def _open(settings: Settings, celery: Celery, stack: AsyncExitStack) -> Se
     prices = load_prices(settings.prices)
     database = Database(settings, name="api")
     stack.push_async_callback(database.close)
+    watch_pools(database.pools(), process="api")
     channel = Channel(settings)
     stack.push_async_callback(channel.close)
     hinter = Hinter(celery)
@@ -184,7 +188,10 @@ async def _open(settings: Settings, celery: Celery, stack: AsyncExitStack) -> Se
     rate_limit = RateLimit(channel.redis, namespace=settings.namespace, limit=settings.rate_limit)
     door = Door(settings, database, rate_limit)
     await door.require_protection()
-    return Services(settings, database, channel, announcer, replies, watchers, gate, prices, door)
+    scrape = Scrape(database, channel, replies, watchers)
+    return Services(
+        settings, database, channel, announcer, replies, watchers, gate, prices, door, scrape
+    )
 
 
 def _answer_before_draining(replies: Replies) -> None:

@@ -10,6 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.types import Message as Part
 from structlog.contextvars import bind_contextvars, bound_contextvars
 
+from api.metrics import count_request
 from api.problems import problem, unexpected
 from shared.errors import HeadTooLarge, VibeCoderError
 from shared.logging import get_logger
@@ -35,6 +36,8 @@ _CONTENT = {
     "text/html": "frame-ancestors 'none'",
     "image/svg+xml": f"{_NOTHING}; style-src 'unsafe-inline'",
 }
+
+_REQUEST_ID = re.compile(r"[!-~]{1,128}")  # what cannot break a header or a log line
 
 
 def new_trace_id(traceparent: str | None) -> str:
@@ -63,6 +66,8 @@ def about(request: Request, message: Message) -> None:
 class RequestContext:
     """ASGI middleware: `X-Trace-Id` on every answer, a problem for every error.
 
+    A caller's own `X-Request-Id` stands on the answer and on the log lines as well.
+
     A route that answers with a message puts the message's trace id in the request's place; what
     it puts into `state.headers` stands on the answer even if that is a problem.
     """
@@ -82,18 +87,22 @@ class RequestContext:
         state["headers"] = {}
         began = time.monotonic()
         status = None
+        known = {f"{kind}_id": value for kind, value in _IN_PATH.findall(scope["path"])}
+        request_id = Headers(scope=scope).get("x-request-id", "")
+        if _REQUEST_ID.fullmatch(request_id):
+            state["headers"]["X-Request-Id"] = known["request_id"] = request_id
 
         async def send_traced(message: Part) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                count_request(scope, status)
                 headers = MutableHeaders(scope=message)
                 headers.update(state["headers"])
                 headers["X-Trace-Id"] = state["trace_id"]
                 _protect(headers)
             await send(message)
 
-        known = {f"{kind}_id": value for kind, value in _IN_PATH.findall(scope["path"])}
         with bound_contextvars(trace_id=state["trace_id"], **known):
             try:
                 _bound_head(scope)

@@ -13,6 +13,7 @@ from fastapi import Depends, Header, Query, Request
 from api.access import Door, Identity
 from api.context import trace_id_of
 from api.gate import Gate
+from api.metrics import Scrape
 from api.replies import Replies
 from api.watchers import Watchers
 from shared.announcer import Announcer
@@ -40,6 +41,7 @@ class Services:
     gate: Gate
     prices: Prices
     door: Door
+    scrape: Scrape
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,17 @@
 """What the service says about itself: it lives, it is ready, who calls, what problems mean."""
 
+from contextlib import suppress
 from enum import StrEnum
 
 from fastapi import APIRouter, Response, status
+from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from sqlalchemy.exc import SQLAlchemyError
 
 from api.dependencies import ServicesDep, TraceId, Who
 from api.kinds import KINDS
 from api.openapi import described, problems
 from api.schemas.operations import CallerOut, Health, ProblemKind, Readiness
+from shared.schema import current_revision, is_outdated
 from shared.store import workers
 
 VERSION = "0.1.0"
@@ -29,20 +32,21 @@ async def get_health(trace_id: TraceId) -> Health:
     },
 )
 async def get_readiness(services: ServicesDep, trace_id: TraceId, response: Response) -> Readiness:
-    """Tell whether database, broker and at least one worker are there."""
+    """Tell whether database, schema, broker and at least one worker are there."""
     broker = await services.channel.ping()
-    try:
+    database, schema, alive = False, False, 0
+    with suppress(SQLAlchemyError, OSError):
         async with services.database.read() as db:
+            found = await (await db.connection()).run_sync(current_revision)
+            database, schema = True, not is_outdated(found)
             alive, _ = await workers.alive(db)
-        database = True
-    except (SQLAlchemyError, OSError):
-        alive, database = 0, False
-    ready = database and broker and alive > 0
+    ready = database and schema and broker and alive > 0
     response.status_code = status.HTTP_200_OK if ready else status.HTTP_503_SERVICE_UNAVAILABLE
     return Readiness(
         trace_id=trace_id,
         status="ready" if ready else "not_ready",
         database=database,
+        schema_=schema,
         broker=broker,
         workers=alive,
         model=services.settings.default_model,
@@ -53,6 +57,20 @@ async def get_readiness(services: ServicesDep, trace_id: TraceId, response: Resp
 async def get_caller(who: Who, trace_id: TraceId) -> CallerOut:
     """Tell who calls: whether a key is good, and what for."""
     return CallerOut(trace_id=trace_id, owner=who.owner, role=who.role, key=who.key)
+
+
+@router.get(
+    "/metrics",
+    response_class=Response,
+    responses={
+        200: described("The metrics, in Prometheus's text format.", media_type="text/plain"),
+        **problems(),
+    },
+)
+async def get_metrics(services: ServicesDep) -> Response:
+    """Tell what this process counts, and what waits in the database."""
+    await services.scrape.refresh()
+    return Response(generate_latest(), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 
 ProblemCode = StrEnum("ProblemCode", {code: code for code in KINDS})  # type: ignore[misc]

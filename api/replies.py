@@ -35,6 +35,10 @@ class Replies:
         self._tasks: list[asyncio.Task[None]] = []
         self._given_up = False
 
+    def __len__(self) -> int:
+        """Count those who wait."""
+        return sum(len(waiting) for waiting in self._waiting.values())
+
     def start(self) -> None:
         """Listen to the channel, and ask the database for what the channel lost."""
         self._loop = asyncio.get_running_loop()

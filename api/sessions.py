@@ -20,6 +20,7 @@ from api.dependencies import (
 from api.drafts import make_draft
 from api.events import stream
 from api.messages import answer
+from api.metrics import count_accepted, observe_reply
 from api.openapi import Responses, described, problems
 from api.paging import entry_before, link_next
 from api.replies import wait_for_end
@@ -98,6 +99,7 @@ async def send_message(
     draft = make_draft(body, services.settings, key=key, trace_id=trace_id, streamed=streamed)
     async with services.gate.passing():
         accepted = await _accept(services, session_id, draft, owner)  # commit 1: accepted
+    count_accepted(accepted)
     message = accepted.message
     if accepted.replayed:
         request.state.headers["Idempotency-Replayed"] = "true"
@@ -117,6 +119,7 @@ async def send_message(
             await wait_for_end(ended, seconds=seconds, receive=request.receive, hint=hint)
     async with services.database.read() as db:
         message = await messages.reread(db, message)
+    observe_reply(message, ended)
     return await answer(services, message, response, rolled_back=accepted.ended.ids)
 
 

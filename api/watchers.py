@@ -117,6 +117,10 @@ class Watchers:
         for message_id, watched in self._watched.items():
             watched.wake(counts.get(message_id, math.inf))
 
+    def __len__(self) -> int:
+        """Count those who watch."""
+        return sum(len(watched.watchers) for watched in self._watched.values())
+
     def give_up(self) -> None:
         """End every stream of this process: clients go on at another one."""
         self.given_up = True

@@ -4,6 +4,7 @@ import asyncio
 from uuid import UUID
 
 from shared.channels import Channel, Topic
+from shared.metrics import count_ended
 from shared.queue import Hinter
 from shared.store.transitions import Ended
 
@@ -25,6 +26,7 @@ class Announcer:
 
         A crash before or in here loses nothing: clients ask the database, the sweep hints again.
         """
+        count_ended(ended.codes)
         await self._channel.publish(Topic.ENDED, ended.ids)
         await self._channel.publish(Topic.STOPPED, ended.stopped)
         return {head: self._hinter.enqueue_message(head) for head in ended.heads}

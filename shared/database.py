@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast
 
 from sqlalchemy import URL, Double, Engine, create_engine, event, make_url
 from sqlalchemy.dialects import postgresql, sqlite
@@ -17,6 +17,7 @@ from sqlalchemy.ext.asyncio import (
     create_async_engine,
 )
 from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.pool import QueuePool
 from sqlalchemy.sql.functions import FunctionElement
 
 from shared.logging import get_logger
@@ -106,6 +107,11 @@ class Database:
         async with _session(self._snapshot) as db:
             yield db
             await db.commit()  # psycopg forgets its prepared statements at each ROLLBACK
+
+    def pools(self) -> dict[str, QueuePool]:
+        """Return the pools of connections by what they are for."""
+        engines = {"transactions": self._writer, "reads": self._reader}
+        return {name: cast("QueuePool", engine.pool) for name, engine in engines.items()}
 
     async def close(self) -> None:
         """Close every connection."""

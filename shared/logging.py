@@ -55,13 +55,15 @@ def configure_logging(settings: Settings) -> None:
         {
             "version": 1,
             "disable_existing_loggers": False,
-            "formatters": {"line": {"()": _formatter}},
+            "formatters": {"line": {"()": _formatter, "chosen": settings.log_format}},
             "filters": {"once": {"()": _Once}},
             "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
             "root": {"level": "WARNING", "handlers": ["stderr"]},
             "loggers": {
                 **{name: {"level": level} for name in ("api", "worker", "shared")},
                 "celery.worker.consumer.consumer": {"filters": ["once"]},
+                # a hint that reaches a worker that stops goes back, or the sweep sends it again
+                "kombu.transport.virtual.base": {"level": "ERROR"},
                 # the SDK logs a failed call with its body; failures.py says what matters
                 **{name: {"level": "CRITICAL"} for name in ("openai", "openai.agents")},
             },
@@ -77,9 +79,9 @@ class _Once(logging.Filter):
         return "Trying again in" not in text or "(1/" in text
 
 
-def _formatter() -> logging.Formatter:
-    terminal = sys.stderr.isatty()
-    renderer = structlog.dev.ConsoleRenderer() if terminal else structlog.processors.JSONRenderer()
+def _formatter(chosen: str) -> logging.Formatter:
+    readable = chosen == "console" or (chosen == "auto" and sys.stderr.isatty())
+    renderer = structlog.dev.ConsoleRenderer() if readable else structlog.processors.JSONRenderer()
     return structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=_SHARED,
         processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],

@@ -20,6 +20,7 @@ from kombu.connection import Connection
 from kombu.entity import Queue
 
 from shared.logging import context_about, get_logger
+from shared.metrics import HINTS
 from shared.settings import Settings
 
 MESSAGE_RUN = "message.run"
@@ -135,8 +136,10 @@ class Hinter:
                 await loop.run_in_executor(self._threads, send)
         except Exception as error:  # noqa: BLE001 -- whatever the broker's client raises
             _log.info("hint not sent", task=task, id=str(subject), error=repr(error))
+            HINTS.labels("failed").inc()
             self._failed_at = time.monotonic()
             return False
+        HINTS.labels("sent").inc()
         self._failed_at = -math.inf
         return True
 

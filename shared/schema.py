@@ -1,5 +1,6 @@
 """The database's schema: bring it up to date, or refuse to run on an older one."""
 
+from functools import cache
 from pathlib import Path
 
 from alembic import command
@@ -47,13 +48,23 @@ def require_schema(settings: Settings) -> None:
         ) from None
     finally:
         engine.dispose()
-    script = ScriptDirectory(str(_MIGRATIONS))
-    known = [revision.revision for revision in script.walk_revisions()]
-    if found is None or found in known[1:]:
+    if is_outdated(found):
         raise SchemaOutdated(
-            f"The database's schema is {found or 'missing'}, this version needs {known[0]}: "
+            f"The database's schema is {found or 'missing'}, this version needs {_known()[0]}: "
             "run `alembic upgrade head` first."
         )
+
+
+def is_outdated(found: str | None) -> bool:
+    """Tell whether a schema is older than this code's; one that is unknown here is newer."""
+    return found is None or found in _known()[1:]
+
+
+@cache
+def _known() -> list[str]:
+    """List this code's revisions, the newest first."""
+    script = ScriptDirectory(str(_MIGRATIONS))
+    return [revision.revision for revision in script.walk_revisions()]
 
 
 def current_revision(connection: Connection) -> str | None:

@@ -1,5 +1,6 @@
 """Every setting of the service, read once from the environment; nothing else reads it."""
 
+import os
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -43,6 +44,20 @@ class Settings(BaseSettings):
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="Least severe level that is logged."
+    )
+    log_format: Literal["auto", "json", "console"] = Field(
+        "auto", description="How lines are logged; auto: for people on a terminal, else JSON."
+    )
+    metrics_port: int | None = Field(
+        None,
+        ge=0,
+        le=65535,
+        description="Port on HOST where a worker answers /metrics and /health; unset: none.",
+    )
+    secrets_dir: Path | None = Field(
+        None,
+        description="Folder of files named like these variables, for what the environment should "
+        "not hold; the environment comes first.",
     )
     anonymous: bool | None = Field(
         None,
@@ -237,9 +252,18 @@ def is_loopback(host: str) -> bool:
 def load_settings() -> Settings:
     """Read the environment; raise SettingsError with one sentence a wrong setting."""
     try:
-        return Settings()
+        return Settings(_secrets_dir=_secrets_dir())
     except ValidationError as error:
         raise SettingsError("; ".join(_sentence(item) for item in error.errors())) from None
+
+
+def _secrets_dir() -> Path | None:
+    named = os.environ.get("VIBECODER_SECRETS_DIR")
+    if not named:
+        return None
+    if not Path(named).is_dir():
+        raise SettingsError(f"VIBECODER_SECRETS_DIR={named} is no folder that can be read")
+    return Path(named)
 
 
 def _sentence(item: object) -> str:

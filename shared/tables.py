@@ -170,6 +170,8 @@ class Message(Base):
     error: Mapped[dict[str, Any] | None]
     event_count: Mapped[int] = mapped_column(default=1, server_default="1")
     streamed: Mapped[bool] = mapped_column(Boolean, default=False, server_default=false())
+    ended_ago_s = 0.0
+    """How long it had ended when it was read again; no column."""
 
 
 class Item(Base):

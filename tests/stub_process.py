@@ -15,8 +15,9 @@ _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 class StubOpenAI:
     """A running stub on a free port; use it in a `with`, `base_url` is for OPENAI_BASE_URL."""
 
-    def __init__(self, *, delay: float = 0, record: int = 1000) -> None:
-        self._options = ["--delay", str(delay), "--record", str(record)]
+    def __init__(self, *, delay: float = 0, record: int = 1000, address: str = "127.0.0.1") -> None:
+        self._address = address
+        self._options = ["--host", address, "--delay", str(delay), "--record", str(record)]
 
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(
@@ -43,7 +44,7 @@ class StubOpenAI:
     @property
     def base_url(self) -> str:
         """Return what the OpenAI client takes as its base URL."""
-        return f"http://127.0.0.1:{self.port}/v1"
+        return f"http://{self._address}:{self.port}/v1"
 
     def stats(self) -> dict[str, int]:
         """Return `calls` and `max_concurrent` since the start."""
@@ -60,5 +61,5 @@ class StubOpenAI:
         return [call for call in calls if containing in call["prompt"]]
 
     def _get(self, path: str) -> Any:
-        with _DIRECT.open(f"http://127.0.0.1:{self.port}{path}", timeout=10) as answer:
+        with _DIRECT.open(f"http://{self._address}:{self.port}{path}", timeout=10) as answer:
             return json.load(answer)

@@ -29,6 +29,7 @@ from worker.events import EventWriter
 from worker.failures import CodeConflict, failure_from
 from worker.llm import ModelCall, Models, RecordingModel
 from worker.memory import MemoryFiles, SessionMemory
+from worker.metrics import attempting
 from worker.replaying import on_newer_code
 from worker.responses import responses, tool_calls
 from worker.runs import Released, Runs
@@ -103,7 +104,8 @@ async def _attempt(claim: Claim, parts: Parts) -> Claim | None:
     """Try once; return the next claim when another session's change asks for a new try."""
     attempt = _Attempt(claim, parts)
     try:
-        ended = await attempt.answer()
+        with attempting(claim):
+            ended = await attempt.answer()
         if isinstance(ended, Ended):
             faults.reach("after_commit")
             await parts.announcer.announce(ended)

@@ -4,6 +4,7 @@ import asyncio
 import os
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterable
 from importlib.metadata import PackageNotFoundError, version
 from uuid import uuid4
@@ -63,6 +64,12 @@ class Heartbeat(threading.Thread):
         self._ended = threading.Event()
         self._strays: frozenset[RunKey] = frozenset()
         self._away = False
+        self._beaten_at = time.monotonic()
+
+    @property
+    def holds_lease(self) -> bool:
+        """Tell whether the lease was renewed in time, by this host's clock."""
+        return time.monotonic() - self._beaten_at < self._settings.lease_s
 
     def register(self) -> None:
         """Insert the worker's row; nothing may be claimed before."""
@@ -88,6 +95,7 @@ class Heartbeat(threading.Thread):
             own = workers.beat(
                 db, self._process, lease_s=self._settings.lease_s, running=len(local)
             )
+        self._beaten_at = time.monotonic()
         if lost := local - own:
             self._loop.call_soon_threadsafe(self._runs.stop, lost, StopReason.LOST)
         strays = own - local

@@ -33,6 +33,7 @@ from typing_extensions import override
 from worker.budgets import Budget
 from worker.events import RunEvents
 from worker.failures import UnusableAnswer
+from worker.metrics import count_call, count_call_error
 from worker.model_answers import check_answer, encodable
 from worker.model_streams import as_model_response, ask_streaming, report_text
 from worker.tracing import call_ended, call_timed_out
@@ -197,6 +198,7 @@ class RecordingModel(Model):
             # The SDK's deadline cancels the call, so it was recorded as cancelled.
             self.calls[-1] = replace(self.calls[-1], error=_kind(request.error))
             call_timed_out(_kind(request.error))
+            count_call_error(self._name, _kind(request.error))
         return self._inner.get_retry_advice(request)
 
     @override
@@ -234,6 +236,9 @@ class RecordingModel(Model):
         )
         self.calls.append(call)
         call_ended(call.model, call.usage, call.error)
+        count_call(self._name, seconds=call.ended_at - call.started_at, usage=call.usage)
+        if error:
+            count_call_error(self._name, error)
 
 
 def _text(value: object) -> str | None:

@@ -12,6 +12,7 @@ from shared.announcer import Announcer
 from shared.channels import Channel
 from shared.database import Database, retried
 from shared.logging import get_logger
+from shared.metrics import watch_pools
 from shared.prices import load_prices
 from shared.queue import Hinter
 from shared.schema import require_schema
@@ -30,6 +31,7 @@ from worker.memory import MemoryFiles
 from worker.retention import Retention
 from worker.runs import RunKey, Runs
 from worker.span_writer import SpanWriter
+from worker.status import StatusServer
 from worker.sweeper import Sweeper
 from worker.tracing import keep_traces_here
 
@@ -47,6 +49,7 @@ class Runtime:
         self._loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="loop", daemon=True)
         self._background: set[asyncio.Task[Any]] = set()
+        self._status: StatusServer | None = None
 
     def start(self) -> None:
         """Start the loop, take a lease, beat and sweep.
@@ -54,7 +57,7 @@ class Runtime:
         Raises:
             SettingsError: the file of prices is wrong.
             SchemaOutdated: the database has an older schema.
-            SettingsError: what they ask for is not installed.
+            SettingsError: what they ask for is not installed, or the port for metrics is taken.
         """
         self._prices = load_prices(self.settings.prices)
         require_schema(self.settings)
@@ -66,6 +69,12 @@ class Runtime:
         self._heartbeat.register()
         self._heartbeat.start()
         self.run(self._watch())
+        if self.settings.metrics_port is not None and not self.settings.embedded:
+            self._status = StatusServer(
+                self.settings.host,
+                self.settings.metrics_port,
+                healthy=lambda: self._heartbeat.holds_lease,
+            )
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine on the loop and wait for it in this thread."""
@@ -80,6 +89,8 @@ class Runtime:
         self.release_all()
         self.run(self._drained())
         self._heartbeat.retire()
+        if self._status is not None:
+            self._status.close()
         self.run(self._close())
         if self._telemetry:
             self._telemetry.close()
@@ -92,6 +103,7 @@ class Runtime:
         process = this_process(settings)
         self.runs = Runs()
         self._database = Database(settings, name="worker")
+        watch_pools(self._database.pools(), process="worker")
         self._channel = Channel(settings)
         self._hinter = Hinter(self._app)
         self._announcer = Announcer(self._channel, self._hinter)

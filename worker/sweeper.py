@@ -17,6 +17,7 @@ from shared.queue import Hinter
 from shared.settings import Settings
 from shared.store import checks, sweeps, usage, workers
 from worker.memory import MemoryFiles
+from worker.metrics import count_rescued, count_sweep
 
 _HINT_LOST_S = 5.0
 _BROKER_S = 1.0
@@ -61,16 +62,21 @@ class Sweeper:
     async def _sweep_or_tell(self) -> None:
         try:
             await self.sweep()
+            count_sweep("done")
         except (DBAPIError, CommitUnknownError, OSError) as error:
+            count_sweep("away")
             _log.info("sweep: something is away, trying on", error=type(error).__name__)
         except Exception:  # noqa: BLE001 -- a sweeper that died would be missed too late
+            count_sweep("failed")
             _log.exception("sweep failed, trying on")
 
     async def sweep(self) -> None:
         """Hint what lost its hint or its worker, end what is overdue; now and then tidy up."""
         waiting = await self._waiting_hints()
         if waiting is not None:
-            for message_id in await self._lost_hints(waiting):
+            lost = await self._lost_hints(waiting)
+            count_rescued(len(lost))
+            for message_id in lost:
                 _ = self._hinter.enqueue_message(message_id)
         await end_overdue(self._database, self._announcer, self._settings)
         if time.monotonic() > self._housekeeping_at:

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from api.schemas.common import Traced
 from shared.keys import Role
@@ -35,8 +35,11 @@ class Health(Traced):
 class Readiness(Traced):
     """What the service needs, one by one."""
 
+    model_config = ConfigDict(populate_by_name=True)
+
     status: Literal["ready", "not_ready"]
-    database: bool
-    broker: bool
+    database: bool = Field(description="The database answers.")
+    schema_: bool = Field(alias="schema", description="Its schema is this version's, or newer.")
+    broker: bool = Field(description="The broker answers.")
     workers: int = Field(description="Workers with a valid lease.")
     model: str

@@ -1,12 +1,13 @@
 """What passes between a claimed message's transitions and the attempt that asks for them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 from uuid import UUID
 
 from sqlalchemy import select
 
+from shared.errors import FailureCode
 from shared.tables import Message, Project, VibeSession
 
 
@@ -16,15 +17,21 @@ class Ended:
 
     `ids` are the messages that ended (waiting clients want to know), `heads` those that became
     ready and are marked as hinted (a worker must hear of them), `stopped` those of the ended that
-    a worker runs and need not run on.
+    a worker runs and need not run on. `codes` says why each ended (None: completed), for counting.
     """
 
     ids: tuple[UUID, ...] = ()
     heads: tuple[UUID, ...] = ()
     stopped: tuple[UUID, ...] = ()
+    codes: tuple[FailureCode | None, ...] = field(default=(), compare=False)
 
     def __or__(self, other: "Ended") -> "Ended":
-        return Ended(self.ids + other.ids, self.heads + other.heads, self.stopped + other.stopped)
+        return Ended(
+            self.ids + other.ids,
+            self.heads + other.heads,
+            self.stopped + other.stopped,
+            self.codes + other.codes,
+        )
 
 
 @dataclass(frozen=True)
@@ -35,6 +42,7 @@ class Claim:
     `item_count` and `last_message_id` say what the memory is: until this attempt or a later one
     ends the message, nothing else changes it in this generation. `event_count` is the number of
     the event that it was claimed; `streamed` says that somebody wanted to watch by then.
+    `waited_s` is how long it was queued; None: it was taken over from a lost worker.
     """
 
     message_id: UUID
@@ -57,6 +65,7 @@ class Claim:
     last_message_id: UUID | None
     event_count: int
     streamed: bool
+    waited_s: float | None
     session_budget_tokens: int | None = None
     session_budget_usd: str | None = None
     project_budget_tokens: int | None = None
@@ -146,6 +155,7 @@ CLAIMED = (
         VibeSession.budget_usd.label("session_budget_usd"),
         Project.budget_tokens.label("project_budget_tokens"),
         Project.budget_usd.label("project_budget_usd"),
+        (Message.claimed_at - Message.queued_at).label("waited_s"),
     )
     .join(VibeSession, VibeSession.id == Message.session_id)
     .join(Project, Project.id == Message.project_id)

@@ -42,7 +42,7 @@ async def cancel(db: AsyncSession, message: Message, *, limit: int) -> Ended:
     stopped = (message.id,) if message.status == MessageStatus.IN_PROGRESS else ()
     await end(db, message, MessageStatus.CANCELLED, CANCELLED)
     ready = await heads.take_hints(db, message.project_id, limit=limit)
-    return Ended(ids=(message.id,), heads=ready, stopped=stopped)
+    return Ended((message.id,), ready, stopped, codes=(CANCELLED.code,))
 
 
 async def cancel_session(db: AsyncSession, session_id: UUID) -> Ended:
@@ -79,7 +79,7 @@ async def _cancel_all(db: AsyncSession, where: ColumnElement[bool]) -> Ended:
         .execution_options(**unsynchronized)
     )
     ids = tuple(row.id for row in sorted(ended.all()))
-    return Ended(ids=ids, stopped=tuple(stopped))
+    return Ended(ids=ids, stopped=tuple(stopped), codes=(CANCELLED.code,) * len(ids))
 
 
 async def clear_session(db: AsyncSession, session_id: UUID, *, limit: int) -> Ended:
@@ -114,7 +114,7 @@ async def expire(
         failure = lost(found.lost_count)
     await end(db, found, MessageStatus.FAILED, failure)
     ready = await heads.take_hints(db, found.project_id, limit=limit)
-    return Ended(ids=(found.id,), heads=ready)
+    return Ended(ids=(found.id,), heads=ready, codes=(failure.code,))
 
 
 async def overdue(db: AsyncSession, *, queue_timeout_s: float, limit: int) -> Sequence[Message]:

@@ -62,7 +62,8 @@ async def claim(
     begun = {"message_id": message_id, "number": taken.attempt, "worker_id": worker_id}
     await _BEGIN.all(db, begun | {"event": taken.event_count})
     # of the row as it is now: a lost attempt numbers its events without the session's lock
-    return replace(as_claim(head), **taken._mapping)  # noqa: SLF001 -- its public name
+    waited_s = taken.waited_s if head.status == MessageStatus.QUEUED else None
+    return replace(as_claim(head), **taken._asdict() | {"waited_s": waited_s})
 
 
 def _held(run_limit_s: ColumnElement[float]) -> Label[bool]:
@@ -104,7 +105,13 @@ _TAKE = Prepared(
         claimed_at=clock(),
         event_count=Message.event_count + 1,
     )
-    .returning(Message.attempt, Message.claimed_at, Message.event_count, Message.streamed)
+    .returning(
+        Message.attempt,
+        Message.claimed_at,
+        Message.event_count,
+        Message.streamed,
+        (Message.claimed_at - Message.queued_at).label("waited_s"),
+    )
 )
 _BEGIN = Prepared(insert(Attempt))
 
@@ -124,9 +131,10 @@ async def record_loss(db: AsyncSession, message: Message) -> None:
 
 async def _give_up(db: AsyncSession, message_id: UUID, *, limit: int) -> Ended:
     head = await db.get_one(Message, message_id)
-    await end(db, head, MessageStatus.FAILED, lost(head.lost_count))
+    failure = lost(head.lost_count)
+    await end(db, head, MessageStatus.FAILED, failure)
     ready = await heads.take_hints(db, head.project_id, limit=limit)
-    return Ended(ids=(head.id,), heads=ready)
+    return Ended(ids=(head.id,), heads=ready, codes=(failure.code,))
 
 
 def lost(count: int) -> Failure:

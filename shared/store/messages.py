@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import Select, bindparam, select
+from sqlalchemy import Select, bindparam, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
+from shared.database import clock
 from shared.errors import (
     MessageNotFound,
 )
@@ -106,4 +107,5 @@ def _owned(owner: str) -> Select[Message]:
 
 
 # built once: to build a statement takes longer than to run it
-_BY_ID = Prepared(select(Message).where(Message.id == bindparam("of_message")))
+_AGO = func.coalesce(clock() - Message.ended_at, 0.0).label("ended_ago_s")
+_BY_ID = Prepared(select(Message, _AGO).where(Message.id == bindparam("of_message")))

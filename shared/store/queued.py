@@ -33,7 +33,7 @@ async def withdraw(db: AsyncSession, message: Message, *, limit: int) -> Ended:
     await _lock(db, message)
     await end(db, message, MessageStatus.CANCELLED, WITHDRAWN)
     ready = await heads.take_hints(db, message.project_id, limit=limit)
-    return Ended(ids=(message.id,), heads=ready)
+    return Ended(ids=(message.id,), heads=ready, codes=(WITHDRAWN.code,))
 
 
 async def _lock(db: AsyncSession, message: Message) -> None:

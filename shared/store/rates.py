@@ -10,7 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.database import clock
 from shared.prepared import Prepared
-from shared.store.states import is_unfinished
+from shared.store import heads
+from shared.store.states import is_queued, is_running, is_unfinished
 from shared.tables import Message, MessageStatus
 
 _WINDOW_S = 60
@@ -32,6 +33,22 @@ async def retry_after(db: AsyncSession, unfinished: int) -> int:
     """Estimate when a tenth of the queue is gone, by what ended in the last minute (1 to 60 s)."""
     rate = max(await db.scalar(select(_ended_lately())) or 0, 1) / _WINDOW_S
     return min(max(math.ceil(unfinished / 10 / rate), 1), 60)
+
+
+@dataclass(frozen=True)
+class Backlog:
+    """What is unfinished at a moment; `oldest_s` is the age of what waits longest to be begun."""
+
+    queued: int
+    in_progress: int
+    heads: int
+    oldest_s: float
+
+
+async def backlog(db: AsyncSession) -> Backlog:
+    """Count what is unfinished: how much waits, how much of it could be begun now, and how long."""
+    core = await db.connection()
+    return Backlog(*(await core.execute(_BACKLOG)).one())
 
 
 async def outlook(db: AsyncSession, message: Message) -> Outlook:
@@ -66,7 +83,18 @@ def _ended_lately() -> Any:
     return select(func.count(Message.id)).where(Message.ended_at > since).scalar_subquery()
 
 
+def _backlog() -> Any:
+    head = Message.id.in_(heads.queued_heads())
+    return select(
+        func.count(Message.id).filter(is_queued()),
+        func.count(Message.id).filter(is_running()),
+        func.count(Message.id).filter(head),
+        func.coalesce(clock() - func.min(Message.queued_at).filter(head), 0.0),
+    ).where(is_unfinished())
+
+
 # built once: to build a statement takes longer than to run it
+_BACKLOG = _backlog()
 _BEFORE = (Message.session_id == bindparam("of_session")) & (Message.seq < bindparam("before"))
 _OUTLOOK = Prepared(
     select(

@@ -84,7 +84,7 @@ async def complete(
     await _remember(db, claim, outcome, start=count - len(outcome.items))
     await _close(db, claim, AttemptOutcome.COMPLETED, calls, told, spans=spans)
     ready = await heads.take_hints(db, claim.project_id, limit=limit) if heads_wait else ()
-    return Ended(ids=(claim.message_id,), heads=ready)
+    return Ended(ids=(claim.message_id,), heads=ready, codes=(None,))
 
 
 async def ended_as(db: AsyncSession, claim: Claim) -> AttemptOutcome | None:
@@ -114,7 +114,7 @@ async def fail(
     await _end_message(db, claim, told, **ended)
     await _close(db, claim, AttemptOutcome.FAILED, calls, told, spans=spans, error=error)
     ready = await heads.take_hints(db, claim.project_id, limit=limit)
-    return Ended(ids=(claim.message_id,), heads=ready)
+    return Ended(ids=(claim.message_id,), heads=ready, codes=(failure.code,))
 
 
 async def release(

@@ -24,12 +24,12 @@ class ApiProcess(Service):
     ) -> None:
         super().__init__(directory, name=name)
         self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}"
         self.settings = {
             "VIBECODER_DATA_DIR": str(directory / f"{name}-data"),
             "VIBECODER_HOST": "127.0.0.1",
             "VIBECODER_PORT": str(self.port),
         } | dict(settings or {})
+        self.url = f"http://{self.settings['VIBECODER_HOST']}:{self.port}"
 
     def command(self) -> list[str]:
         return [sys.executable, "-m", "api"]

@@ -21,14 +21,15 @@ from tests.services.process import Service, clean_environment, free_port, tether
 class RedisServer(Service):
     """A redis-server that keeps nothing: each start is empty."""
 
-    def __init__(self, directory: Path, *, name: str = "redis") -> None:
+    def __init__(self, directory: Path, *, name: str = "redis", address: str = "127.0.0.1") -> None:
         super().__init__(directory, name=name)
         self.program = _program("redis-server", package="redis-server")
         self.port = free_port()
-        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self._address = address
+        self.url = f"redis://{address}:{self.port}/0"
 
     def command(self) -> list[str]:
-        listen = ["--bind", "127.0.0.1", "--port", str(self.port)]
+        listen = ["--bind", self._address, "--port", str(self.port), "--protected-mode", "no"]
         return [self.program, *listen, "--save", "", "--appendonly", "no"]
 
     def ready(self) -> bool:
@@ -44,8 +45,11 @@ class PostgresServer(Service):
 
     stop_signal = signal.SIGINT  # "fast": ends connections and stops
 
-    def __init__(self, directory: Path, *, name: str = "postgres") -> None:
+    def __init__(
+        self, directory: Path, *, name: str = "postgres", address: str = "127.0.0.1"
+    ) -> None:
         super().__init__(directory, name=name)
+        self._address = address
         self.programs = Path(_postgres_program()).parent
         self.port = free_port()
         # not in `directory`: pytest's are closed to the user postgres, and long for a socket
@@ -56,7 +60,7 @@ class PostgresServer(Service):
 
     def command(self) -> list[str]:
         options = {
-            "listen_addresses": "127.0.0.1",
+            "listen_addresses": self._address,
             "port": str(self.port),
             "unix_socket_directories": str(self.home),
             "fsync": "off",
@@ -81,6 +85,8 @@ class PostgresServer(Service):
                 env=clean_environment(),
                 stdout=subprocess.DEVNULL,
             )
+            with (self._data / "pg_hba.conf").open("a") as rules:
+                rules.write("host all all samenet trust\n")
         super().launch()
 
     def ready(self) -> bool:
@@ -96,7 +102,7 @@ class PostgresServer(Service):
 
     def url(self, database: str) -> str:
         """Return the URL of a database on this server."""
-        return f"postgresql://postgres@127.0.0.1:{self.port}/{database}"
+        return f"postgresql://postgres@{self._address}:{self.port}/{database}"
 
     def execute(self, statement: str, *, database: str = "postgres") -> None:
         """Run one statement outside of a transaction."""

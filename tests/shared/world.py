@@ -132,6 +132,7 @@ def claim_of(session: VibeSession) -> Claim:
         last_message_id=session.last_message_id,
         event_count=2,
         streamed=False,
+        waited_s=0.0,
     )
 
 

@@ -1,0 +1,97 @@
+"""What this API process counts, and what it reads from the database when it is scraped."""
+
+import asyncio
+import time
+
+from prometheus_client import Counter, Gauge, Histogram
+from sqlalchemy.exc import SQLAlchemyError
+from starlette.types import Scope
+
+from api.replies import Replies
+from api.watchers import Watchers
+from shared.channels import Channel
+from shared.database import Database
+from shared.metrics import DELAYS_S
+from shared.store import rates, workers
+from shared.store.acceptance import Accepted
+from shared.tables import Message
+
+_FRESH_S = 1.0
+_REQUESTS = Counter(
+    "vibecoder_http_requests", "Requests by route and status.", ["method", "route", "status"]
+)
+_ACCEPTED = Counter("vibecoder_messages_accepted", "Messages that became rows.")
+_REPLAYED = Counter("vibecoder_messages_replayed", "POSTs whose Idempotency-Key was known.")
+_REPLY_DELAY = Histogram(
+    "vibecoder_reply_delay_seconds",
+    "From a message's end to the answer for the client that waited for it.",
+    buckets=DELAYS_S,
+)
+_WAITING = Gauge("vibecoder_waiting_clients", "Clients that wait for a message's end.")
+_WATCHING = Gauge("vibecoder_watchers", "Clients that watch a message's events.")
+_UP = Gauge("vibecoder_up", "Whether the API process reaches a part of the service.", ["part"])
+_MESSAGES = Gauge("vibecoder_queue_messages", "Unfinished messages in all.", ["status"])
+_HEADS = Gauge("vibecoder_queue_heads", "Queued messages that a worker could begin now.")
+_OLDEST = Gauge("vibecoder_queue_oldest_seconds", "Age of the head that waits longest.")
+_WORKERS = Gauge("vibecoder_workers", "Workers with a lease.")
+_SLOTS = Gauge("vibecoder_worker_slots", "Runs at once that the workers have room for.")
+_STATES = ("queued", "in_progress")
+
+
+def count_request(scope: Scope, status: int) -> None:
+    """Count an answer; by the route's pattern, since a path is the client's."""
+    route = getattr(scope.get("route"), "path", "")
+    _REQUESTS.labels(scope["method"], route, status).inc()
+
+
+def count_accepted(accepted: Accepted) -> None:
+    """Count a message that was accepted, or found by its key."""
+    (_REPLAYED if accepted.replayed else _ACCEPTED).inc()
+
+
+def observe_reply(message: Message, ended: "asyncio.Future[bool]") -> None:
+    """Note how long after its end the client that waited for a message gets it."""
+    if ended.done() and not ended.cancelled() and ended.result():
+        _REPLY_DELAY.observe(message.ended_ago_s)
+
+
+class Scrape:
+    """Bring the gauges up to date: one reading a second, however many scrape."""
+
+    def __init__(
+        self, database: Database, channel: Channel, replies: Replies, watchers: Watchers
+    ) -> None:
+        self._database = database
+        self._channel = channel
+        self._replies = replies
+        self._watchers = watchers
+        self._lock = asyncio.Lock()
+        self._read_at = -_FRESH_S
+
+    async def refresh(self) -> None:
+        """Read what is not counted; what cannot be read is NaN, so that no rule takes it for 0."""
+        _WAITING.set(len(self._replies))
+        _WATCHING.set(len(self._watchers))
+        async with self._lock:
+            if time.monotonic() - self._read_at < _FRESH_S:
+                return
+            _UP.labels("broker").set(await self._channel.ping())
+            _UP.labels("database").set(await self._read())
+            self._read_at = time.monotonic()
+
+    async def _read(self) -> bool:
+        try:
+            async with self._database.read() as db:
+                backlog = await rates.backlog(db)
+                alive, slots = await workers.alive(db)
+        except (SQLAlchemyError, OSError):
+            for gauge in (*map(_MESSAGES.labels, _STATES), _HEADS, _OLDEST, _WORKERS, _SLOTS):
+                gauge.set(float("nan"))
+            return False
+        for status, count in zip(_STATES, (backlog.queued, backlog.in_progress), strict=True):
+            _MESSAGES.labels(status).set(count)
+        _HEADS.set(backlog.heads)
+        _OLDEST.set(backlog.oldest_s)
+        _WORKERS.set(alive)
+        _SLOTS.set(slots)
+        return True
