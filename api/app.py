@@ -14,7 +14,17 @@ from fastapi.routing import APIRoute
 from starlette.types import Message, Receive, Scope, Send
 from typing_extensions import override
 
-from api import conversations, events, health, messages, openapi, problems, projects, sessions
+from api import (
+    conversations,
+    events,
+    health,
+    messages,
+    openapi,
+    problems,
+    projects,
+    sessions,
+    workflows,
+)
 from api.context import RequestContext
 from api.dependencies import Services
 from api.embedded import embedded_worker
@@ -75,7 +85,10 @@ def create_app(settings: Settings, *, celery: Celery | None = None) -> FastAPI:
     app.state.celery = celery
     app.add_middleware(RequestContext, body_limit=settings.body_limit)
     problems.install(app)
-    for module in (projects, conversations, sessions, messages, events, health):
+    for module in (
+        *(projects, workflows, conversations, sessions, messages, events),
+        health,
+    ):
         app.include_router(module.router)
     openapi.install(app)
     return app

@@ -10,6 +10,8 @@ from api.schemas.common import PROJECT_ID, TIME, TRACE_ID, Body, Name, Text, Tra
 from shared.tables import Project, Revision
 from shared.workflow import Workflow, parse_workflow
 
+RevisionNumber = Annotated[int, Field(ge=1, le=999_999_999)]
+
 _CODE = """\
 from agents import Agent
 
