@@ -20,6 +20,7 @@ from api import (
     health,
     messages,
     openapi,
+    operations,
     problems,
     projects,
     sessions,
@@ -87,7 +88,7 @@ def create_app(settings: Settings, *, celery: Celery | None = None) -> FastAPI:
     problems.install(app)
     for module in (
         *(projects, workflows, conversations, sessions, messages, events),
-        health,
+        *(operations, health),
     ):
         app.include_router(module.router)
     openapi.install(app)

@@ -81,6 +81,11 @@ async def caller() -> str:
     return _ANONYMOUS
 
 
+async def shares_operations() -> bool:
+    """Tell whether the caller may see how the whole service does, and not only their part."""
+    return True
+
+
 async def page(
     limit: Annotated[int, Query(ge=1, le=1000, description="Entries at the most.")] = 100,
     after: Annotated[
@@ -143,6 +148,7 @@ async def accepts_events(request: Request) -> bool:
 
 ServicesDep = Annotated[Services, Depends(services)]
 Caller = Annotated[str, Depends(caller)]
+SharesOperations = Annotated[bool, Depends(shares_operations)]
 PageDep = Annotated[Page, Depends(page)]
 WaitPreference = Annotated[float | None, Depends(wait_preference)]
 IdempotencyKey = Annotated[
