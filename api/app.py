@@ -21,6 +21,7 @@ from api import (
     messages,
     openapi,
     operations,
+    pages,
     problems,
     projects,
     sessions,
@@ -77,6 +78,8 @@ def create_app(settings: Settings, *, celery: Celery | None = None) -> FastAPI:
         title="VibeCoder sessions",
         version=health.VERSION,
         description=_DESCRIPTION,
+        docs_url=None,  # api/pages.py: without another host
+        redoc_url=None,
         lifespan=_lifespan,
         openapi_tags=openapi.TAGS,
         generate_unique_id_function=_operation_id,
@@ -91,6 +94,7 @@ def create_app(settings: Settings, *, celery: Celery | None = None) -> FastAPI:
         *(operations, health),
     ):
         app.include_router(module.router)
+    pages.install(app)
     openapi.install(app)
     return app
 
