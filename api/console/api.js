@@ -17,7 +17,7 @@ export async function request(path, { headers = {}, ...options } = {}) {
   for (;;) {
     const key = sessionStorage.getItem(KEY);
     const sent = key ? { ...headers, Authorization: `Bearer ${key}` } : headers;
-    const answer = await fetch(path, { ...options, headers: sent, cache: "no-store" });
+    const answer = await fetch(path, { ...options, headers: sent, cache: "no-store" }).catch(unreachable);
     if (answer.status === 401) {
       await newKey(key);
       continue;
@@ -25,6 +25,11 @@ export async function request(path, { headers = {}, ...options } = {}) {
     if (answer.ok) return answer;
     throw new Problem(answer.status, await answer.json().catch(() => ({})));
   }
+}
+
+function unreachable(error) {
+  if (error.name === "AbortError") throw error;
+  throw new Problem(0, { detail: "The service cannot be reached. Try again in a moment." });
 }
 
 /** Call the API and read the JSON that it answers; a `body` is sent as JSON. */

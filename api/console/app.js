@@ -1,6 +1,6 @@
 // The console: which project and session are open, and what is told to whom when something changes.
 
-import { all, call, forgetKey, get, hasKey, onKeyWanted } from "./api.js";
+import { Problem, all, call, forgetKey, get, hasKey, onKeyWanted } from "./api.js";
 import { Composer } from "./composer.js";
 import { Detail } from "./detail.js";
 import { announce, ask, button, h } from "./dom.js";
@@ -28,13 +28,18 @@ class Console {
     });
     this._channel.addEventListener("message", () => this._look());
     document.addEventListener("visibilitychange", () => this._look());
+    window.addEventListener("unhandledrejection", (event) => {
+      if (!(event.reason instanceof Problem)) return;
+      event.preventDefault(); // a person is told; it is no mistake of the page
+      announce(event.reason.message, { seen: true, wrong: true });
+    });
     document.addEventListener("keydown", (event) => this._pressed(event));
     setInterval(() => this._look(), LOOK_MS);
   }
 
   async start() {
-    await this._greet();
-    await this._go();
+    this._going = this._greet().then(() => this._go());
+    await this._going;
   }
 
   // --- the parts of the page
@@ -46,7 +51,7 @@ class Console {
     });
     this._conversation = new Conversation(this);
     this._composer = new Composer({
-      send: (prompt, how) => this._conversation.send(prompt, how),
+      send: (prompt, how) => this._send(prompt, how),
       stop: () => this._conversation.stopRunning(),
     });
     this._first = new Composer({ send: (prompt, how) => this._beginWith(prompt, how), stop: () => {} });
@@ -70,7 +75,7 @@ class Console {
     this._talk = h("section", { class: "talk", "aria-label": "Conversation" },
       this._heading, this._conversation.element, this._followUps, this._offline, this._composer.element);
     this._home = h("section", { class: "home", "aria-label": "Welcome" });
-    this._main = h("main", { id: "main", tabindex: "-1", "data-view": "talk" },
+    this._main = h("main", { id: "main", tabindex: "-1", "data-view": "talk", "data-page": "none" },
       this._sidebar.element, this._talk, this._panel.element, this._home, this._operations.element);
     this._views = h("nav", { class: "views", "aria-label": "Views" },
       [["list", "Sessions", "list"], ["talk", "Talk", "bubble"], ["panel", "Workflow", "graph"]].map(
@@ -117,9 +122,9 @@ class Console {
     try {
       await this[{ home: "_goHome", operations: "_goOperations", message: "_goMessage", project: "_goProject" }[there.page]](there);
     } catch (error) {
-      if (!error.status) throw error;
+      if (!(error instanceof Problem)) throw error;
       announce(error.message, { seen: true, wrong: true });
-      if (there.page !== "home") go({ page: "home" }, { replace: true });
+      if (error.status === 404) go({ page: "home" }, { replace: true });
     }
     document.getElementById("key").hidden = !hasKey();
   }
@@ -328,6 +333,11 @@ class Console {
     const project = await call("POST", "/projects", { name: title });
     const { session_id: session } = await call("POST", `/projects/${project.id}/sessions`);
     go({ project: project.id, session });
+    await this._send(prompt, how);
+  }
+
+  /** Send a prompt to the open session, once it is open. */
+  async _send(prompt, how) {
     await this._going;
     await this._conversation.send(prompt, how);
   }
@@ -397,7 +407,7 @@ class Console {
     try {
       await action();
     } catch (error) {
-      announce(error.message || String(error), { seen: true, wrong: true });
+      announce(error.message, { seen: true, wrong: true });
     }
   }
 }

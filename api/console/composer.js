@@ -67,7 +67,7 @@ export class Composer {
       sessionStorage.removeItem(DRAFT + this._session);
       if (this._text.value === prompt) this._text.value = "";
     } catch (error) {
-      announce(error.message || "The service cannot be reached. Send it again.", { seen: true, wrong: true });
+      announce(error.message, { seen: true, wrong: true });
     }
     this._sending = this._button.disabled = false;
     this._fit();

@@ -1,6 +1,6 @@
 // The events of a message, as they happen; a lost connection is taken up again where it broke.
 
-import { Problem, request } from "./api.js";
+import { request } from "./api.js";
 
 const ENDS = new Set(["completed", "failed", "cancelled"]);
 const AGAIN_MS = 1000;
@@ -21,7 +21,7 @@ export async function* watch(messageId, signal, onConnection = () => {}) {
       }
     } catch (error) {
       if (signal.aborted) return;
-      if (error instanceof Problem && error.status < 500) throw error;
+      if (error.status >= 400 && error.status < 500) throw error;
     }
     onConnection(false);
     await new Promise((resolve) => setTimeout(resolve, AGAIN_MS));
