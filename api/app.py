@@ -24,11 +24,14 @@ from api import (
     health,
     messages,
     openapi,
+    operations,
+    pages,
     problems,
     projects,
     sessions,
     traces,
     usage,
+    workflows,
 )
 from api.access import Access, Door
 from api.bodies import BoundedBody
@@ -90,6 +93,8 @@ def create_app(settings: Settings, *, celery: Celery | None = None) -> FastAPI:
         title="VibeCoder sessions",
         version=health.VERSION,
         description=_DESCRIPTION,
+        docs_url=None,  # api/pages.py: without another host
+        redoc_url=None,
         lifespan=_lifespan,
         openapi_tags=openapi.TAGS,
         generate_unique_id_function=_operation_id,
@@ -100,18 +105,11 @@ def create_app(settings: Settings, *, celery: Celery | None = None) -> FastAPI:
     _add_middleware(app, settings)
     problems.install(app)
     for module in (
-        projects,
-        conversations,
-        sessions,
-        checks,
-        messages,
-        forks,
-        events,
-        traces,
-        usage,
-        health,
+        *(projects, workflows, conversations, sessions, checks, messages, forks, events),
+        *(traces, usage, operations, health),
     ):
         app.include_router(module.router)
+    pages.install(app)
     openapi.install(app)
     return app
 

@@ -105,6 +105,11 @@ async def operator(request: Request) -> Identity:
     return found
 
 
+async def shares_operations(request: Request) -> bool:
+    """Tell whether the caller may see how the whole service does, and not only their part."""
+    return (await identity(request)).role is Role.ADMIN
+
+
 async def page(
     limit: Annotated[int, Query(ge=1, le=1000, description="Entries at the most.")] = 100,
     after: Annotated[
@@ -169,6 +174,7 @@ ServicesDep = Annotated[Services, Depends(services)]
 Caller = Annotated[str, Depends(caller)]
 Who = Annotated[Identity, Depends(identity)]
 Operator = Annotated[Identity, Depends(operator)]
+SharesOperations = Annotated[bool, Depends(shares_operations)]
 PageDep = Annotated[Page, Depends(page)]
 WaitPreference = Annotated[float | None, Depends(wait_preference)]
 IdempotencyKey = Annotated[

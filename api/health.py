@@ -50,6 +50,7 @@ async def get_readiness(services: ServicesDep, trace_id: TraceId, response: Resp
         broker=broker,
         workers=alive,
         model=services.settings.default_model,
+        models=list(services.settings.allowed_models),
     )
 
 

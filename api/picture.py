@@ -2,13 +2,15 @@
 
 import html
 import re
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 
-from shared.workflow import Node, Workflow
+from shared.workflow import Edge, Node, Workflow
 
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-_WIDTH, _HEAD, _LINE = 180, 40, 18
-_GAP_X, _GAP_Y, _MARGIN = 40, 60, 24
+_WIDTH, _HEAD, _LINE = 200, 52, 19
+_GAP_X, _GAP_Y, _MARGIN = 36, 56, 20
+_MOST_IN_A_ROW = 4
 
 
 @dataclass(frozen=True)
@@ -19,24 +21,37 @@ class _Box:
 
     @property
     def height(self) -> int:
-        return _HEAD + _LINE * len(self.node.tools)
+        return _HEAD + (_LINE * len(self.node.tools) + 6 if self.node.tools else 0)
+
+    @property
+    def middle(self) -> int:
+        return self.x + _WIDTH // 2
 
 
-def draw(workflow: Workflow, *, title: str) -> str:
-    """Draw the workflow, with handoffs leading downwards where they can."""
+def draw(workflow: Workflow, *, title: str, since: Workflow | None = None) -> str:
+    """Draw the workflow, with handoffs leading downwards where they can.
+
+    What is not as it was in the earlier workflow is marked as `new` or `changed`.
+    """
     boxes = _place(workflow)
-    width = max((box.x + _WIDTH for box in boxes.values()), default=300) + _MARGIN
-    height = max((box.y + box.height for box in boxes.values()), default=60) + _MARGIN
-    parts = [_box(box) for box in boxes.values()]
-    parts += [
-        _arrow(boxes[edge.source], boxes[edge.target])
+    width = max((box.x + _WIDTH for box in boxes.values()), default=220) + _MARGIN
+    height = max((box.y + box.height for box in boxes.values()), default=44) + _MARGIN
+    known = set(since.edges) if since else set(workflow.edges)
+    parts = [
+        _arrow(boxes[edge.source], boxes[edge.target], new=edge not in known)
         for edge in workflow.edges
         if edge.source in boxes and edge.target in boxes
     ]
+    parts += [_box(box, _mark(box.node, since)) for box in boxes.values()]
     if not boxes:
-        parts.append(f'<text x="{_MARGIN}" y="{_MARGIN + 12}">No agents yet.</text>')
+        parts.append(f'<text class="about" x="{_MARGIN}" y="{_MARGIN + 16}">No agents yet.</text>')
     return _FRAME.format(
-        width=width, height=height, title=escape(title), style=_STYLE, body="\n".join(parts)
+        width=width,
+        height=height,
+        title=escape(title),
+        style=_STYLE,
+        heads="".join(_HEAD_OF_ARROW.format(id=name) for name in ("head", "head-new")),
+        body="\n".join(parts),
     )
 
 
@@ -44,29 +59,42 @@ _FRAME = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height
 width="{width}" height="{height}" role="img" aria-label="Workflow {title}">
 <title>{title}</title>
 <style>{style}</style>
-<defs><marker id="head" viewBox="0 0 10 10" refX="9" refY="5" markerWidth="7" markerHeight="7" \
-orient="auto"><path d="M0 0 10 5 0 10z"/></marker></defs>
+<defs>{heads}</defs>
 {body}
 </svg>
 """
 
+_HEAD_OF_ARROW = """<marker id="{id}" viewBox="0 0 10 10" refX="9" refY="5" \
+markerWidth="7" markerHeight="7" orient="auto"><path class="{id}" d="M0 0 10 5 0 10z"/></marker>"""
+
 _STYLE = """
-text{font:13px system-ui,sans-serif;fill:#1f2328}
-.name{font-weight:600}.tool{font-size:11px;fill:#59636e}
-rect{fill:#f6f8fa;stroke:#59636e;rx:8}
-.edge{fill:none;stroke:#0969da;stroke-width:1.5;marker-end:url(#head)}marker path{fill:#0969da}
-@media (prefers-color-scheme:dark){text{fill:#f0f6fc}.tool{fill:#9198a1}
-rect{fill:#151b23;stroke:#9198a1}.edge{stroke:#4493f8}marker path{fill:#4493f8}}
+text{font:11.5px system-ui,sans-serif;fill:#59636e}
+.name{font-size:14px;font-weight:600;fill:#1f2328}.mark{font-size:10px;font-weight:600}
+rect{fill:#fff;stroke:#c9cfd6;rx:9}.tool{font-family:ui-monospace,monospace}
+.edge{fill:none;stroke:#8c959f;stroke-width:1.5;marker-end:url(#head)}.head{fill:#8c959f}
+.new rect{stroke:#1a7f37;stroke-width:2}.new .mark{fill:#1a7f37}
+.edge.new{stroke:#1a7f37;marker-end:url(#head-new)}.head-new{fill:#1a7f37}
+.changed rect{stroke:#bc6c00;stroke-width:2}.changed .mark{fill:#9a5800}
+@media (prefers-color-scheme:dark){text{fill:#9da7b1}.name{fill:#f0f3f6}
+rect{fill:#1c2127;stroke:#454c55}.edge{stroke:#7d8793}.head{fill:#7d8793}
+.new rect,.edge.new{stroke:#3fb950}.new .mark{fill:#56d364}.head-new{fill:#3fb950}
+.changed rect{stroke:#d29922}.changed .mark{fill:#e3b341}}
 """
 
 
 def _place(workflow: Workflow) -> dict[str, _Box]:
+    rows = [part for row in _rows(workflow) for part in _split(row)]
+    widest = max((len(row) for row in rows), default=0)
     boxes: dict[str, _Box] = {}
     y = _MARGIN
-    for row in _rows(workflow):
-        for column, node in enumerate(row):
-            boxes[node.node_id] = _Box(node, _MARGIN + column * (_WIDTH + _GAP_X), y)
-        y += max(boxes[node.node_id].height for node in row) + _GAP_Y
+    for row in rows:
+        indent = _MARGIN + (widest - len(row)) * (_WIDTH + _GAP_X) // 2
+        placed = [
+            _Box(node, indent + column * (_WIDTH + _GAP_X), y)
+            for column, node in enumerate(_untangled(row, boxes, workflow.edges))
+        ]
+        boxes |= {box.node.node_id: box for box in placed}
+        y += max(box.height for box in placed) + _GAP_Y
     return boxes
 
 
@@ -87,32 +115,74 @@ def _rows(workflow: Workflow) -> list[list[Node]]:
     return rows
 
 
-def _box(box: _Box) -> str:
+def _split(row: list[Node]) -> Iterator[list[Node]]:
+    for start in range(0, len(row), _MOST_IN_A_ROW):
+        yield row[start : start + _MOST_IN_A_ROW]
+
+
+def _untangled(row: list[Node], above: dict[str, _Box], edges: Iterable[Edge]) -> list[Node]:
+    """Put each node of a row below those that hand off to it."""
+
+    def place(node: Node) -> float:
+        sources = [
+            above[edge.source].x
+            for edge in edges
+            if edge.target == node.node_id and edge.source in above
+        ]
+        return sum(sources) / len(sources) if sources else 0
+
+    return sorted(row, key=place)
+
+
+def _mark(node: Node, since: Workflow | None) -> str:
+    if since is None:
+        return ""
+    before = since.node(node.node_id)
+    if before is None:
+        return "new"
+    moved = replace(before, line=node.line, end_line=node.end_line)
+    return "" if moved == node else "changed"
+
+
+def _box(box: _Box, mark: str) -> str:
     node = box.node
+    about = _short(node.instructions or "", 28)
+    x = box.x + 14
     lines = [
-        f'<g data-node="{escape(node.node_id)}">',
+        f'<g class="node {mark}" data-node="{escape(node.node_id)}">',
+        f"<title>{escape(node.instructions or node.name)}</title>",
         f'<rect x="{box.x}" y="{box.y}" width="{_WIDTH}" height="{box.height}"/>',
-        f'<text class="name" x="{box.x + 12}" y="{box.y + 25}">{escape(_short(node.name))}</text>',
+        f'<text class="name" x="{x}" y="{box.y + 23}">{_short(node.name, 21)}</text>',
+        f'<text class="about" x="{x}" y="{box.y + 41}">{about}</text>',
     ]
+    if mark:
+        right = box.x + _WIDTH - 12
+        lines.append(
+            f'<text class="mark" x="{right}" y="{box.y + 15}" text-anchor="end">{mark}</text>'
+        )
     for row, tool in enumerate(node.tools):
-        y = box.y + _HEAD + row * _LINE + 6
-        lines.append(f'<text class="tool" x="{box.x + 12}" y="{y}">{escape(_short(tool))}</text>')
+        y = box.y + _HEAD + row * _LINE + 13
+        lines.append(f'<text class="tool" x="{x}" y="{y}">{_short(tool, 24)}</text>')
     return "".join(lines) + "</g>"
 
 
-def _arrow(source: _Box, target: _Box) -> str:
-    """Curve from the lower edge of one box to the upper edge of the other, or round the side."""
-    if target.y > source.y:
-        x1, y1 = source.x + _WIDTH // 2, source.y + source.height
-        x2, y2 = target.x + _WIDTH // 2, target.y
-        middle = (y1 + y2) // 2
-        path = f"M{x1} {y1}C{x1} {middle} {x2} {middle} {x2} {y2}"
+def _arrow(source: _Box, target: _Box, *, new: bool) -> str:
+    """Curve down from one box to the other, below a row, or round the side and up."""
+    x1, y1 = source.middle, source.y + source.height
+    x2, y2 = target.middle, target.y
+    if y2 > source.y:
+        bend = (y1 + y2) // 2
+        path = f"M{x1} {y1}C{x1} {bend} {x2} {bend} {x2} {y2 - 2}"
+    elif y2 == source.y and source is not target:
+        y2 += target.height
+        bend = max(y1, y2) + _GAP_Y // 2
+        path = f"M{x1} {y1}C{x1} {bend} {x2} {bend} {x2} {y2 + 2}"
     else:
-        x1, y1 = source.x + _WIDTH, source.y + source.height // 2
-        x2, y2 = target.x + _WIDTH, target.y + 12
-        side = max(x1, x2) + _GAP_X // 2
-        path = f"M{x1} {y1}C{side} {y1} {side} {y2} {x2} {y2}"
-    return f'<path class="edge" d="{path}"/>'
+        x1, y1 = source.x + _WIDTH, source.y + source.height - 14
+        x2, y2 = target.x + _WIDTH, target.y + 14
+        side = max(x1, x2) + _GAP_X
+        path = f"M{x1} {y1}C{side} {y1} {side} {y2} {x2 + 2} {y2}"
+    return f'<path class="edge{" new" if new else ""}" d="{path}"/>'
 
 
 def escape(text: str) -> str:
@@ -120,5 +190,7 @@ def escape(text: str) -> str:
     return html.escape(_NOT_XML.sub("\ufffd", text))
 
 
-def _short(text: str) -> str:
-    return text if len(text) <= 22 else f"{text[:21]}…"  # noqa: PLR2004 -- what fits the box
+def _short(text: str, limit: int) -> str:
+    """Fit the first line of a text into a box."""
+    line = text.strip().partition("\n")[0]
+    return escape(line if len(line) <= limit else f"{line[: limit - 1].rstrip()}…")

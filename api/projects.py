@@ -11,15 +11,14 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from api.dependencies import Caller, IfMatch, PageDep, Services, ServicesDep, TraceId
 from api.openapi import Responses, described, problems
 from api.paging import entry_before, link_next
-from api.picture import draw
 from api.schemas.projects import (
     ProjectDeleted,
     ProjectIn,
     ProjectOut,
     ProjectPatch,
     ProjectSummary,
+    RevisionNumber,
     RevisionOut,
-    WorkflowOut,
 )
 from shared import errors, workflow
 from shared.database import retried
@@ -29,10 +28,10 @@ from shared.store.transitions import Ended
 from shared.tables import Project
 
 router = APIRouter(prefix="/projects", tags=["projects"])
-_PYTHON, _SVG = "text/x-python", "image/svg+xml"
 _MISSING = problems(errors.ProjectNotFound)
 _SHOWN: Responses = {200: described("The project.", "ETag")}
 _PAGE: Responses = {200: described("The page.", "Link")}
+_NO_REVISION = problems(errors.ProjectNotFound, errors.RevisionNotFound)
 
 
 @router.post(
@@ -113,47 +112,6 @@ async def delete_project(
     return ProjectDeleted(id=project_id, trace_id=trace_id)
 
 
-@router.get(
-    "/{project_id}/code",
-    response_class=Response,
-    responses={200: described("The module.", "ETag", media_type=_PYTHON), **_MISSING},
-)
-async def get_code(project_id: UUID, services: ServicesDep, owner: Caller) -> Response:
-    """Download the workflow as a Python module."""
-    project = await _get(services, project_id, owner)
-    return Response(
-        project.code,
-        media_type=_PYTHON,
-        headers={
-            "Content-Disposition": 'attachment; filename="workflow.py"',
-            "ETag": f'"{project.revision}"',
-        },
-    )
-
-
-@router.get("/{project_id}/workflow", responses=_MISSING)
-async def get_workflow(
-    project_id: UUID, services: ServicesDep, owner: Caller, trace_id: TraceId
-) -> WorkflowOut:
-    """Read the agents, the tools and the handoffs that the code defines."""
-    project = await _get(services, project_id, owner)
-    parsed = await asyncio.to_thread(workflow.parse_workflow, project.code)
-    return WorkflowOut.of(project, parsed, trace_id=trace_id)
-
-
-@router.get(
-    "/{project_id}/workflow.svg",
-    response_class=Response,
-    responses={200: described("The picture.", media_type=_SVG), **_MISSING},
-)
-async def get_workflow_picture(project_id: UUID, services: ServicesDep, owner: Caller) -> Response:
-    """Draw the workflow."""
-    project = await _get(services, project_id, owner)
-    parsed = await asyncio.to_thread(workflow.parse_workflow, project.code)
-    picture = await asyncio.to_thread(draw, parsed, title=project.name)
-    return Response(picture, media_type=_SVG)
-
-
 @router.get("/{project_id}/revisions", responses=_PAGE | _MISSING)
 async def list_revisions(
     *,
@@ -174,14 +132,10 @@ async def list_revisions(
     return [RevisionOut.of(revision, trace_id=trace_id) for revision in found]
 
 
-RevisionNumber = Annotated[int, Path(ge=1, le=999_999_999)]
-_NO_REVISION = problems(errors.ProjectNotFound, errors.RevisionNotFound)
-
-
 @router.get("/{project_id}/revisions/{number}", responses=_NO_REVISION)
 async def get_revision(
     project_id: UUID,
-    number: RevisionNumber,
+    number: Annotated[RevisionNumber, Path()],
     services: ServicesDep,
     owner: Caller,
     trace_id: TraceId,
@@ -197,7 +151,7 @@ async def get_revision(
 async def restore_revision(
     *,
     project_id: UUID,
-    number: RevisionNumber,
+    number: Annotated[RevisionNumber, Path()],
     services: ServicesDep,
     owner: Caller,
     trace_id: TraceId,

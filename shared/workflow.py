@@ -20,6 +20,7 @@ __all__ = [
     "Node",
     "Tool",
     "Workflow",
+    "as_program",
     "check_workflow",
     "numbered",
     "outline",
@@ -32,6 +33,16 @@ EMPTY_WORKFLOW = '''"""A workflow of agents."""
 
 from agents import Agent
 '''
+
+_PROGRAM = """
+
+if __name__ == "__main__":  # talk to it: pip install openai-agents, set OPENAI_API_KEY
+    import asyncio
+
+    from agents import run_demo_loop
+
+    asyncio.run(run_demo_loop({start}))
+"""
 
 _NODE_ID = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 # 200 kB of code may take 170 MB while it is checked, and a second: that is for threads, in turn
@@ -82,6 +93,19 @@ def _check(code: str) -> Workflow:
     if errors:
         raise invalid(sorted(dict.fromkeys(errors), key=lambda error: error.line))
     return module.workflow
+
+
+def as_program(code: str) -> str:
+    """Return the module with an end that lets a person talk to its first agent, if it has one.
+
+    The first is one that nobody hands off to.
+    """
+    workflow = parse_workflow(code)
+    targets = {edge.target for edge in workflow.edges}
+    starts = [node for node in workflow.nodes if node.node_id not in targets] or workflow.nodes
+    if not starts or "__main__" in code:
+        return code
+    return code.rstrip("\n") + "\n" + _PROGRAM.format(start=starts[0].node_id)
 
 
 def unified_diff(before: str, after: str) -> str:

@@ -1,11 +1,14 @@
 """What the service says about itself."""
 
-from typing import Literal
+from datetime import datetime
+from typing import Literal, Self
+from uuid import UUID
 
-from pydantic import ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
-from api.schemas.common import Traced
+from api.schemas.common import Traced, columns
 from shared.keys import Role
+from shared.tables import Message, Worker
 
 
 class ProblemKind(Traced):
@@ -43,3 +46,83 @@ class Readiness(Traced):
     broker: bool = Field(description="The broker answers.")
     workers: int = Field(description="Workers with a valid lease.")
     model: str
+    models: list[str] = Field(description="What a message may name as its `model`.")
+
+
+class QueueOut(BaseModel):
+    """What has not ended."""
+
+    queued: int
+    running: int
+    oldest_s: float | None = Field(
+        description="How long the oldest queued message has waited, in seconds."
+    )
+
+
+class WorkerOut(BaseModel):
+    """A worker process with a valid lease."""
+
+    id: UUID
+    host: str
+    pid: int
+    version: str
+    started_at: datetime
+    running: int = Field(description="Messages that it runs.")
+    slots: int = Field(description="Messages that it can run at once.")
+
+    @classmethod
+    def of(cls, worker: Worker) -> Self:
+        """Show a worker."""
+        return cls(**columns(worker, cls))
+
+
+class MinuteOut(BaseModel):
+    """What ended within a minute."""
+
+    minutes_ago: int = Field(description="0: the last sixty seconds.")
+    completed: int
+    failed: int
+    cancelled: int
+    p50_s: float | None = Field(
+        description="Median of the seconds from acceptance to the reply, to a third exactly."
+    )
+    p95_s: float | None = Field(description="What 95 % of the replies took at the most.")
+
+
+class FailuresOut(BaseModel):
+    """How often messages failed for one reason."""
+
+    code: str = Field(examples=["model_timeout"])
+    messages: int
+
+
+class FailedOut(BaseModel):
+    """A message that failed."""
+
+    message_id: UUID
+    session_id: UUID
+    project_id: UUID
+    code: str = Field(examples=["model_timeout"])
+    detail: str
+    ended_at: datetime
+    trace_id: str
+
+    @classmethod
+    def of(cls, message: Message) -> Self:
+        """Show a message that failed."""
+        assert message.error is not None
+        reason = {"code": message.error["code"], "detail": message.error["detail"]}
+        return cls(message_id=message.id, **columns(message, cls) | reason)
+
+
+class OperationsOut(Traced):
+    """How the service does."""
+
+    scope: Literal["service", "own"] = Field(
+        description="Whether this is about all projects or about the caller's own."
+    )
+    queue: QueueOut
+    workers: list[WorkerOut] = Field(description="For operators only.")
+    minutes: list[MinuteOut] = Field(description="The last hour, oldest first.")
+    failures: list[FailuresOut] = Field(description="By code, the most frequent first.")
+    last_failures: list[FailedOut] = Field(description="The latest first.")

@@ -11,6 +11,8 @@ from api.schemas.usage import BUDGET_TOKENS, BUDGET_USD, BudgetTokens, BudgetUsd
 from shared.tables import Project, Revision
 from shared.workflow import Workflow, parse_workflow
 
+RevisionNumber = Annotated[int, Field(ge=1, le=999_999_999)]
+
 _CODE = """\
 from agents import Agent
 

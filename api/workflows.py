@@ -1,0 +1,90 @@
+"""What a project's code defines: the module itself, its agents, their picture."""
+
+import asyncio
+from typing import Annotated
+from uuid import UUID
+
+from fastapi import APIRouter, Query, Response
+
+from api.dependencies import Caller, Services, ServicesDep, TraceId
+from api.openapi import described, problems
+from api.picture import draw
+from api.schemas.projects import RevisionNumber, WorkflowOut
+from shared import errors, workflow
+from shared.store import projects
+from shared.tables import Project
+
+router = APIRouter(prefix="/projects", tags=["projects"])
+_PYTHON, _SVG = "text/x-python", "image/svg+xml"
+_MISSING = problems(errors.ProjectNotFound)
+_NO_REVISION = problems(errors.ProjectNotFound, errors.RevisionNotFound)
+
+
+@router.get(
+    "/{project_id}/code",
+    response_class=Response,
+    responses={200: described("The module.", "ETag", media_type=_PYTHON), **_MISSING},
+)
+async def get_code(
+    *,
+    project_id: UUID,
+    services: ServicesDep,
+    owner: Caller,
+    program: Annotated[
+        bool, Query(description="With an end that lets a person talk to the workflow.")
+    ] = False,
+) -> Response:
+    """Download the workflow as a Python module."""
+    project = await _get(services, project_id, owner)
+    code = await asyncio.to_thread(workflow.as_program, project.code) if program else project.code
+    return Response(
+        code,
+        media_type=_PYTHON,
+        headers={
+            "Content-Disposition": 'attachment; filename="workflow.py"',
+            "ETag": f'"{project.revision}"',
+        },
+    )
+
+
+@router.get("/{project_id}/workflow", responses=_MISSING)
+async def get_workflow(
+    project_id: UUID, services: ServicesDep, owner: Caller, trace_id: TraceId
+) -> WorkflowOut:
+    """Read the agents, the tools and the handoffs that the code defines."""
+    project = await _get(services, project_id, owner)
+    parsed = await asyncio.to_thread(workflow.parse_workflow, project.code)
+    return WorkflowOut.of(project, parsed, trace_id=trace_id)
+
+
+@router.get(
+    "/{project_id}/workflow.svg",
+    response_class=Response,
+    responses={200: described("The picture.", "ETag", media_type=_SVG), **_NO_REVISION},
+)
+async def get_workflow_picture(
+    project_id: UUID,
+    services: ServicesDep,
+    owner: Caller,
+    since: Annotated[
+        RevisionNumber | None, Query(description="Mark what changed after that revision.")
+    ] = None,
+) -> Response:
+    """Draw the workflow, and mark what changed since a revision."""
+    async with services.database.read() as db:
+        project = await projects.get(db, project_id, owner=owner)
+        earlier = await projects.revision(db, project_id, number=since) if since else None
+    picture = await asyncio.to_thread(
+        _picture, project.code, earlier.code if earlier else None, title=project.name
+    )
+    return Response(picture, media_type=_SVG, headers={"ETag": f'"{project.revision}"'})
+
+
+def _picture(code: str, earlier: str | None, *, title: str) -> str:
+    since = None if earlier is None else workflow.parse_workflow(earlier)
+    return draw(workflow.parse_workflow(code), title=title, since=since)
+
+
+async def _get(services: Services, project_id: UUID, owner: str) -> Project:
+    async with services.database.read() as db:
+        return await projects.get(db, project_id, owner=owner)
