@@ -49,6 +49,13 @@ async def of_session(world: World, claim: Claim, **options: Any) -> list[Usage]:
         return await usage.of_session(db, claim.session_id, **options)
 
 
+async def as_of_an_older_version(world: World) -> None:
+    """Let all calls look as if a process of the version before had recorded them."""
+    columns = ("project_id", "day", "input_tokens", "output_tokens", "cached_tokens")
+    async with world.database.begin() as db:
+        await db.execute(update(ModelCall).values(dict.fromkeys(columns)))
+
+
 async def test_calls_are_summed_for_their_message_session_and_project(world: World) -> None:
     project = await world.project()
     session = await world.session(project)
@@ -138,9 +145,7 @@ async def test_a_call_that_is_recorded_twice_counts_once(world: World) -> None:
 async def test_calls_that_an_older_version_recorded_are_completed(world: World) -> None:
     claim = await world.claimed()
     await record(world, claim, *(spent(n, day=7) for n in range(1, 6)))
-    columns = ("project_id", "day", "input_tokens", "output_tokens", "cached_tokens")
-    async with world.database.begin() as db:
-        await db.execute(update(ModelCall).values(dict.fromkeys(columns)))
+    await as_of_an_older_version(world)
     assert await of_project(world, claim) == await of_message(world, claim) == []
     for expected in (3, 2, 0):
         async with world.database.begin() as db:
