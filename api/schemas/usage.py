@@ -14,7 +14,6 @@ from shared.store.usage import Usage
 
 EPOCH = dt.date(1970, 1, 1)
 
-BudgetTokens = Annotated[int, Field(strict=True, ge=0, le=10**15)]
 _USD = r"^[0-9]{1,9}(\.[0-9]{1,6})?$"
 
 
@@ -24,7 +23,14 @@ def _is_money(value: object) -> object:
     raise ValueError('It must be dollars in a string like "25.00", with at most 6 decimals.')
 
 
-BudgetUsd = Annotated[str, BeforeValidator(_is_money), StringConstraints(pattern=_USD)]
+def _is_number(value: object) -> object:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return value
+    raise ValueError("It must be a whole number of tokens.")
+
+
+BudgetTokens = Annotated[int, Field(ge=0, le=10**15), BeforeValidator(_is_number)]
+BudgetUsd = Annotated[str, StringConstraints(pattern=_USD), BeforeValidator(_is_money)]
 
 BUDGET_TOKENS = Field(
     None,
