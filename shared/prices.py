@@ -54,6 +54,11 @@ class _Table(BaseModel):
     models: dict[str, _Price | None]
 
 
+def in_digits(amount: Decimal) -> str:
+    """Write an amount as it is, without an exponent or idle zeros."""
+    return f"{amount.normalize():f}"
+
+
 @dataclass(frozen=True)
 class Prices:
     """The prices of models by name; None: that very model has none."""

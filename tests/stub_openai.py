@@ -135,7 +135,8 @@ class Stub:
             key = (call.prompt, directive.name)
             self.seen[key] += 1
             if directive.name == "after":
-                if self.seen[key] > int(directive.argument.split()[0]):
+                turn = self.seen[key] - int(directive.argument.split()[0])
+                if turn > 0 and (directive.times is None or turn <= directive.times):
                     yield from directives(f"[[{directive.argument.partition(' ')[2]}]]")
             elif directive.times is None or self.seen[key] <= directive.times:
                 yield directive

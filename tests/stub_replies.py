@@ -5,7 +5,7 @@ that text):
 
     [[delay 0.5]]   [[hang]]   [[broken]]   [[garbage]]   [[garbage <literal body>]]
     [[status 429 retry-after 0.2 times 2]]  [[status 400 code context_length_exceeded]]
-    [[after 1 status 500]] (not for the first call)
+    [[after 1 status 500]] (not for the first call; with `times N` for N calls then)
     [[pace 0.05]] (seconds before each event of a stream)
     [[say TEXT with \\ud800]]   [[refuse]]   [[incomplete]]   [[tool NAME {"json": "arguments"}]]
 

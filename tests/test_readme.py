@@ -19,6 +19,6 @@ def test_every_setting_stands_in_the_readme_with_its_default() -> None:
 
 
 def test_every_file_that_the_readme_names_is_there() -> None:
-    named = re.findall(r"\b(?:api|worker|shared|tests)/[\w/]+(?:\.py)?", README)
+    named = re.findall(r"\b(?:api|worker|shared|tests)/[\w/]+(?:\.(?:py|json))?", README)
     assert named
     assert not [name for name in named if not (ROOT / name).exists()]

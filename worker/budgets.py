@@ -7,7 +7,7 @@ from functools import partial
 
 from shared.database import Database, until_done
 from shared.errors import Failure, FailureCode
-from shared.prices import CURRENCY, Prices
+from shared.prices import CURRENCY, Prices, in_digits
 from shared.store import usage
 from shared.store.attempts import Call, Claim
 from shared.store.records import counted
@@ -68,7 +68,9 @@ class Budget:
         if limit.usd is not None:
             cost = self._cost(limit, spent)
             if cost >= Decimal(limit.usd):
-                raise _used_up(limit.name, f"{limit.usd} {CURRENCY}", f"{cost:f}")
+                raise _used_up(
+                    limit.name, f"{limit.usd} {CURRENCY}", f"{in_digits(cost)} {CURRENCY}"
+                )
 
     def _cost(self, limit: _Limit, spent: Sequence[Usage]) -> Decimal:
         used = {part.model for part in spent if part.input_tokens or part.output_tokens}

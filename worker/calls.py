@@ -8,7 +8,7 @@ import asyncio
 import time
 from collections.abc import Sequence
 
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError, StatementError
 
 from shared.database import CommitUnknownError, Database, retried, will_pass
 from shared.logging import get_logger
@@ -64,11 +64,13 @@ class CallWriter:
             return
         try:
             await self._record([(run.claim, calls) for run, calls in found])
-        except (SQLAlchemyError, CommitUnknownError, OSError) as error:
-            _log.info("calls of the model are stored later", error=type(error).__name__)
-            if isinstance(error, DBAPIError | CommitUnknownError) and will_pass(error):
+        except StatementError as error:
+            if isinstance(error, DBAPIError) and will_pass(error):
                 return
-            # one of them cannot be stored: that must not keep the others of the next time waiting
+            # one of them, which must not keep others waiting: all are left to their attempts' ends
+            _log.info("calls of the model cannot be stored", error=type(error).__name__)
+        except (SQLAlchemyError, CommitUnknownError, OSError):
+            return
         for run, calls in found:
             run.stored += len(calls)
 

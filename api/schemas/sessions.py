@@ -33,7 +33,10 @@ NodeId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}
 
 
 class SessionIn(Body):
-    """Which conversation to find or begin; without a body the project's own."""
+    """Which conversation to find or begin; without a body the project's own.
+
+    Title and budgets are for one that begins: one that is found keeps its own.
+    """
 
     model_config = ConfigDict(
         json_schema_extra={"examples": [{}, {"node_id": "triage"}, {"new": True, "title": "Ideas"}]}

@@ -1,20 +1,36 @@
 """What model calls cost, in tokens and in money."""
 
 import datetime as dt
+import re
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from api.schemas.common import TRACE_ID, Traced
-from shared.prices import CURRENCY, Prices
+from shared.prices import CURRENCY, Prices, in_digits
 from shared.store.usage import Usage
 
 EPOCH = dt.date(1970, 1, 1)
 
-BudgetTokens = Annotated[int, Field(strict=True, ge=0, le=10**15)]
-BudgetUsd = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,9}(\.[0-9]{1,6})?$")]
+_USD = r"^[0-9]{1,9}(\.[0-9]{1,6})?$"
+
+
+def _is_money(value: object) -> object:
+    if isinstance(value, str) and re.fullmatch(_USD, value):
+        return value
+    raise ValueError('It must be dollars in a string like "25.00", with at most 6 decimals.')
+
+
+def _is_number(value: object) -> object:
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return value
+    raise ValueError("It must be a whole number of tokens.")
+
+
+BudgetTokens = Annotated[int, Field(ge=0, le=10**15), BeforeValidator(_is_number)]
+BudgetUsd = Annotated[str, StringConstraints(pattern=_USD), BeforeValidator(_is_money)]
 
 BUDGET_TOKENS = Field(
     None,
@@ -57,11 +73,14 @@ class _Counts(BaseModel):
     reasoning_tokens: int = Field(description="Output tokens that nobody gets to see.")
 
 
-class DayUsageOut(_Counts):
-    """The calls of one model on one day."""
-
+class _Row(BaseModel):
     day: dt.date = Field(description="In UTC; of a call, when it ended.")
     model: str = Field(description="As the model's server names it.", examples=["gpt-5.1"])
+
+
+class DayUsageOut(_Counts, _Row):
+    """The calls of one model on one day."""
+
     cost: str | None = Field(description="Decimal; null: the model's price is not known.")
 
 
@@ -92,7 +111,9 @@ class UsageOut(Traced):
         return cls(
             days=[_day(part, cost) for part, cost in zip(found, costs, strict=True)],
             totals=TotalUsageOut(
-                cost=_money(sum(known, Decimal(0))), unpriced_calls=sum(unpriced), **_totals(found)
+                cost=in_digits(sum(known, Decimal(0))),
+                unpriced_calls=sum(unpriced),
+                **_totals(found),
             ),
             trace_id=trace_id,
         )
@@ -102,7 +123,7 @@ def _day(part: Usage, cost: Decimal | None) -> DayUsageOut:
     return DayUsageOut(
         day=EPOCH + dt.timedelta(days=part.day),
         model=part.model,
-        cost=None if cost is None else _money(cost),
+        cost=None if cost is None else in_digits(cost),
         **_totals([part]),
     )
 
@@ -110,7 +131,3 @@ def _day(part: Usage, cost: Decimal | None) -> DayUsageOut:
 def _totals(parts: Iterable[Usage]) -> dict[str, int]:
     found = list(parts)
     return {name: sum(getattr(part, name) for part in found) for name in _Counts.model_fields}
-
-
-def _money(amount: Decimal) -> str:
-    return f"{amount.normalize():f}"

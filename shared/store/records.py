@@ -70,7 +70,7 @@ def counted(usage: dict[str, Any] | None, ended_at: float) -> dict[str, int | No
 
 def _count(value: object) -> int | None:
     # a model's server may say anything; what no column holds is no count
-    return value if isinstance(value, int) and 0 <= value <= _MOST_TOKENS else None
+    return value if type(value) is int and 0 <= value <= _MOST_TOKENS else None
 
 
 # built once: to build a statement takes longer than to run it

@@ -79,6 +79,7 @@ async def of_project(
 
 async def keep(db: AsyncSession, session_ids: Sequence[UUID]) -> None:
     """Add the calls of sessions that are about to be deleted to their projects' sums."""
+    await _complete(db, _INCOMPLETE.where(Message.session_id.in_(session_ids)))
     calls = _in_sessions(session_ids).add_columns(Message.project_id).subquery()
     key = (calls.c.project_id, calls.c.day, calls.c.model)
     sums = select(*key, *_sums(calls)).group_by(*key)
@@ -96,9 +97,12 @@ async def keep(db: AsyncSession, session_ids: Sequence[UUID]) -> None:
 
 async def adopt(db: AsyncSession, *, limit: int) -> int:
     """Complete calls that a process of an older version recorded; return how many those were."""
+    return await _complete(db, _INCOMPLETE.limit(limit))
+
+
+async def _complete(db: AsyncSession, incomplete: Select[Any]) -> int:
     core = await db.connection()
-    rows = (await core.execute(_INCOMPLETE, {"most": limit})).all()
-    completed = [
+    rows = [
         {
             "of_message": row.message_id,
             "of_attempt": row.attempt,
@@ -106,11 +110,11 @@ async def adopt(db: AsyncSession, *, limit: int) -> int:
             "project_id": row.of_project,
             **counted(row.usage, row.ended_at),
         }
-        for row in rows
+        for row in await core.execute(incomplete)
     ]
-    if completed:
-        await core.execute(_COMPLETE, completed)
-    return len(completed)
+    if rows:
+        await core.execute(_COMPLETE, rows)
+    return len(rows)
 
 
 def _calls() -> Select[Any]:
@@ -162,7 +166,6 @@ _INCOMPLETE = (
     )
     .join(Message, Message.id == ModelCall.message_id)
     .where(ModelCall.project_id.is_(None))
-    .limit(bindparam("most"))
 )
 _COMPLETE = update(ModelCall).where(
     ModelCall.message_id == bindparam("of_message"),

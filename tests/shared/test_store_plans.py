@@ -8,7 +8,7 @@ from sqlalchemy import text
 from shared.database import Database
 from shared.errors import ServiceQueueFull
 from shared.settings import Settings
-from shared.store import cancels, messages, sweeps
+from shared.store import cancels, messages, sweeps, usage
 from shared.store.transitions import Claim
 from shared.tables import VibeSession
 from tests.shared.world import ON_POSTGRESQL, World
@@ -30,6 +30,14 @@ JOIN (SELECT id, project_id, row_number() OVER () - 1 AS place, count(*) OVER ()
 """
 
 
+_FILL_CALLS = """
+INSERT INTO model_calls (message_id, attempt, n, model, started_at, ended_at, project_id, day,
+    input_tokens, cached_tokens, output_tokens, reasoning_tokens)
+SELECT id, 1, 1, 'offline', 0, 0, project_id, seq % 100, 1, 0, 1, 0
+FROM messages
+"""
+
+
 @ON_POSTGRESQL
 async def test_no_verb_reads_all_messages(world: World, settings: Settings) -> None:
     sessions = [await world.session(project) for project in [await world.project()] * 20]
@@ -37,6 +45,7 @@ async def test_no_verb_reads_all_messages(world: World, settings: Settings) -> N
     async with world.database.begin() as db:
         await db.execute(text(_FILL))
         await db.execute(text("UPDATE sessions SET next_seq = 1000000"))
+        await db.execute(text(_FILL_CALLS))
     async with world.database.begin() as db:
         await db.execute(text("ANALYZE"))
     await world.database.close()
@@ -77,14 +86,22 @@ def verbs(sessions: list[VibeSession]) -> list[Callable[[World], Awaitable[objec
         async with world.database.read() as db:
             await messages.listing(db, sessions[0], after=None, limit=10)
 
-    return [finish, refuse, sweep, look, lambda world: world.accept(sessions[1])]
+    async def sum_up(world: World) -> None:
+        # not of a session: each has a fortieth of all messages here, for which PostgreSQL reads all
+        async with world.database.begin() as db:
+            assert await usage.of_project(db, sessions[-1].project_id)
+            assert await usage.of_project(db, sessions[0].project_id, days=(7, 7))
+            await usage.adopt(db, limit=1000)
+
+    return [finish, refuse, sweep, look, sum_up, lambda world: world.accept(sessions[1])]
 
 
 async def scans(settings: Settings) -> int:
-    """Count the times that the table of messages was read from end to end."""
+    """Count the times that the tables of messages or calls were read from end to end."""
     database = Database(settings, name="scans")
     async with database.read() as db:
-        query = "SELECT seq_scan FROM pg_stat_user_tables WHERE relname = 'messages'"
+        tables = "('messages', 'model_calls')"
+        query = f"SELECT sum(seq_scan) FROM pg_stat_user_tables WHERE relname IN {tables}"
         found = await db.scalar(text(query))
     await database.close()
     assert found is not None

@@ -30,6 +30,7 @@ _WITH_INPUT = [o["operationId"] for o in _OPERATIONS if {"parameters", "requestB
 # problem names.
 _REFUSED_BY_DESIGN = {
     "after": "cursors are opaque; each list takes only those that it gave",
+    "to": "a period that ends before it begins is none",
     "#/model": "which models there are is a setting",
     "#/name": "a name of blanks alone is none; the pattern for it would be unreadable",
     "invalid_workflow": "that Python code is a workflow is no matter of its form",
