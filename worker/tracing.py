@@ -80,6 +80,13 @@ class RunSpans:
             self._room -= sum(len(written.get(name, "")) for name in _TEXTS)
             self.changes += 1
 
+    def calling(self) -> str | None:
+        """Return the span of the model call that is under way: inside of it the SDK hides it."""
+        for span in reversed(self._spans.values()):
+            if isinstance(span, Span) and isinstance(span.span_data, GenerationSpanData):
+                return span.span_id
+        return None
+
     def amend(self, kind: str, error: str) -> None:
         """Say better why the newest span of a kind failed."""
         for span in reversed(self._spans.values()):
@@ -100,7 +107,7 @@ class RunSpans:
             "ended_at": self._time(span.ended_at),
         }
         if span.error:
-            written["error"] = _words(span.error)
+            written["error"] = _words(span.error, span.span_data)
         cut = {name: _cut(written[name], limit) for name in _TEXTS if name in written}
         return written | cut
 
@@ -135,8 +142,9 @@ def _cut(text: str, limit: int) -> str:
     return text if text == shown else f"{shown}… ({len(text) - len(shown)} more characters)"
 
 
-def _words(error: SpanError) -> str:
-    details = (error["data"] or {}).get("error")
+def _words(error: SpanError, data: object) -> str:
+    # of an agent's error the details are the model's server's: they may quote a part of a key
+    details = (error["data"] or {}).get("error") if isinstance(data, FunctionSpanData) else None
     return f"{error['message']}: {details}" if details else error["message"]
 
 
@@ -188,9 +196,9 @@ def call_timed_out(error: str) -> None:
 
 async def hand_on_trace(request: httpx2.Request) -> None:
     """Name the trace and the call's span to the model's server; a `request` hook of the client."""
-    span = get_current_span()
-    if span and _RUN.get():
-        request.headers["traceparent"] = traceparent(span.trace_id, span.span_id)
+    run = _RUN.get()
+    if run and (span_id := run.calling()):
+        request.headers["traceparent"] = traceparent(run.claim.trace_id, span_id)
 
 
 def keep_traces_here(*, export: bool = False) -> None:

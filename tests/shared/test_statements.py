@@ -43,7 +43,7 @@ async def test_a_message_costs_the_same_few_statements_whichever_it_is(
     with counted(world.database) as claiming:
         claim = await world.claim(accepted.message, worker)
     with counted(world.database) as completing:
-        ended = await world.complete(claim)
+        ended = await world.complete(claim, spans=[{"span_id": "span_1"}])
     with counted(world.database) as reading:
         async with world.database.read() as db:
             await messages.reread(db, accepted.message)
