@@ -64,6 +64,8 @@ def configure_logging(settings: Settings) -> None:
                 "celery.worker.consumer.consumer": {"filters": ["once"]},
                 # the SDK logs a failed call with its body; failures.py says what matters
                 **{name: {"level": "CRITICAL"} for name in ("openai", "openai.agents")},
+                # several lines for each batch; shared/otlp.py says it once
+                "opentelemetry": {"level": "CRITICAL"},
             },
         }
     )

@@ -134,7 +134,11 @@ def test_a_collector_that_is_away_holds_nothing_up(tmp_path: Path) -> None:
         EmbeddedService(tmp_path, away) as service,
         httpx2.Client(base_url=service.url, timeout=30, trust_env=False) as client,
     ):
-        assert send(client, new_session(client)).status_code == 200
+        session_id = new_session(client)
+        assert [send(client, session_id).status_code for _ in range(3)] == [200] * 3
+    lost = [line for line in service.output().splitlines() if "collector lost" in line]
+    assert len(lost) == 2, "one line of the API, one of its worker"
+    assert "Transient" not in service.output()
 
 
 def test_without_the_extra_the_setting_is_refused_with_what_to_do(
