@@ -22,14 +22,15 @@ from agents.tracing import (
 from agents.tracing.processors import default_processor
 from typing_extensions import override
 
+from shared.store.records import storable
 from shared.store.traces import Spans
 from shared.store.transitions import Claim
 from shared.telemetry import traceparent
 
 _MOST_SPANS = 500
-_LONGEST_TEXT = 4000
-_ALL_TEXT = 200_000
-_TEXTS = ("input", "output", "error")
+_SHORT, _LONG = 200, 4000
+_LONGEST = {"name": _SHORT, "model": _SHORT, "input": _LONG, "output": _LONG, "error": _LONG}
+_ALL_TEXT = 200_000  # of one attempt; beyond it every text is a short one
 
 Json = dict[str, Any]
 
@@ -77,7 +78,7 @@ class RunSpans:
         """Keep of a span that ended what is stored, and let go of the model's objects."""
         if span.span_id in self._spans:
             self._spans[span.span_id] = written = self._written(span)
-            self._room -= sum(len(written.get(name, "")) for name in _TEXTS)
+            self._room -= sum(len(written.get(name) or "") for name in _LONGEST)
             self.changes += 1
 
     def calling(self) -> str | None:
@@ -97,7 +98,6 @@ class RunSpans:
     def _written(self, span: Span[Any] | Json) -> Json:
         if isinstance(span, dict):
             return span
-        limit = min(self._room, _LONGEST_TEXT)
         written = {
             "span_id": span.span_id,
             "parent_id": span.parent_id,
@@ -108,8 +108,11 @@ class RunSpans:
         }
         if span.error:
             written["error"] = _words(span.error, span.span_data)
-        cut = {name: _cut(written[name], limit) for name in _TEXTS if name in written}
-        return written | cut
+        room = max(self._room, _SHORT)
+        for name, most in _LONGEST.items():
+            if name in written:
+                written[name] = _cut(written[name], min(most, room))
+        return written
 
     def _time(self, iso: str | None) -> float | None:
         return datetime.fromisoformat(iso).timestamp() - self._ahead if iso else None
@@ -122,7 +125,8 @@ def _described(data: Any) -> Json:
     """Say what a span is about; prompts and replies are not in it, they stand elsewhere."""
     match data:
         case GenerationSpanData():
-            return {"name": data.model, "model": data.model, "usage": data.usage}
+            model = data.model or "model"
+            return {"name": model, "model": model, "usage": data.usage}
         case FunctionSpanData():
             texts = {"input": data.input, "output": data.output}
             known = {name: str(text) for name, text in texts.items() if text is not None}
@@ -138,8 +142,8 @@ def _described(data: Any) -> Json:
 
 
 def _cut(text: str, limit: int) -> str:
-    shown = text[: max(limit, 0)]
-    return text if text == shown else f"{shown}… ({len(text) - len(shown)} more characters)"
+    shown, left = storable(text[:limit]), len(text) - limit
+    return shown if left <= 0 else f"{shown}… ({left} more characters)"
 
 
 def _words(error: SpanError, data: object) -> str:

@@ -130,9 +130,9 @@ async def test_a_run_that_lasts_is_stored_while_it_runs(
         ((message_id, _),) = attempts.runs.keys()
         message = await attempts.world.message(message_id)
         async with asyncio.timeout(10):
-            while not (spans := await spans_of(attempts.world, message)):  # noqa: ASYNC110
+            while len(found) < 4:  # noqa: ASYNC110 -- what is waited for sets no event
                 await asyncio.sleep(0.02)
-        found[:] = spans
+                found[:] = await spans_of(attempts.world, message)
 
     message = await attempts.run([DONE], meanwhile=look)
     writing.cancel()
@@ -170,7 +170,7 @@ async def test_a_database_that_is_away_delays_spans(
     writing = asyncio.create_task(attempts.spans.run())
     with trace("test"), custom_span("step"):
         async with asyncio.timeout(10):
-            while not (spans := await spans_of(world, message)):  # noqa: ASYNC110
+            while not (spans := await spans_of(world, message)):  # noqa: ASYNC110 -- as above
                 await asyncio.sleep(0.02)
     writing.cancel()
     assert [span["name"] for span in spans] == ["step"]
@@ -192,7 +192,16 @@ async def test_all_texts_of_an_attempt_together_are_bounded(world: World) -> Non
             with function_span("tool", input="x" * 5000):
                 pass
     assert len(json.dumps(run.all())) < 300_000
-    assert run.all()[-1]["input"] == "… (5000 more characters)"
+    assert run.all()[-1]["input"] == "x" * 200 + "… (4800 more characters)"
+
+
+async def test_what_is_no_text_to_a_database_or_a_client_is_replaced(world: World) -> None:
+    run = await lasting_run(world)
+    with trace("test"), function_span("x" * 300, input="NUL \x00, half \ud83d"):
+        pass
+    (span,) = run.all()
+    assert span["input"] == "NUL \ufffd, half \ufffd"
+    assert span["name"] == "x" * 200 + "… (100 more characters)"
 
 
 async def test_too_many_spans_are_left_out_and_counted(world: World) -> None:
