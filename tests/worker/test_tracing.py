@@ -130,7 +130,7 @@ async def test_a_run_that_lasts_is_stored_while_it_runs(
         ((message_id, _),) = attempts.runs.keys()
         message = await attempts.world.message(message_id)
         async with asyncio.timeout(10):
-            while len(found) < 4:  # noqa: ASYNC110 -- what is waited for sets no event
+            while len(found) < 4:
                 await asyncio.sleep(0.02)
                 found[:] = await spans_of(attempts.world, message)
 
