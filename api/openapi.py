@@ -15,6 +15,7 @@ from api.schemas.common import MESSAGE_ID, TRACE_ID
 from api.schemas.messages import FullMessageOut, MessageOut
 from api.schemas.projects import ProjectOut
 from api.schemas.sessions import SessionOut, SessionPatch
+from api.schemas.traces import SpanOut, TraceOut
 from shared import errors
 from shared.errors import FailureCode, VibeCoderError
 
@@ -89,11 +90,12 @@ class Problem(BaseModel):
     retryable: bool | None = Field(None, description="Whether the same prompt may succeed later.")
 
 
+_WITH_NULLS = (ProjectOut, SessionOut, MessageOut, FullMessageOut, SpanOut, TraceOut)
 _BY_PYDANTIC: list[tuple[type[BaseModel], JsonSchemaMode]] = [
     (Problem, "serialization"),  # no route returns it
     # FastAPI leaves every null out of an example
     (SessionPatch, "validation"),
-    *((model, "serialization") for model in (ProjectOut, SessionOut, MessageOut, FullMessageOut)),
+    *((model, "serialization") for model in _WITH_NULLS),
 ]
 
 

@@ -150,16 +150,21 @@ def duration(seconds: float) -> str:
     if seconds <= 0:
         return "0"
     if seconds < 0.001:  # noqa: PLR2004
-        return f"{seconds * 1e6:.3g} µs"
+        return f"{_digits(seconds * 1e6)} µs"
     if seconds < 1:
-        return f"{seconds * 1000:.3g} ms"
-    if seconds < _MINUTE:
+        return f"{_digits(seconds * 1000)} ms"
+    whole = round(seconds)
+    if whole < _MINUTE:
         return f"{seconds:.3g} s"
-    minutes, left = divmod(round(seconds), _MINUTE)
-    if seconds < _HOUR:
+    minutes, left = divmod(whole, _MINUTE)
+    if whole < _HOUR:
         return f"{minutes} min {left:02} s" if left else f"{minutes} min"
     hours, minutes = divmod(minutes, _MINUTE)
     return f"{hours} h {minutes:02} min" if minutes else f"{hours} h"
+
+
+def _digits(number: float) -> str:
+    return f"{number:.3g}" if number < 100 else f"{number:.0f}"  # noqa: PLR2004
 
 
 def _short(text: str, room: int) -> str:

@@ -66,6 +66,8 @@ def configure_logging(settings: Settings) -> None:
                 "kombu.transport.virtual.base": {"level": "ERROR"},
                 # the SDK logs a failed call with its body; failures.py says what matters
                 **{name: {"level": "CRITICAL"} for name in ("openai", "openai.agents")},
+                # several lines for each batch; shared/otlp.py says it once
+                "opentelemetry": {"level": "CRITICAL"},
             },
         }
     )

@@ -1,23 +1,43 @@
 """Sending spans with OpenTelemetry's SDK; loaded by shared/telemetry.py when somebody wants it."""
 
+from collections.abc import Sequence
+
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExportResult
 from opentelemetry.trace import SpanContext, SpanKind, Status, StatusCode, TraceFlags
+from typing_extensions import override
 
+from shared.logging import get_logger
 from shared.telemetry import TelemetrySpan
 
 _EVERY_MS = 1000
 _LIMIT_S = 3
 _NS = 1_000_000_000
+_log = get_logger(__name__)
+
+
+class _Exporter(OTLPSpanExporter):
+    """OpenTelemetry's exporter, but a collector that is away is one line in the log."""
+
+    _away = False
+
+    @override
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        result = super().export(spans)
+        away = result is not SpanExportResult.SUCCESS
+        if away and not self._away:
+            _log.warning("collector lost: spans are dropped until it is back")
+        self._away = away
+        return result
 
 
 class Otlp:
     """A collector that speaks OTLP over HTTP; its other settings are OpenTelemetry's own."""
 
     def __init__(self, endpoint: str, *, service: str) -> None:
-        exporter = OTLPSpanExporter(f"{endpoint.rstrip('/')}/v1/traces", timeout=_LIMIT_S)
+        exporter = _Exporter(f"{endpoint.rstrip('/')}/v1/traces", timeout=_LIMIT_S)
         self._processor = BatchSpanProcessor(exporter, schedule_delay_millis=_EVERY_MS)
         self._resource = Resource.create({"service.name": service})
 

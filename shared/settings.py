@@ -93,6 +93,7 @@ class Settings(BaseSettings):
     otlp_endpoint: str | None = Field(
         None,
         validation_alias="OTEL_EXPORTER_OTLP_ENDPOINT",
+        pattern="^https?://",
         description="http://...: where spans are sent by OTLP (needs the extra `otel`).",
     )
 

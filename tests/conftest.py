@@ -11,7 +11,9 @@ from tests.services import PostgresServer, RedisServer, Service, migrate
 
 def pytest_configure() -> None:
     """Forget the host's settings before anything of the service is imported."""
-    for name in [name for name in os.environ if name.startswith(("VIBECODER_", "OPENAI_"))]:
+    for name in [
+        name for name in os.environ if name.startswith(("VIBECODER_", "OPENAI_", "OTEL_"))
+    ]:
         del os.environ[name]
 
 

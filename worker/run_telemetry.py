@@ -43,8 +43,8 @@ def spans_of_run(run: RunSpans, outcome: AttemptOutcome | None) -> Iterator[Tele
         "message.run",
         claim.claimed_at,
         now,
-        failed=outcome is not AttemptOutcome.COMPLETED,
-        attributes=about | {"vibecoder.outcome": outcome or AttemptOutcome.LOST},
+        failed=outcome is AttemptOutcome.FAILED,
+        attributes=about | ({"vibecoder.outcome": str(outcome)} if outcome else {}),
     )
     for span in run.all():
         yield _of_sdk(span, trace_id=trace_id, root=run_id, now=now)

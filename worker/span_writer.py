@@ -37,7 +37,7 @@ class SpanWriter:
         return run
 
     def end(self, run: RunSpans, outcome: AttemptOutcome | None) -> None:
-        """Store no more of it: its end did. Without an outcome it was taken from this worker."""
+        """Store no more of it: its end did. Without an outcome its message goes on elsewhere."""
         self._runs.pop(run, None)
         if self._telemetry:
             for span in spans_of_run(run, outcome):

@@ -22,14 +22,15 @@ from agents.tracing import (
 from agents.tracing.processors import default_processor
 from typing_extensions import override
 
+from shared.store.records import storable
 from shared.store.traces import Spans
 from shared.store.transitions import Claim
 from shared.telemetry import traceparent
 
 _MOST_SPANS = 500
-_LONGEST_TEXT = 4000
-_ALL_TEXT = 200_000
-_TEXTS = ("input", "output", "error")
+_SHORT, _LONG = 200, 4000
+_LONGEST = {"name": _SHORT, "model": _SHORT, "input": _LONG, "output": _LONG, "error": _LONG}
+_ALL_TEXT = 200_000  # of one attempt; beyond it every text is a short one
 
 Json = dict[str, Any]
 
@@ -77,8 +78,15 @@ class RunSpans:
         """Keep of a span that ended what is stored, and let go of the model's objects."""
         if span.span_id in self._spans:
             self._spans[span.span_id] = written = self._written(span)
-            self._room -= sum(len(written.get(name, "")) for name in _TEXTS)
+            self._room -= sum(len(written.get(name) or "") for name in _LONGEST)
             self.changes += 1
+
+    def calling(self) -> str | None:
+        """Return the span of the model call that is under way: inside of it the SDK hides it."""
+        for span in reversed(self._spans.values()):
+            if isinstance(span, Span) and isinstance(span.span_data, GenerationSpanData):
+                return span.span_id
+        return None
 
     def amend(self, kind: str, error: str) -> None:
         """Say better why the newest span of a kind failed."""
@@ -90,7 +98,6 @@ class RunSpans:
     def _written(self, span: Span[Any] | Json) -> Json:
         if isinstance(span, dict):
             return span
-        limit = min(self._room, _LONGEST_TEXT)
         written = {
             "span_id": span.span_id,
             "parent_id": span.parent_id,
@@ -100,9 +107,12 @@ class RunSpans:
             "ended_at": self._time(span.ended_at),
         }
         if span.error:
-            written["error"] = _words(span.error)
-        cut = {name: _cut(written[name], limit) for name in _TEXTS if name in written}
-        return written | cut
+            written["error"] = _words(span.error, span.span_data)
+        room = max(self._room, _SHORT)
+        for name, most in _LONGEST.items():
+            if name in written:
+                written[name] = _cut(written[name], min(most, room))
+        return written
 
     def _time(self, iso: str | None) -> float | None:
         return datetime.fromisoformat(iso).timestamp() - self._ahead if iso else None
@@ -115,7 +125,8 @@ def _described(data: Any) -> Json:
     """Say what a span is about; prompts and replies are not in it, they stand elsewhere."""
     match data:
         case GenerationSpanData():
-            return {"name": data.model, "model": data.model, "usage": data.usage}
+            model = data.model or "model"
+            return {"name": model, "model": model, "usage": data.usage}
         case FunctionSpanData():
             texts = {"input": data.input, "output": data.output}
             known = {name: str(text) for name, text in texts.items() if text is not None}
@@ -131,12 +142,13 @@ def _described(data: Any) -> Json:
 
 
 def _cut(text: str, limit: int) -> str:
-    shown = text[: max(limit, 0)]
-    return text if text == shown else f"{shown}… ({len(text) - len(shown)} more characters)"
+    shown, left = storable(text[:limit]), len(text) - limit
+    return shown if left <= 0 else f"{shown}… ({left} more characters)"
 
 
-def _words(error: SpanError) -> str:
-    details = (error["data"] or {}).get("error")
+def _words(error: SpanError, data: object) -> str:
+    # of an agent's error the details are the model's server's: they may quote a part of a key
+    details = (error["data"] or {}).get("error") if isinstance(data, FunctionSpanData) else None
     return f"{error['message']}: {details}" if details else error["message"]
 
 
@@ -188,9 +200,9 @@ def call_timed_out(error: str) -> None:
 
 async def hand_on_trace(request: httpx2.Request) -> None:
     """Name the trace and the call's span to the model's server; a `request` hook of the client."""
-    span = get_current_span()
-    if span and _RUN.get():
-        request.headers["traceparent"] = traceparent(span.trace_id, span.span_id)
+    run = _RUN.get()
+    if run and (span_id := run.calling()):
+        request.headers["traceparent"] = traceparent(run.claim.trace_id, span_id)
 
 
 def keep_traces_here(*, export: bool = False) -> None:

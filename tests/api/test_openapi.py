@@ -142,11 +142,12 @@ def test_every_example_of_a_request_works(
 def test_the_answers_to_get_are_as_documented(client: TestClient) -> None:
     project_id = new_project(client)
     session_id = new_session(client, project_id)
-    message_id = send(client, session_id, "Create a triage agent").json()["message_id"]
+    sent = send(client, session_id, "Create a triage agent").json()
     known = {
         "project_id": project_id,
         "session_id": session_id,
-        "message_id": message_id,
+        "message_id": sent["message_id"],
+        "trace_id": sent["trace_id"],
         "number": 2,
         "code": "expired",
     }

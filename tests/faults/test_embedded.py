@@ -3,11 +3,14 @@
 import json
 import shutil
 import signal
+import sqlite3
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from uuid import UUID
 
+import httpx2
 import pytest
 
 from tests.faults.client import Client
@@ -106,6 +109,29 @@ def test_a_process_killed_while_the_model_talks_answers_soon_after_its_next_star
     assert house.outcomes(answer.message_id) == ["lost", "completed"]
     assert house.client.insist(queued).status == 200
     house.check()
+
+
+@pytest.mark.short
+def test_the_spans_of_a_killed_attempt_are_there_as_far_as_it_came(house: House) -> None:
+    house.service.start()
+    asked = house.client.asking(house.client.session(), prompt("hang times 1"))
+    wait_until(lambda: "generation" in _kinds(house), "spans to be stored", timeout=30)
+    house.service.kill()
+    house.service.start()
+    answer = asked.result(30)
+    url = f"{house.service.url}/traces/{answer.body['trace_id']}"
+    first, second = httpx2.get(url, trust_env=False).json()["messages"][0]["attempts"]
+    assert (first["outcome"], second["outcome"]) == ("lost", "completed")
+    assert [span["kind"] for span in first["spans"]] == ["task", "agent", "turn", "generation"]
+    assert not any(span["ended_at"] for span in first["spans"])
+    assert all(span["ended_at"] for span in second["spans"])
+
+
+def _kinds(house: House) -> list[str]:
+    """List the spans that are in the database."""
+    with closing(sqlite3.connect(house.data / "vibecoder.db")) as db:
+        found = db.execute("SELECT spans FROM attempts WHERE spans IS NOT NULL").fetchall()
+    return [span["kind"] for (spans,) in found for span in json.loads(spans)]
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ def free_port() -> int:
 
 def clean_environment(settings: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return this process's environment without settings of the service, and these instead."""
-    foreign = ("VIBECODER_", "OPENAI_", "PG", "CELERY_")
+    foreign = ("VIBECODER_", "OPENAI_", "OTEL_", "PG", "CELERY_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
     return (
         kept | {"NO_PROXY": "127.0.0.1,localhost", "PYTHONUNBUFFERED": "1"} | dict(settings or {})

@@ -217,10 +217,13 @@ class World:
         accepted = await self.accept(session or await self.session(), prompt)
         return await self.claim(accepted.message)
 
-    async def complete(self, claim: Claim, result: Outcome | None = None, **made: Any) -> Ended:
+    async def complete(
+        self, claim: Claim, result: Outcome | None = None, *, spans: Any = None, **made: Any
+    ) -> Ended:
+        made_so = result or outcome(claim, **made)
         async with self.database.begin() as db:
             return await transitions.complete(
-                db, claim, result or outcome(claim, **made), [Spent()], limit=self.cap
+                db, claim, made_so, [Spent()], limit=self.cap, spans=spans
             )
 
     async def answer(self, session: VibeSession, prompt: str = "hi") -> Claim:

@@ -44,8 +44,9 @@ def known(live: httpx2.Client) -> dict[str, Any]:
     """Give what is there for every parameter of a path."""
     project_id = new_project(live)
     session_id = new_session(live, project_id)
-    message_id = send(live, session_id).json()["message_id"]
-    named = {"project_id": project_id, "session_id": session_id, "message_id": message_id}
+    sent = send(live, session_id).json()
+    named = {"project_id": project_id, "session_id": session_id}
+    named |= {"message_id": sent["message_id"], "trace_id": sent["trace_id"]}
     return named | {"number": 1, "code": "expired"}
 
 

@@ -396,7 +396,10 @@ async def test_a_database_that_is_away_for_a_moment_loses_no_reply(
     with capture_logs() as logs:
         message = await attempts.run([DONE])
     assert message.status == "completed"
-    assert [log["event"] for log in logs] == ["the database is away, trying on"]
+    assert [log["event"] for log in logs] == [
+        "the database is away, trying on",
+        "message completed",
+    ]
 
 
 async def test_a_claim_without_a_database_drops_the_hint_quietly(

@@ -10,7 +10,7 @@ from sqlalchemy import update
 
 from shared.tables import Message, ModelCall, Project, VibeSession
 from shared.workflow import EMPTY_WORKFLOW
-from tests.shared.test_statements import counted
+from tests.shared.statements import counted
 from tests.shared.world import World
 from tests.worker.test_attempts import DONE, Attempts, adding, nothing_left
 from worker.attempts import run_message
@@ -154,7 +154,7 @@ async def test_who_has_no_budget_pays_no_statement_for_it(attempts: Attempts) ->
     session = await attempts.world.session()
 
     async def statements() -> int:
-        with counted(attempts.database) as sent:
+        with counted() as sent:
             assert (await run(attempts, session, [DONE])).status == "completed"
         return len([text for text in sent if "usage_days" in text or "sum(" in text.lower()])
 

@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 
 from shared.store import records
 from shared.tables import ModelCall
-from tests.shared.test_statements import counted
+from tests.shared.statements import counted
 from tests.shared.world import ON_SQLITE, World
 from tests.worker.test_attempts import DONE, Attempts, adding
 
@@ -66,13 +66,13 @@ async def test_a_call_that_just_ended_is_left_to_the_end_of_its_attempt(
     sent: list[str] = []
 
     async def store() -> None:
-        with counted(attempts.database) as statements:
+        with counted() as statements:
             await attempts.calls.store()
         sent.extend(statements)
 
     await attempts.run([[adding("triage")], DONE], meanwhile=before_the_second_call(store))
     assert sent == []
-    with counted(attempts.database) as statements:
+    with counted() as statements:
         await attempts.calls.store()
     assert statements == [], "what has ended is forgotten"
 
