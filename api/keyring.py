@@ -50,6 +50,7 @@ class Keyring:
         while self._read_at < since:
             if self._reading is None or self._reading.done():
                 self._reading = asyncio.create_task(self._load())
+                self._reading.add_done_callback(_retrieve)
             # who leaves must not break off what others wait for; a failure is everybody's
             await asyncio.shield(self._reading)
 
@@ -60,3 +61,9 @@ class Keyring:
         self._keys = {key.id: key for key in found}
         self._any_ever = bool(found)
         self._read_at = began
+
+
+def _retrieve(task: asyncio.Task[None]) -> None:
+    """Take note of a failure that nobody waits for any more."""
+    if not task.cancelled():
+        task.exception()
