@@ -33,9 +33,10 @@ class Keyring:
         presented = read_key(text)
         if presented is None:
             return None
-        await self._refresh(time.monotonic() - KEPT_S)
+        asked = time.monotonic()
+        await self._refresh(asked - KEPT_S)
         if presented.key_id not in self._keys:
-            await self._refresh(time.monotonic())
+            await self._refresh(asked)
         known = self._keys.get(presented.key_id)
         same = hmac.compare_digest(known.hash if known else "", presented.hash)
         return known if known and same and known.valid else None
