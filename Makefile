@@ -32,7 +32,7 @@ check: $(VENV)/.dev ## ruff, mypy and the import rules
 	$(PY) -m mypy
 	$(VENV)/bin/lint-imports
 
-audit: $(AUDIT) ## look for risky calls, and for dependencies with known holes (asks a service)
+audit: $(AUDIT)/pip-audit ## look for risky calls, and for dependencies with known holes (asks a service)
 	$(AUDIT)/bandit --quiet --configfile pyproject.toml --recursive api worker shared
 	$(AUDIT)/pip-audit --requirement requirements.lock --disable-pip --require-hashes --strict
 
@@ -99,7 +99,7 @@ $(VENV)/.dev: requirements-dev.lock | $(PY)
 	@$(PIP) -r requirements-dev.lock
 	@touch $@ $(VENV)/.run
 
-$(AUDIT): | $(PY)
+$(AUDIT)/pip-audit: | $(PY)
 	@$(PY) -m venv $(VENV)/audit
 	@$(AUDIT)/pip install -qq bandit==1.9.4 pip-audit==2.10.1
 

@@ -33,9 +33,10 @@ class Keyring:
         presented = read_key(text)
         if presented is None:
             return None
-        await self._refresh(time.monotonic() - KEPT_S)
+        asked = time.monotonic()
+        await self._refresh(asked - KEPT_S)
         if presented.key_id not in self._keys:
-            await self._refresh(time.monotonic())
+            await self._refresh(asked)
         known = self._keys.get(presented.key_id)
         same = hmac.compare_digest(known.hash if known else "", presented.hash)
         return known if known and same and known.valid else None
@@ -50,6 +51,7 @@ class Keyring:
         while self._read_at < since:
             if self._reading is None or self._reading.done():
                 self._reading = asyncio.create_task(self._load())
+                self._reading.add_done_callback(_retrieve)
             # who leaves must not break off what others wait for; a failure is everybody's
             await asyncio.shield(self._reading)
 
@@ -60,3 +62,9 @@ class Keyring:
         self._keys = {key.id: key for key in found}
         self._any_ever = bool(found)
         self._read_at = began
+
+
+def _retrieve(task: asyncio.Task[None]) -> None:
+    """Take note of a failure that nobody waits for any more."""
+    if not task.cancelled():
+        task.exception()

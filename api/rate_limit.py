@@ -16,7 +16,7 @@ _log = get_logger(__name__)
 
 
 class RateLimit:
-    """At most so many requests in any 60 seconds, nearly: the minute before counts by its share.
+    """At most so many requests in any 60 seconds, or one more: the minute before counts in part.
 
     Without Redis there is no limit; what waits in the queues is limited all the same.
     """
@@ -35,8 +35,8 @@ class RateLimit:
         if self._limit is None:
             return
         minute, seconds = divmod(time.time(), _MINUTE_S)
-        name = f"{self._namespace}:rate:{who}:{int(minute)}"
-        before = f"{self._namespace}:rate:{who}:{int(minute) - 1}"
+        # names come again when what they counted has expired: they do not grow in number
+        name, before = (f"{self._namespace}:rate:{who}:{(int(minute) - n) % 4}" for n in (0, 1))
         try:
             async with asyncio.timeout(_PATIENCE_S):
                 wait_s = await self._wait_s(name, before, seconds)
@@ -67,8 +67,8 @@ def until_free(earlier: int, now: int, seconds: float, *, limit: int) -> float:
     `earlier` were counted in the minute before, `now` in the `seconds` of this one.
     """
     if now < limit:
-        return (_share(earlier, limit - 1 - now) * _MINUTE_S) - seconds
-    return (1 + _share(now, limit - 1)) * _MINUTE_S - seconds
+        return _share(earlier, limit - now) * _MINUTE_S - seconds
+    return (1 + _share(now, limit)) * _MINUTE_S - seconds
 
 
 def _share(counted: int, allowed: int) -> float:

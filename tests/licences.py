@@ -54,16 +54,16 @@ def _installed(lock: str) -> dict[str, str]:
 
 
 def _licence(name: str) -> str:
-    said = metadata(name)
+    said = metadata(name).json
     classified = [
         line.rpartition(" :: ")[2]
-        for line in said.get_all("Classifier") or []
+        for line in said.get("classifier", [])
         if line.startswith("License ::")
     ]
     # the field of old may hold a whole licence; then the classifiers are the name of it
-    plain = said.get("License") or ""
-    short = plain if 0 < len(plain) <= 40 and plain != "Dual License" else ""
-    return said.get("License-Expression") or short or " OR ".join(classified) or "unknown"
+    plain = str(said.get("license", ""))
+    short = plain if len(plain) <= 40 and plain != "Dual License" else ""
+    return str(said.get("license_expression", short)) or " OR ".join(classified) or "unknown"
 
 
 if __name__ == "__main__":

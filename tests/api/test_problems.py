@@ -126,6 +126,12 @@ def test_a_body_that_cannot_be_read_is_refused(
     assert_problem(client.post("/projects", content=content, headers=headers), status, code)
 
 
+def test_brackets_and_commas_within_a_text_are_no_structure(client: TestClient) -> None:
+    code = "x = [" + "1, " * 15_000 + "]\ny = '\\\"[{,'\n"
+    body = {"name": "Lists", "code": code}
+    assert client.post("/projects", json=body).json()["code"] == code
+
+
 def test_a_body_that_is_too_large_is_refused_whether_it_says_so_or_not(
     tmp_path: Path,
 ) -> None:
