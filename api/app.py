@@ -34,6 +34,7 @@ from shared.schema import require_schema
 from shared.settings import Settings, load_settings
 from shared.store import events as event_store
 from shared.store import messages as message_store
+from shared.version import VERSION
 
 _DESCRIPTION = """
 Build multi-agent workflows by talking to VibeCoder, an agent on the OpenAI Agents SDK.
@@ -66,7 +67,7 @@ def create_app(settings: Settings, *, celery: Celery | None = None) -> FastAPI:
     """
     app = Application(
         title="VibeCoder sessions",
-        version=health.VERSION,
+        version=VERSION,
         description=_DESCRIPTION,
         lifespan=_lifespan,
         openapi_tags=openapi.TAGS,

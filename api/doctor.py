@@ -17,12 +17,12 @@ from redis.exceptions import RedisError
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from api.health import VERSION
 from shared.database import sync_engine
 from shared.errors import SettingsError
 from shared.schema import current_revision, is_outdated
 from shared.settings import Settings, load_settings
 from shared.store import diagnosis
+from shared.version import VERSION
 
 _TRIED_POSTGRESQL = 15
 _FILES = 4096
