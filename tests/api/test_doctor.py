@@ -52,7 +52,7 @@ def with_worker(settings: Settings, *, version: str = VERSION) -> None:
 
 
 def test_an_empty_folder_is_all_that_one_process_needs(tmp_path: Path) -> None:
-    code, told = doctor(VIBECODER_DATA_DIR=str(tmp_path))
+    code, told = doctor(VIBECODER_DATA_DIR=str(tmp_path / "data"))
     assert code == 0
     assert "problem" not in told
     assert "is made at the first start" in told
