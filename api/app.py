@@ -59,6 +59,7 @@ from shared.store import checks as check_store
 from shared.store import events as event_store
 from shared.store import messages as message_store
 from shared.telemetry import open_telemetry
+from shared.version import VERSION
 
 _DESCRIPTION = """
 Build multi-agent workflows by talking to VibeCoder, an agent on the OpenAI Agents SDK.
@@ -91,7 +92,7 @@ def create_app(settings: Settings, *, celery: Celery | None = None) -> FastAPI:
     """
     app = Application(
         title="VibeCoder sessions",
-        version=health.VERSION,
+        version=VERSION,
         description=_DESCRIPTION,
         docs_url=None,  # api/pages.py: without another host
         redoc_url=None,

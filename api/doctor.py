@@ -17,12 +17,12 @@ from redis.exceptions import RedisError
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from api.health import VERSION
 from shared.database import sync_engine
 from shared.errors import SettingsError
 from shared.schema import current_revision, is_outdated
 from shared.settings import Settings, load_settings
 from shared.store import diagnosis
+from shared.version import VERSION
 
 _TRIED_POSTGRESQL = 15
 _FILES = 4096
@@ -71,14 +71,15 @@ def examine(settings: Settings) -> Iterator[Finding]:
 
 
 def _data_folder(settings: Settings) -> Finding:
-    folder = settings.data_dir
+    folder = settings.data_dir.absolute()
+    there = next(place for place in (folder, *folder.parents) if place.is_dir())
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            return Finding("data folder", f"{folder} can be written")
+        with tempfile.TemporaryFile(dir=there):
+            return Finding(
+                "data folder", f"{folder} can be {'written' if there == folder else 'made'}"
+            )
     except OSError as error:
-        user = "the user that runs the service"
-        advice = f"set VIBECODER_DATA_DIR to a folder that {user} may write, on a disk with room"
+        advice = "set VIBECODER_DATA_DIR to a folder that this user may write, on a disk with room"
         return Finding("data folder", f"{folder}: {error.strerror}", advice)
 
 
@@ -116,7 +117,10 @@ def _inside(db: Connection, settings: Settings) -> Iterator[Finding]:
     schema = current_revision(db)
     if is_outdated(schema):
         detail = f"{schema or 'missing'}, which is older than this version's"
-        yield Finding("schema", detail, "run `alembic upgrade head`")
+        if settings.embedded:
+            yield Finding("schema", f"{detail}; the next start upgrades it")
+        else:
+            yield Finding("schema", detail, "run `alembic upgrade head`")
         return
     yield Finding("schema", f"{schema}")
     workers = diagnosis.living_workers(db)

@@ -13,8 +13,8 @@ from api.openapi import described, problems
 from api.schemas.operations import CallerOut, Health, ProblemKind, Readiness
 from shared.schema import current_revision, is_outdated
 from shared.store import workers
+from shared.version import VERSION
 
-VERSION = "0.1.0"
 router = APIRouter(tags=["operations"])
 
 

@@ -1,7 +1,7 @@
 """What API and worker processes count alike; the Prometheus client's own registry holds it.
 
-Counters tell rates, not records: what a process counted ends with it, and an end that is told
-twice after a lost acknowledgement may be counted twice. The database is the record.
+Counters tell rates, not records: what a process counted ends with it, and an end whose commit's
+acknowledgement was lost is not counted. The database is the record.
 """
 
 from collections.abc import Iterable, Mapping

@@ -50,7 +50,7 @@ class Settings(BaseSettings):
     )
     metrics_port: int | None = Field(
         None,
-        ge=0,
+        ge=1,
         le=65535,
         description="Port on HOST where a worker answers /metrics and /health; unset: none.",
     )

@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 import yaml
 
 from shared.settings import Settings
+from shared.version import VERSION
 from tests.services import ROOT, clean_environment
 
 DRAIN_S = Settings().drain_s
@@ -115,6 +117,13 @@ def test_a_container_is_locked_down_and_limited(name: str) -> None:
         assert name in OURS or service["user"].split(":")[0] not in {"", "0", "root"}
     for host in service.get("ports", ()):
         assert host.startswith("${VIBECODER_PUBLISH:-127.0.0.1:")
+
+
+def test_there_is_one_version() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["version"] == VERSION
+    images = {c["image"] for pod in PODS.values() for c in pod["spec"]["containers"]}
+    assert images == {f"vibecoder-sessions:{VERSION}", "redis:7"}
 
 
 def test_the_image_does_not_run_as_root() -> None:

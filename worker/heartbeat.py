@@ -6,7 +6,6 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterable
-from importlib.metadata import PackageNotFoundError, version
 from uuid import uuid4
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -16,6 +15,7 @@ from shared.logging import get_logger
 from shared.settings import Settings
 from shared.store import workers
 from shared.store.workers import Process
+from shared.version import VERSION
 from worker.runs import RunKey, Runs, StopReason
 
 _CATCH_UP_S = 0.2
@@ -24,15 +24,11 @@ _log = get_logger(__name__)
 
 def this_process(settings: Settings) -> Process:
     """Describe this worker process, under an id that no other ever had."""
-    try:
-        release = version("vibecoder-sessions")
-    except PackageNotFoundError:  # run from a checkout
-        release = "0.1.0"
     return Process(
         worker_id=uuid4(),
         host=socket.gethostname(),
         pid=os.getpid(),
-        version=release,
+        version=VERSION,
         slots=settings.worker_concurrency,
     )
 

@@ -66,15 +66,15 @@ class Runtime:
         faults.arm(self.settings.fault_point)
         self._thread.start()
         self.run(self._build())
-        self._heartbeat.register()
-        self._heartbeat.start()
-        self.run(self._watch())
         if self.settings.metrics_port is not None and not self.settings.embedded:
             self._status = StatusServer(
                 self.settings.host,
                 self.settings.metrics_port,
                 healthy=lambda: self._heartbeat.holds_lease,
             )
+        self._heartbeat.register()
+        self._heartbeat.start()
+        self.run(self._watch())
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine on the loop and wait for it in this thread."""

@@ -26,7 +26,7 @@ from sqlalchemy.sql.dml import ReturningUpdate
 from shared.database import clock
 from shared.prepared import Prepared
 from shared.store.states import is_queued, is_running, is_unfinished
-from shared.tables import Message, MessageStatus
+from shared.tables import Message
 
 
 async def take_hints(db: AsyncSession, project_id: UUID, *, limit: int) -> tuple[UUID, ...]:
@@ -57,13 +57,18 @@ def is_under_way() -> ColumnElement[bool]:
 
 def queued_heads() -> Select[UUID]:
     """Select queued messages before which their session has no unfinished one."""
+    return select(Message.id).where(is_queued_head())
+
+
+def is_queued_head() -> ColumnElement[bool]:
+    """Say in SQL that a message is queued and its session has no unfinished one before it."""
     earlier = aliased(Message)
     blocked = exists().where(
         earlier.session_id == Message.session_id,
         earlier.seq < Message.seq,
         is_unfinished(earlier),
     )
-    return select(Message.id).where(Message.status == MessageStatus.QUEUED, ~blocked)
+    return is_queued() & ~blocked
 
 
 def marking(chosen: Select[UUID]) -> ReturningUpdate[UUID]:

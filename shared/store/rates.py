@@ -84,7 +84,7 @@ def _ended_lately() -> Any:
 
 
 def _backlog() -> Any:
-    head = Message.id.in_(heads.queued_heads())
+    head = heads.is_queued_head()
     return select(
         func.count(Message.id).filter(is_queued()),
         func.count(Message.id).filter(is_running()),

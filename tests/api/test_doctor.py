@@ -14,6 +14,7 @@ from shared.database import sync_engine
 from shared.settings import Settings
 from shared.store import diagnosis, workers
 from shared.store.workers import Process
+from shared.version import VERSION
 from tests.services import PostgresServer, RedisServer, clean_environment, free_port
 from tests.services.process import ROOT
 
@@ -42,7 +43,7 @@ def settings(postgres_database: str, redis_server: RedisServer, tmp_path: Path) 
     )
 
 
-def with_worker(settings: Settings, *, version: str = "0.1.0") -> None:
+def with_worker(settings: Settings, *, version: str = VERSION) -> None:
     process = Process(worker_id=uuid4(), host="here", pid=7, version=version, slots=100)
     engine = sync_engine(settings, name="test")
     with engine.begin() as db:
@@ -51,7 +52,7 @@ def with_worker(settings: Settings, *, version: str = "0.1.0") -> None:
 
 
 def test_an_empty_folder_is_all_that_one_process_needs(tmp_path: Path) -> None:
-    code, told = doctor(VIBECODER_DATA_DIR=str(tmp_path))
+    code, told = doctor(VIBECODER_DATA_DIR=str(tmp_path / "data"))
     assert code == 0
     assert "problem" not in told
     assert "is made at the first start" in told
@@ -84,7 +85,7 @@ def test_a_deployment_that_works_has_no_problem(settings: Settings) -> None:
     with_worker(settings)
     assert problems(settings) == {}
     lines = [str(finding) for finding in examine(settings)]
-    assert any("here pid 7, version 0.1.0, 0 of 100 slots in use" in line for line in lines)
+    assert any(f"here pid 7, version {VERSION}, 0 of 100 slots in use" in line for line in lines)
 
 
 def test_no_worker_and_a_worker_of_another_version_are_problems(settings: Settings) -> None:

@@ -46,9 +46,9 @@ async def test_cancelling_a_running_message_readies_the_next_one(world: World) -
     session = await world.session()
     head = await world.claimed(session)
     second = (await world.accept(session)).message
-    assert await world.cancel(head.message_id) == Ended(
-        ids=(head.message_id,), heads=(second.id,), stopped=(head.message_id,)
-    )
+    ended = await world.cancel(head.message_id)
+    assert ended == Ended((head.message_id,), (second.id,), (head.message_id,))
+    assert ended.codes == ("cancelled",)
     stored = await world.message(head.message_id)
     assert stored.error is not None
     assert (stored.status, stored.error["code"]) == ("cancelled", "cancelled")
@@ -125,7 +125,9 @@ async def test_a_message_that_waited_too_long_expires_and_the_next_does_not(worl
     old = (await world.accept(session)).message
     young = (await world.accept(session)).message
     await world.change(Message, old.id, queued_at=clock() - world.settings.queue_timeout_s - 1)
-    assert await end_all_overdue(world) == Ended(ids=(old.id,), heads=(young.id,))
+    ended = await end_all_overdue(world)
+    assert ended == Ended(ids=(old.id,), heads=(young.id,))
+    assert ended.codes == ("expired",)
     stored = await world.message(old.id)
     assert stored.error is not None
     assert (stored.status, stored.error["code"]) == ("failed", "expired")

@@ -88,7 +88,15 @@ async def test_an_attempt_older_than_the_run_limit_is_lost_whatever_its_lease(
     await world.change(Message, message.id, claimed_at=clock() - limit + 5)
     assert await world.try_claim(message.id, worker) is None
     await world.change(Message, message.id, claimed_at=clock() - limit - 1)
-    assert (await world.claim(message, worker)).attempt == 2
+    taken_over = await world.claim(message, worker)
+    assert (taken_over.attempt, taken_over.waited_s) == (2, None)
+
+
+async def test_a_claim_tells_how_long_the_message_was_queued(world: World) -> None:
+    message = (await world.accept(await world.session())).message
+    await world.change(Message, message.id, queued_at=clock() - 7)
+    claim = await world.claim(message)
+    assert claim.waited_s == pytest.approx(7, abs=2)
 
 
 async def test_a_message_lost_too_often_fails_and_its_session_goes_on(world: World) -> None:
@@ -100,6 +108,7 @@ async def test_a_message_lost_too_often_fails_and_its_session_goes_on(world: Wor
     await world.claim(message, await world.worker(lease_s=-1))
     ended = await world.try_claim(message.id, await world.worker())
     assert ended == Ended(ids=(message.id,), heads=(following.id,))
+    assert ended.codes == ("worker_lost",)
     stored = await world.message(message.id)
     assert stored.error is not None
     assert (stored.status, stored.error["code"]) == ("failed", "worker_lost")

@@ -32,7 +32,9 @@ async def test_a_withdrawn_message_is_cancelled_and_the_next_is_ready(world: Wor
     session = await world.session()
     first = (await world.accept(session)).message
     second = (await world.accept(session)).message
-    assert await withdraw(world, first.id) == Ended(ids=(first.id,), heads=(second.id,))
+    ended = await withdraw(world, first.id)
+    assert ended == Ended(ids=(first.id,), heads=(second.id,))
+    assert ended.codes == ("withdrawn",)
     row = await world.message(first.id)
     assert row.error is not None
     assert (row.status, row.error["code"], row.event_count) == ("cancelled", "withdrawn", 2)

@@ -27,6 +27,12 @@ def test_secrets_come_from_files_named_like_the_variables(
     assert settings.port == 4321, "the environment comes first"
 
 
+def test_an_empty_secret_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "openai_api_key").write_text("")
+    monkeypatch.setenv("VIBECODER_SECRETS_DIR", str(tmp_path))
+    assert load_settings().default_model == "offline"
+
+
 def test_a_missing_folder_of_secrets_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VIBECODER_SECRETS_DIR", "/nowhere")
     with pytest.raises(SettingsError, match="VIBECODER_SECRETS_DIR=/nowhere is no folder"):

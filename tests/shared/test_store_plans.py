@@ -8,7 +8,7 @@ from sqlalchemy import text
 from shared.database import Database
 from shared.errors import ServiceQueueFull
 from shared.settings import Settings
-from shared.store import cancels, messages, sweeps, usage
+from shared.store import cancels, messages, rates, sweeps, usage
 from shared.store.transitions import Claim
 from shared.tables import VibeSession
 from tests.shared.world import ON_POSTGRESQL, World
@@ -85,6 +85,7 @@ def verbs(sessions: list[VibeSession]) -> list[Callable[[World], Awaitable[objec
     async def look(world: World) -> None:
         async with world.database.read() as db:
             await messages.listing(db, sessions[0], after=None, limit=10)
+            assert (await rates.backlog(db)).queued > 0
 
     async def sum_up(world: World) -> None:
         # not of a session: each has a fortieth of all messages here, for which PostgreSQL reads all

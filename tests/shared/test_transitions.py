@@ -75,6 +75,7 @@ async def test_a_failed_message_leaves_nothing_but_its_record(world: World) -> N
     following = (await world.accept(session)).message
     ended = await world.fail(claim)
     assert ended == Ended(ids=(claim.message_id,), heads=(following.id,))
+    assert ended.codes == ("model_error",)
     stored = await world.message(claim.message_id)
     assert stored.error is not None
     assert (stored.status, stored.error["code"], stored.reply) == ("failed", "model_error", None)
