@@ -14,10 +14,10 @@ from shared.keys import Role
 from shared.settings import Settings, is_loopback
 from shared.store import keys
 
-OPEN = frozenset({"/health", "/ready", "/docs", "/redoc", "/docs/oauth2-redirect", "/openapi.json"})
+OPEN = frozenset({"/", "/health", "/ready", "/docs", "/openapi.json"})
 """What is answered to everybody: it tells of the service, and nothing that anybody owns."""
 
-_OPEN_BELOW = "/problems/"
+_OPEN_BELOW = ("/console/", "/problems/")
 _READING = {"GET", "HEAD", "OPTIONS"}
 _ANONYMOUS = "anonymous"
 

@@ -113,14 +113,13 @@ class RequestContext:
                 if status is not None:
                     raise
                 await unexpected(Request(scope), error)(scope, receive, send_traced)
-            took_ms = round((time.monotonic() - began) * 1000, 1)
-            _log.debug(
-                "answered",
-                method=scope["method"],
-                path=scope["path"],
-                status=status,
-                took_ms=took_ms,
-            )
+            _tell(scope, status, began)
+
+
+def _tell(scope: Scope, status: int | None, began: float) -> None:
+    took_ms = round((time.monotonic() - began) * 1000, 1)
+    request = {"method": scope["method"], "path": scope["path"]}
+    _log.debug("answered", **request, status=status, took_ms=took_ms)
 
 
 def _bound_head(scope: Scope) -> None:

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Response, status
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from sqlalchemy.exc import SQLAlchemyError
 
-from api.dependencies import ServicesDep, TraceId, Who
+from api.dependencies import Operator, ServicesDep, TraceId, Who
 from api.kinds import KINDS
 from api.openapi import described, problems
 from api.schemas.operations import CallerOut, Health, ProblemKind, Readiness
@@ -68,7 +68,7 @@ async def get_caller(who: Who, trace_id: TraceId) -> CallerOut:
         **problems(),
     },
 )
-async def get_metrics(services: ServicesDep) -> Response:
+async def get_metrics(services: ServicesDep, _: Operator) -> Response:
     """Tell what this process counts, and what waits in the database."""
     await services.scrape.refresh()
     return Response(generate_latest(), media_type=CONTENT_TYPE_PLAIN_0_0_4)

@@ -4,7 +4,6 @@ import asyncio
 import functools
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -12,28 +11,24 @@ from agents import RunResult
 from sqlalchemy.exc import DBAPIError, StatementError
 from structlog.contextvars import bound_contextvars
 
-from shared.announcer import Announcer
-from shared.database import CommitUnknownError, Database, retried, until_done, will_pass
+from shared.database import CommitUnknownError, retried, until_done, will_pass
 from shared.errors import Failure, FailureCode
 from shared.logging import get_logger
-from shared.prices import Prices
-from shared.settings import Settings
 from shared.store import claims, records, traces, transitions
 from shared.store.transitions import Claim, CodeMoved, Ended, LeaseLost, Outcome
 from shared.tables import AttemptOutcome
 from shared.workflow import unified_diff
 from worker import faults
 from worker.budgets import budget_of
-from worker.calls import CallWriter, RunCalls
-from worker.events import EventWriter
+from worker.calls import RunCalls
 from worker.failures import CodeConflict, failure_from
-from worker.llm import ModelCall, Models, RecordingModel
-from worker.memory import MemoryFiles, SessionMemory
+from worker.llm import ModelCall, RecordingModel
+from worker.memory import SessionMemory
 from worker.metrics import attempting
+from worker.parts import Parts
 from worker.replaying import on_newer_code
 from worker.responses import responses, tool_calls
-from worker.runs import Released, Runs
-from worker.span_writer import SpanWriter
+from worker.runs import Released
 from worker.tools import PatchRejected, Workbench
 from worker.vibecoder import run_vibecoder
 
@@ -42,23 +37,6 @@ _REPLAYS = 3
 _CONFLICTS = 2
 _DATABASE_AWAY_S = 60
 _log = get_logger(__name__)
-
-
-@dataclass(frozen=True)
-class Parts:
-    """What an attempt works with; one set for each worker process."""
-
-    settings: Settings
-    worker_id: UUID
-    database: Database
-    announcer: Announcer
-    memories: MemoryFiles
-    models: Models
-    runs: Runs
-    events: EventWriter
-    spans: SpanWriter
-    calls: CallWriter
-    prices: Prices
 
 
 async def run_message(message_id: UUID, *, parts: Parts) -> None:

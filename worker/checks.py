@@ -22,8 +22,8 @@ from shared.store import checks, repairs, rows
 from shared.store.rows import SessionRows
 from shared.tables import VibeSession
 from worker import file_findings, findings
-from worker.attempts import Parts
 from worker.memory_file import MemoryFile
+from worker.parts import Parts
 
 _log = get_logger(__name__)
 

@@ -9,8 +9,8 @@ from uuid import UUID
 from shared.checks import Finding
 from shared.store.rows import SessionRows
 from shared.tables import Item, VibeSession
-from worker.memory import MemoryFiles
 from worker.memory_file import Contents, MemoryFile
+from worker.memory_files import MemoryFiles
 
 
 @dataclass(frozen=True)

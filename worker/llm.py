@@ -23,7 +23,8 @@ from typing_extensions import override
 
 from shared.settings import OFFLINE, Settings
 from worker.failures import QUOTA, ModelUnavailable
-from worker.model_calls import ModelCall, RecordingModel, hand_over
+from worker.model_calls import RecordingModel, hand_over
+from worker.model_records import ModelCall
 from worker.model_sse import LeanDecoder, TextDelta
 from worker.offline import OfflineModel
 from worker.tracing import hand_on_trace

@@ -4,8 +4,6 @@ An event hook of the HTTP client hands each response to the call under way throu
 variable, so calls at the same time do not mix.
 """
 
-import json
-import math
 import time
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
@@ -14,14 +12,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import httpx2
-from agents import Model, ModelResponse, ModelTimeoutError, Usage, generation_span
+from agents import Model, ModelResponse, ModelTimeoutError, generation_span
 from agents.exceptions import AgentsException
 from agents.items import TResponseStreamEvent
 from agents.models.fake_id import FAKE_RESPONSES_ID
 from agents.models.interface import ModelTracing
 from agents.retry import ModelRetryAdvice, ModelRetryAdviceRequest
-from agents.usage import deserialize_usage
-from openai import APIStatusError, OpenAIError
+from openai import OpenAIError
 from openai.types.responses import (
     Response,
     ResponseCompletedEvent,
@@ -35,28 +32,17 @@ from worker.events import RunEvents
 from worker.failures import UnusableAnswer
 from worker.metrics import count_call, count_call_error
 from worker.model_answers import check_answer, encodable
+from worker.model_records import (
+    ModelCall,
+    body_of,
+    dump,
+    kind_of,
+    spent,
+    text,
+    usage_json,
+)
 from worker.model_streams import as_model_response, ask_streaming, report_text
 from worker.tracing import call_ended, call_timed_out
-
-
-@dataclass(frozen=True)
-class ModelCall:
-    """One call of a model, as it went; `number` counts from 1 within the attempt.
-
-    `raw` is the body that the server sent (None if it was an error or no JSON), for models
-    without a server what they returned. `error` is the kind of error, without its words.
-    """
-
-    number: int
-    model: str
-    response_id: str | None
-    request_id: str | None
-    usage: dict[str, Any] | None
-    raw: Any
-    error: str | None
-    started_at: float
-    ended_at: float
-
 
 _LastEvent = ResponseCompletedEvent | ResponseFailedEvent | ResponseIncompleteEvent
 _LAST_EVENTS = (ResponseCompletedEvent, ResponseFailedEvent, ResponseIncompleteEvent)
@@ -114,11 +100,11 @@ class RecordingModel(Model):
         try:
             answer = await self._answer(exchange, *args, **kwargs)
         except BaseException as error:
-            self._record(exchange, _body(exchange.response), error=_kind(error))
+            self._record(exchange, body_of(exchange.response), error=kind_of(error))
             raise
         finally:
             _EXCHANGE.reset(token)
-        self._record(exchange, _raw(exchange, answer), usage=_usage_json(answer.usage))
+        self._record(exchange, _raw(exchange, answer), usage=usage_json(answer.usage))
         if self._events and not exchange.streamed:
             report_text(answer, self._events, len(self.calls))
         return answer
@@ -171,7 +157,7 @@ class RecordingModel(Model):
             raise
         finally:
             if not recorded:
-                self._record(exchange, None, error=_kind(error))
+                self._record(exchange, None, error=kind_of(error))
 
     async def _ask_streamed(
         self, *args: Any, **kwargs: Any
@@ -196,9 +182,9 @@ class RecordingModel(Model):
     def get_retry_advice(self, request: ModelRetryAdviceRequest) -> ModelRetryAdvice | None:
         if self.calls and isinstance(request.error, ModelTimeoutError):
             # The SDK's deadline cancels the call, so it was recorded as cancelled.
-            self.calls[-1] = replace(self.calls[-1], error=_kind(request.error))
-            call_timed_out(_kind(request.error))
-            count_call_error(self._name, _kind(request.error))
+            self.calls[-1] = replace(self.calls[-1], error=kind_of(request.error))
+            call_timed_out(kind_of(request.error))
+            count_call_error(self._name, kind_of(request.error))
         return self._inner.get_retry_advice(request)
 
     @override
@@ -225,10 +211,10 @@ class RecordingModel(Model):
         body = raw if isinstance(raw, dict) else {}
         call = ModelCall(
             number=len(self.calls) + 1,
-            model=_text(body.get("model")) or self._name,
-            response_id=None if body.get("id") == FAKE_RESPONSES_ID else _text(body.get("id")),
+            model=text(body.get("model")) or self._name,
+            response_id=None if body.get("id") == FAKE_RESPONSES_ID else text(body.get("id")),
             request_id=exchange.request_id,
-            usage=usage or _spent(body),
+            usage=usage or spent(body),
             raw=raw,
             error=error,
             started_at=exchange.started_at,
@@ -241,70 +227,9 @@ class RecordingModel(Model):
             count_call_error(self._name, error)
 
 
-def _text(value: object) -> str | None:
-    return value if isinstance(value, str) else None
-
-
-def _kind(error: BaseException) -> str:
-    match error:
-        case APIStatusError(status_code=status):
-            return f"{status} {type(error).__name__}"
-        case _:
-            return type(error).__name__
-
-
-def _body(response: httpx2.Response | None) -> Any:
-    # The body of an error stays out: it may quote the prompt or a part of the service's key.
-    if response is None or response.status_code != httpx2.codes.OK:
-        return None
-    try:
-        return json.loads(response.content, parse_float=_float, parse_constant=str)
-    except (httpx2.ResponseNotRead, ValueError, RecursionError):
-        return None
-
-
 def _raw(exchange: _Exchange, answer: ModelResponse) -> Any:
     if exchange.response is None:
-        return _dump(answer)
+        return dump(answer)
     if exchange.streamed is not None:
         return exchange.streamed.to_dict(mode="json")
-    return _body(exchange.response)
-
-
-def _float(text: str) -> float | str:
-    # 1e999 would become `Infinity`, which is no JSON and which no database takes.
-    number = float(text)
-    return number if math.isfinite(number) else text
-
-
-def _dump(answer: ModelResponse) -> dict[str, Any]:
-    return {
-        "id": answer.response_id,
-        "output": answer.to_input_items(),
-        "usage": _usage_json(answer.usage),
-    }
-
-
-def _usage_json(usage: Usage) -> dict[str, Any]:
-    return {
-        "requests": usage.requests,
-        "input_tokens": usage.input_tokens,
-        "output_tokens": usage.output_tokens,
-        "total_tokens": usage.total_tokens,
-        "input_tokens_details": usage.input_tokens_details.model_dump(),
-        "output_tokens_details": usage.output_tokens_details.model_dump(),
-    }
-
-
-def _spent(body: dict[str, Any]) -> dict[str, Any] | None:
-    counts = body.get("usage")
-    if not isinstance(counts, dict):
-        return None
-    named = {
-        key.replace("prompt", "input").replace("completion", "output"): value
-        for key, value in counts.items()
-    }
-    try:
-        return _usage_json(deserialize_usage({"requests": 1, **named}))
-    except (TypeError, ValueError):
-        return None
+    return body_of(exchange.response)

@@ -21,13 +21,13 @@ from shared.store import claims, transitions
 from shared.store.transitions import Ended, LeaseLost
 from shared.telemetry import open_telemetry
 from worker import faults
-from worker.attempts import Parts
 from worker.calls import CallWriter
 from worker.ears import Ears
 from worker.events import EventWriter
 from worker.heartbeat import Heartbeat, this_process
 from worker.llm import Models
-from worker.memory import MemoryFiles
+from worker.memory_files import MemoryFiles
+from worker.parts import Parts
 from worker.retention import Retention
 from worker.runs import RunKey, Runs
 from worker.span_writer import SpanWriter

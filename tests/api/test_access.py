@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import httpx2
 import pytest
@@ -34,11 +34,11 @@ OPEN = {
     ("GET", "/health"),
     ("GET", "/ready"),
     ("GET", "/problems/{code}"),
+    ("GET", "/"),
     ("GET", "/docs"),
-    ("GET", "/docs/oauth2-redirect"),
-    ("GET", "/redoc"),
     ("GET", "/openapi.json"),
 }
+FILES = ("MOUNT", "/console")  # of the page, open as well
 # where something of somebody's is named: for all others it does not exist
 OWNED: dict[tuple[str, str], object] = {
     ("GET", "/projects/{project_id}"): None,
@@ -61,6 +61,14 @@ OWNED: dict[tuple[str, str], object] = {
     ("GET", "/messages/{message_id}"): None,
     ("PATCH", "/messages/{message_id}"): {"prompt": "What does it do?"},
     ("DELETE", "/messages/{message_id}"): None,
+    ("GET", "/projects/{project_id}/usage"): None,
+    ("GET", "/sessions/{session_id}/usage"): None,
+    ("GET", "/sessions/{session_id}/check"): None,
+    ("POST", "/sessions/{session_id}/repair"): None,
+    ("GET", "/messages/{message_id}/usage"): None,
+    ("GET", "/messages/{message_id}/trace.svg"): None,
+    ("POST", "/messages/{message_id}/fork"): {},
+    ("GET", "/traces/{trace_id}"): None,
     ("GET", "/messages/{message_id}/full"): None,
     ("GET", "/messages/{message_id}/events"): None,
     ("POST", "/messages/{message_id}/cancel"): None,
@@ -68,11 +76,12 @@ OWNED: dict[tuple[str, str], object] = {
 # where everybody with a key finds their own
 OWN: dict[tuple[str, str], object] = {
     ("GET", "/caller"): None,
+    ("GET", "/operations"): None,
     ("GET", "/projects"): None,
     ("POST", "/projects"): {"name": "Another"},
 }
 # figures of all owners: only for a key of the role admin
-OPERATORS: dict[tuple[str, str], object] = {}
+OPERATORS: dict[tuple[str, str], object] = {("GET", "/metrics"): None}
 CLOSED = OWNED | OWN | OPERATORS
 
 
@@ -122,11 +131,12 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         client.headers.update(bearer(house.key("alice")))
         project_id = new_project(client)
         session_id = new_session(client, project_id)
-        message_id = send(client, session_id, headers=ASYNC).json()["message_id"]
+        message = send(client, session_id, headers=ASYNC).json()
         house.known = {
             "project_id": project_id,
             "session_id": session_id,
-            "message_id": message_id,
+            "message_id": message["message_id"],
+            "trace_id": message["trace_id"],
             "number": "1",
             "code": "expired",
         }
@@ -165,7 +175,8 @@ def test_every_route_is_in_the_table(house: House) -> None:
     app = house.client.app
     assert isinstance(app, FastAPI)
     found = routes(app.routes)
-    assert found == OPEN | CLOSED.keys()
+    assert found == OPEN | {FILES} | CLOSED.keys()
+    assert house.client.get("/console/app.js").status_code == 200
     assert found >= {(method.upper(), path) for path, method, _ in operations()}
 
 
@@ -199,6 +210,7 @@ def test_what_another_owner_has_does_not_exist(
     house: House, keyed: dict[str, str], route: tuple[str, str]
 ) -> None:
     ids = {name: NOBODYS_ID for name in house.known if name.endswith("_id")}
+    ids["trace_id"] = f"trace_{UUID(NOBODYS_ID).hex}"
     for key in (keyed["mallory"], keyed["operator"]):
         theirs = house.call(route, key)
         missing = house.call(route, key, house.known | ids)
@@ -222,7 +234,9 @@ def test_a_read_only_key_reads_and_changes_nothing(
     if route in OPERATORS or route == ("GET", "/messages/{message_id}/events"):
         return  # a stream that goes on; below
     answer = house.call(route, keyed["reader"])
-    if route[0] == "GET":
+    if route == ("GET", "/sessions/{session_id}/check"):
+        assert_problem(answer, 503, "no_worker")
+    elif route[0] == "GET":
         assert answer.status_code == 200, answer.text
     else:
         assert_problem(answer, 403, "role_insufficient")

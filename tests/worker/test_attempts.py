@@ -22,10 +22,12 @@ from shared.store.transitions import Ended
 from shared.tables import Item, Message, MessageResponse, ModelCall, Project, Revision, VibeSession
 from shared.workflow import EMPTY_WORKFLOW
 from tests.shared.world import ON_SQLITE, OWNER, World
-from worker.attempts import Parts, run_message
+from worker.attempts import run_message
 from worker.calls import CallWriter
 from worker.events import EventWriter
-from worker.memory import MemoryFiles, SessionMemory
+from worker.memory import SessionMemory
+from worker.memory_files import MemoryFiles
+from worker.parts import Parts
 from worker.runs import Runs, StopReason
 from worker.span_writer import SpanWriter
 
@@ -418,7 +420,7 @@ async def test_what_the_database_refuses_of_the_calls_does_not_keep_a_message_op
     attempts: Attempts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     unstorable = {"total_tokens": object()}
-    monkeypatch.setattr("worker.model_calls._usage_json", lambda _: unstorable)
+    monkeypatch.setattr("worker.model_calls.usage_json", lambda _: unstorable)
     with capture_logs():
         message = await attempts.run([DONE])
     assert message.error is not None
@@ -434,7 +436,7 @@ async def test_raw_responses_are_stored_unabridged_and_in_order(
         "big": 2**70,
         "empty": {},
     }
-    monkeypatch.setattr("worker.model_calls._dump", lambda _: odd)
+    monkeypatch.setattr("worker.model_calls.dump", lambda _: odd)
     message = await attempts.run([DONE])
     async with attempts.world.database.read() as db:
         stored = await db.get_one(MessageResponse, message.id)

@@ -25,8 +25,8 @@ from shared.tables import VibeSession
 from tests.services import ROOT, clean_environment
 from tests.shared.world import ON_POSTGRESQL, ON_SQLITE, World, claim_of, said
 from worker import faults
-from worker.memory import MemoryFiles
 from worker.memory_file import MemoryFile, files_in
+from worker.memory_files import MemoryFiles
 
 
 class Host:
@@ -555,7 +555,7 @@ import asyncio, json, sys
 from pathlib import Path
 from shared.database import Database
 from shared.settings import Settings
-from worker.memory import MemoryFiles
+from worker.memory_files import MemoryFiles
 from shared.tables import VibeSession
 from tests.shared.world import claim_of
 from uuid import UUID

@@ -1,0 +1,32 @@
+"""What a worker process works with."""
+
+from dataclasses import dataclass
+from uuid import UUID
+
+from shared.announcer import Announcer
+from shared.database import Database
+from shared.prices import Prices
+from shared.settings import Settings
+from worker.calls import CallWriter
+from worker.events import EventWriter
+from worker.llm import Models
+from worker.memory_files import MemoryFiles
+from worker.runs import Runs
+from worker.span_writer import SpanWriter
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What an attempt works with; one set for each worker process."""
+
+    settings: Settings
+    worker_id: UUID
+    database: Database
+    announcer: Announcer
+    memories: MemoryFiles
+    models: Models
+    runs: Runs
+    events: EventWriter
+    spans: SpanWriter
+    calls: CallWriter
+    prices: Prices
