@@ -149,7 +149,7 @@ def _box(box: _Box, mark: str) -> str:
     about = _short(node.instructions or "", 28)
     x = box.x + 14
     lines = [
-        f'<g class="node {mark}" data-node="{_escape(node.node_id)}">',
+        f'<g class="node{mark and f" {mark}"}" data-node="{_escape(node.node_id)}">',
         f"<title>{_escape(node.instructions or node.name)}</title>",
         f'<rect x="{box.x}" y="{box.y}" width="{_WIDTH}" height="{box.height}"/>',
         f'<text class="name" x="{x}" y="{box.y + 23}">{_short(node.name, 21)}</text>',

@@ -8,10 +8,10 @@ from sqlalchemy import text
 from shared.database import Database
 from shared.errors import ServiceQueueFull
 from shared.settings import Settings
-from shared.store import cancels, messages, sweeps
+from shared.store import cancels, messages, operations, sweeps
 from shared.store.transitions import Claim
 from shared.tables import VibeSession
-from tests.shared.world import ON_POSTGRESQL, World
+from tests.shared.world import ON_POSTGRESQL, OWNER, World
 
 PAST = 100_000
 WAITING = 1_000
@@ -76,6 +76,9 @@ def verbs(sessions: list[VibeSession]) -> list[Callable[[World], Awaitable[objec
     async def look(world: World) -> None:
         async with world.database.read() as db:
             await messages.listing(db, sessions[0], after=None, limit=10)
+            for part in (operations.queue, operations.ended, operations.failures):
+                await part(db, owner=None)
+            await operations.last_failures(db, owner=OWNER)
 
     return [finish, refuse, sweep, look, lambda world: world.accept(sessions[1])]
 
