@@ -15,7 +15,8 @@ AT_ONCE := -n 2 --dist worksteal
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
-.PHONY: help run test check audit licences coverage bench faults evidence picture migrate lock clean
+.PHONY: help run test check audit licences coverage bench faults evidence pictures migrate lock
+.PHONY: clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -56,8 +57,9 @@ faults: $(VENV)/.dev ## kill processes at real points and at random (CAMPAIGN="-
 evidence: $(VENV)/.dev ## write validated_test_evidence from a service that runs
 	@exec bash tests/evidence.sh
 
-picture: $(VENV)/.dev ## draw the README's waterfall with a service that runs
-	@exec $(PY) -m tests.picture
+pictures: $(VENV)/.dev ## take the README's pictures anew, with services that run
+	@$(PY) -m tests.picture
+	@exec $(PY) -m tests.console.pictures
 
 migrate: $(VENV)/.run ## bring the database of VIBECODER_DATABASE_URL to the newest schema
 	@exec $(VENV)/bin/alembic upgrade head

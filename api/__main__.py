@@ -65,12 +65,12 @@ def _welcome(settings: Settings, port: int) -> str:
     host = f"[{settings.host}]" if ":" in settings.host else settings.host
     url = f"http://{'127.0.0.1' if host == _EVERYWHERE else host}:{port}"
     return f"""
-VibeCoder sessions on {url}  (API: {url}/docs)
+VibeCoder sessions: open {url} in a browser  (the API: {url}/docs)
 {_model(settings)}
 {_worker(settings)}
 {_callers(settings)}
 
-Try it: paste this into another terminal.
+Or without a browser: paste this into another terminal.
 
   P=$(curl -s {url}/projects -H 'Content-Type: application/json' \\
       -d '{{"name": "My first workflow"}}' | cut -d'"' -f4)

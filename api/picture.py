@@ -2,13 +2,14 @@
 
 import html
 import re
+import textwrap
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from shared.workflow import Edge, Node, Workflow
 
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-_WIDTH, _HEAD, _LINE = 200, 52, 19
+_WIDTH, _HEAD, _LINE = 216, 38, 17
 _GAP_X, _GAP_Y, _MARGIN = 36, 56, 20
 _MOST_IN_A_ROW = 4
 
@@ -20,8 +21,13 @@ class _Box:
     y: int
 
     @property
+    def about(self) -> list[str]:
+        return textwrap.wrap(self.node.instructions or "", 32, max_lines=2, placeholder="…")
+
+    @property
     def height(self) -> int:
-        return _HEAD + (_LINE * len(self.node.tools) + 6 if self.node.tools else 0)
+        lines = len(self.about) + len(self.node.tools)
+        return _HEAD + _LINE * lines + (14 if self.node.tools else 6 if lines else 0)
 
     @property
     def middle(self) -> int:
@@ -44,7 +50,7 @@ def draw(workflow: Workflow, *, title: str, since: Workflow | None = None) -> st
     ]
     parts += [_box(box, _mark(box.node, since)) for box in boxes.values()]
     if not boxes:
-        parts.append(f'<text class="about" x="{_MARGIN}" y="{_MARGIN + 16}">No agents yet.</text>')
+        parts.append(f'<text x="{_MARGIN}" y="{_MARGIN + 16}">No agents yet.</text>')
     return _FRAME.format(
         width=width,
         height=height,
@@ -146,23 +152,25 @@ def _mark(node: Node, since: Workflow | None) -> str:
 
 def _box(box: _Box, mark: str) -> str:
     node = box.node
-    about = _short(node.instructions or "", 28)
-    x = box.x + 14
+    x, y = box.x + 14, box.y + _HEAD - 13
     lines = [
-        f'<g class="node {mark}" data-node="{escape(node.node_id)}">',
+        f'<g class="node{mark and f" {mark}"}" data-node="{escape(node.node_id)}">',
         f"<title>{escape(node.instructions or node.name)}</title>",
         f'<rect x="{box.x}" y="{box.y}" width="{_WIDTH}" height="{box.height}"/>',
-        f'<text class="name" x="{x}" y="{box.y + 23}">{_short(node.name, 21)}</text>',
-        f'<text class="about" x="{x}" y="{box.y + 41}">{about}</text>',
+        f'<text class="name" x="{x}" y="{y}">{_short(node.name, 23)}</text>',
     ]
     if mark:
         right = box.x + _WIDTH - 12
         lines.append(
             f'<text class="mark" x="{right}" y="{box.y + 15}" text-anchor="end">{mark}</text>'
         )
-    for row, tool in enumerate(node.tools):
-        y = box.y + _HEAD + row * _LINE + 13
-        lines.append(f'<text class="tool" x="{x}" y="{y}">{_short(tool, 24)}</text>')
+    for row, line in enumerate(box.about, start=1):
+        lines.append(f'<text x="{x}" y="{y + row * _LINE + 2}">{escape(line)}</text>')
+    y += len(box.about) * _LINE + 8
+    for row, tool in enumerate(node.tools, start=1):
+        lines.append(
+            f'<text class="tool" x="{x}" y="{y + row * _LINE + 2}">{_short(tool, 26)}</text>'
+        )
     return "".join(lines) + "</g>"
 
 

@@ -1,7 +1,7 @@
 """The licences of all that is installed with the service: `make licences` writes them down."""
 
 import re
-from importlib.metadata import PackageNotFoundError, metadata
+from importlib.metadata import PackageNotFoundError, files, metadata
 
 from tests.services import ROOT
 
@@ -63,7 +63,15 @@ def _licence(name: str) -> str:
     # the field of old may hold a whole licence; then the classifiers are the name of it
     plain = str(said.get("license", ""))
     short = plain if len(plain) <= 40 and plain != "Dual License" else ""
-    return str(said.get("license_expression", short)) or " OR ".join(classified) or "unknown"
+    named = str(said.get("license_expression", short)) or " OR ".join(classified)
+    return named or _title(name) or "unknown"
+
+
+def _title(name: str) -> str:
+    """Read how the licence that a package brings along is titled, if that is a name."""
+    texts = [file for file in files(name) or () if file.name.startswith("LICENSE")]
+    title = texts[0].read_text().splitlines()[0] if texts else ""
+    return title.removesuffix(" License") if title.endswith(" License") else ""
 
 
 if __name__ == "__main__":

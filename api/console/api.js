@@ -44,6 +44,16 @@ export async function call(method, path, body, headers = {}) {
 
 export const get = (path) => call("GET", path);
 
+let paths = {};
+
+/** Read which routes this service has. */
+export async function learn() {
+  paths = (await get("/openapi.json")).paths;
+}
+
+/** Tell whether this service has a route, named as its OpenAPI document names it. */
+export const knows = (path) => path in paths;
+
 /** Read a list to its end, page after page. */
 export async function all(path) {
   const found = [];

@@ -1,9 +1,9 @@
 // The console: which project and session are open, and what is told to whom when something changes.
 
-import { Problem, all, call, forgetKey, get, hasKey, onKeyWanted } from "./api.js";
+import { Problem, all, call, forgetKey, get, hasKey, knows, learn, onKeyWanted } from "./api.js";
 import { Composer } from "./composer.js";
 import { Detail } from "./detail.js";
-import { announce, ask, button, h } from "./dom.js";
+import { announce, ask, button, costs, h, number } from "./dom.js";
 import { Operations } from "./operations.js";
 import { Panel } from "./panel.js";
 import { go, place } from "./route.js";
@@ -107,9 +107,7 @@ class Console {
     badge.title = this.offline ? "A small built-in set of rules answers" : "The model that answers";
     badge.hidden = false;
     if (!ready.workers) announce("No worker is alive: messages wait until one starts.", { seen: true, wrong: true });
-    const { paths } = await fetch("/openapi.json").then((answer) => answer.json());
-    this.canFork = "/messages/{message_id}/fork" in paths;
-    this._detail.hasTraces = "/messages/{message_id}/trace.svg" in paths;
+    await learn();
   }
 
   // --- where we are
@@ -275,6 +273,7 @@ class Console {
   /** Look what others, or this person in another window, have done meanwhile. */
   async _look() {
     const { project, session } = this;
+    this._again = this._looking;
     if (document.hidden || !project || !session || this._looking) return;
     this._looking = true;
     try {
@@ -290,6 +289,7 @@ class Console {
       if (error.status === 404) go({ page: "home" });
     } finally {
       this._looking = false;
+      if (this._again) this._look(); // asked for meanwhile: what was read may be too old
     }
   }
 
@@ -353,7 +353,9 @@ class Console {
 
   async _settings() {
     const { project } = this;
+    const text = await spent(project);
     const asked = await ask("Project", {
+      text,
       fields: [{ name: "name", label: "Name", value: project.name },
         { name: "instructions", label: "What VibeCoder heeds in it", value: project.instructions, lines: 4, required: false },
         { name: "remove", label: "Delete the project and all its conversations", type: "checkbox", required: false }],
@@ -410,6 +412,13 @@ class Console {
       announce(error.message, { seen: true, wrong: true });
     }
   }
+}
+
+/** Say what a project has cost, if the service counts it. */
+async function spent(project) {
+  if (!knows("/projects/{project_id}/usage")) return "";
+  const { totals } = await get(`/projects/${project.id}/usage`);
+  return `${number(totals.calls)} model calls, ${costs(totals)}`;
 }
 
 const firstWords = (prompt) =>

@@ -3,6 +3,7 @@
 import { announce, button, h } from "./dom.js";
 
 const DRAFT = "vibecoder.draft.";
+const MODEL = "vibecoder.model";
 
 /** The place to write. */
 export class Composer {
@@ -15,7 +16,10 @@ export class Composer {
       oninput: () => this._typed(),
       onkeydown: (event) => this._pressed(event, stop),
     });
-    this._models = h("select", { "aria-label": "Model", hidden: true });
+    this._models = h("select", {
+      "aria-label": "Model", hidden: true,
+      onchange: () => sessionStorage.setItem(MODEL, this._models.value),
+    });
     this._replace = button("Send, and stop what runs or waits", {
       text: "Send instead", class: "small", hidden: true,
       onclick: () => this.submit({ replace: true }),
@@ -35,7 +39,8 @@ export class Composer {
   /** Offer models, if there is a choice. */
   offer(models, chosen) {
     this._models.replaceChildren(...models.map((model) => h("option", { value: model }, model)));
-    this._models.value = chosen;
+    const kept = sessionStorage.getItem(MODEL);
+    this._models.value = models.includes(kept) ? kept : chosen;
     this._models.hidden = models.length < 2;
   }
 

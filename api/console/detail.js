@@ -1,7 +1,7 @@
 // Everything about one message: attempts, waterfall, model calls, tool calls, tokens.
 
-import { get, request } from "./api.js";
-import { button, copy, duration, h, moment, number } from "./dom.js";
+import { get, knows, request } from "./api.js";
+import { button, copy, costs, duration, h, moment, number } from "./dom.js";
 import { toolCall } from "./message.js";
 import { link } from "./route.js";
 import { showPicture } from "./svg.js";
@@ -31,8 +31,12 @@ export class Detail {
     if (this._shown === there.message) return;
     this._shown = there.message;
     try {
-      const full = await get(`/messages/${there.message}/full`);
-      if (this._shown === there.message) this.element.replaceChildren(...sections(full, there));
+      const [full, usage] = await Promise.all([
+        get(`/messages/${there.message}/full`),
+        knows("/messages/{message_id}/usage") ? get(`/messages/${there.message}/usage`) : {},
+      ]);
+      if (this._shown !== there.message) return;
+      this.element.replaceChildren(...sections(full, usage, there));
       await this._drawTrace(there.message);
     } catch (error) {
       this.element.replaceChildren(h("p", { class: "notice wrong" }, error.message));
@@ -40,20 +44,20 @@ export class Detail {
   }
 
   async _drawTrace(message) {
-    if (!this.hasTraces) return;
-    const host = h("div", { class: "picture" });
+    if (!knows("/messages/{message_id}/trace.svg")) return;
+    const host = h("div", { class: "picture wide", tabindex: "0", role: "region", "aria-label": "Where the time went" });
     showPicture(host, await (await request(`/messages/${message}/trace.svg`)).text());
     if (this._shown !== message) return;
     this.element.querySelector(".facts-table").after(h("section", {}, h("h3", {}, "Where the time went"), host));
   }
 }
 
-function sections(full, there) {
+function sections(full, usage, there) {
   return [
     h("div", { class: "row" }, h("h2", {}, "Message"), h("span", { class: `status ${full.status}` }, full.status.replace("_", " ")),
       h("span", { class: "grow" }),
       button("Copy a link to this message", { symbol: "link", text: "Link", class: "small", onclick: () => copy(link({ page: "project", ...there }), "Link") })),
-    facts(full),
+    facts(full, usage),
     section("Attempts", full.attempts.map(attempt)),
     section("Model calls", full.responses.map(modelCall)),
     section("Tool calls", full.tool_calls.map(toolCall)),
@@ -63,16 +67,18 @@ function sections(full, there) {
 
 const section = (title, children) => children.length > 0 && h("section", {}, h("h3", {}, title), children);
 
-function facts(full) {
-  const usage = full.usage || {};
+const tokens = ({ input_tokens: read = 0, output_tokens: written = 0, requests }) =>
+  `${number(read)} read, ${number(written)} written, ${number(requests)} model calls`;
+
+function facts(full, usage) {
   const rows = [
     ["Prompt", h("span", { class: "clamp", dir: "auto" }, full.content)],
     ["Model", full.model],
     ["Accepted", moment(full.created_at)],
     full.claimed_at && ["Waited", duration(seconds(full.created_at, full.claimed_at))],
     full.ended_at && ["Took", duration(seconds(full.created_at, full.ended_at))],
-    full.usage && ["Tokens", `${number(usage.input_tokens || 0)} read, ${number(usage.output_tokens || 0)} written, ${usage.requests} model calls`],
-    full.cost != null && ["Cost", typeof full.cost === "object" ? JSON.stringify(full.cost) : String(full.cost)],
+    full.usage && ["Tokens", tokens(full.usage)],
+    usage.totals && ["Cost", costs(usage.totals)],
     full.revision && ["Made revision", String(full.revision)],
     full.error && ["Failure", h("span", {}, h("code", {}, full.error.code), ` ${full.error.detail}`)],
     ["Message id", copied(full.message_id, "Message id")],

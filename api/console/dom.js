@@ -135,6 +135,12 @@ export function duration(seconds) {
     : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
 
+/** Say what calls of models cost. */
+export function costs({ input_tokens: read, output_tokens: written, cost, unpriced_calls: unpriced }) {
+  const more = unpriced ? `, and ${number(unpriced)} calls without a known price` : "";
+  return `${number(read)} tokens read, ${number(written)} written, $${Number(cost).toFixed(4)}${more}`;
+}
+
 /** Write a number for a person. */
 export function number(value) {
   return value.toLocaleString("en");

@@ -1,5 +1,6 @@
 // One message of a conversation: prompt, steps, reply, change, and what a person can do with it.
 
+import { get } from "./api.js";
 import { announce, button, copy, duration, h, icon, moment, number } from "./dom.js";
 import { diffView, size } from "./diff.js";
 import { Markdown } from "./markdown.js";
@@ -133,11 +134,27 @@ export class MessageCard {
       this._text.set(reply || "");
       this._showChange(diff);
       this._failure.replaceChildren();
+      this._offerSteps();
     } else {
       this._clear();
       this._showChange("");
       this._failure.replaceChildren(failure(this, status, error));
     }
+  }
+
+  /** Offer the tool calls of a message whose events were not watched. */
+  _offerSteps() {
+    if (this._steps.children.length || !(this.message.usage?.requests > 1)) return;
+    const fold = h("details", { class: "fold tool", ontoggle: () => this._fetchSteps(fold) },
+      h("summary", {}, icon("tool"), h("span", {}, "Tool calls")));
+    this._steps.replaceChildren(fold);
+  }
+
+  async _fetchSteps(fold) {
+    const { tool_calls: calls } = await get(`/messages/${this.id}/full`);
+    const steps = calls.map(toolCall);
+    if (steps.length) steps[0].open = true;
+    fold.replaceWith(...steps);
   }
 
   _showChange(diff) {

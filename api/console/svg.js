@@ -3,6 +3,7 @@
 const shown = new Set();
 const BUTTONS = `
   svg { display: block; max-width: 100%; height: auto }
+  :host(.wide) svg { max-width: none }
   [tabindex] { cursor: pointer; outline: none }
   [tabindex]:hover rect { stroke: var(--accent); stroke-width: 2 }
   [tabindex]:focus-visible rect { stroke: var(--accent); stroke-width: 3 }

@@ -1,6 +1,6 @@
 // The conversation of a session: what was said, what is being said, and the next prompt.
 
-import { Problem, all, call, get } from "./api.js";
+import { Problem, all, call, get, knows } from "./api.js";
 import { announce, ask, button, copy, h } from "./dom.js";
 import { MessageCard, hasEnded } from "./message.js";
 import { link } from "./route.js";
@@ -29,8 +29,13 @@ export class Conversation {
     this._connection = h("div", { class: "connection", hidden: true },
       "The connection is lost; trying again. Nothing is lost with it.");
     this.element = h("div", { class: "conversation" }, this._scroller, this._newest, this._connection);
-    this._scroller.addEventListener("scroll", () => {
-      this._newest.hidden = this._nearEnd();
+    this._scroller.addEventListener("scroll", () => this._scrolled());
+    // what is drawn late, or grows, does not push the newest out of sight
+    const grown = new ResizeObserver(() => this._atEnd && this._toEnd());
+    grown.observe(this._log);
+    grown.observe(this._scroller);
+    this._log.addEventListener("click", () => {
+      this._atEnd = false; // what a person unfolds stays where it is
     });
     this._cards = new Map();
     this._stop = new AbortController();
@@ -73,7 +78,6 @@ export class Conversation {
 
   _take(messages) {
     const first = this._cards.size === 0;
-    const stay = first || this._nearEnd();
     const shown = this._cards.keys().next().value;
     const from = first
       ? Math.max(0, messages.length - SHOWN)
@@ -82,7 +86,7 @@ export class Conversation {
     for (const message of messages.slice(Math.max(from, 0))) this._show(message);
     this._earlier.hidden = this._hidden.length === 0;
     this._begin.hidden = messages.length > 0;
-    if (stay) this._toEnd();
+    if (first) this._toEnd();
   }
 
   _show(message) {
@@ -114,6 +118,7 @@ export class Conversation {
   select(messageId) {
     this._log.querySelector(".selected")?.classList.remove("selected");
     if (!messageId) return;
+    this._atEnd = false;
     const at = this._hidden.findIndex((message) => message.message_id === messageId);
     if (at >= 0) this._showEarlier(this._hidden.length - at);
     const card = this._cards.get(messageId);
@@ -152,9 +157,7 @@ export class Conversation {
     };
     try {
       for await (const event of watch(card.id, signal, connected)) {
-        const stay = this._nearEnd();
         card.apply(event);
-        if (stay) this._toEnd();
         if (event.kind === "code_changed") continue;
         if (hasEnded(card.message)) this._ended(card);
         else if (event.kind === "claimed") this.app.busy(this._unfinished());
@@ -242,7 +245,7 @@ export class Conversation {
       retry: (card) => app.send(card.message.content),
       open: (card) => app.openMessage(there(card)),
       link: (card) => copy(link(there(card)), "Link"),
-      ...(app.canFork && { fork: (card) => this._fork(card) }),
+      ...(knows("/messages/{message_id}/fork") && { fork: (card) => this._fork(card) }),
     };
   }
 
@@ -274,6 +277,16 @@ export class Conversation {
     this._begin.replaceChildren(element);
   }
 
+  /** Stay at the end until a person scrolls up. */
+  _scrolled() {
+    const { scrollTop } = this._scroller;
+    const up = scrollTop < this._scrollTop;
+    this._scrollTop = scrollTop;
+    if (this._nearEnd()) this._atEnd = true;
+    else if (up) this._atEnd = false;
+    this._newest.hidden = this._atEnd;
+  }
+
   _nearEnd() {
     const { scrollHeight, scrollTop, clientHeight } = this._scroller;
     return scrollHeight - scrollTop - clientHeight < NEAR_PX;
@@ -281,6 +294,6 @@ export class Conversation {
 
   _toEnd() {
     this._scroller.scrollTop = this._scroller.scrollHeight;
-    this._newest.hidden = true;
+    this._atEnd = this._newest.hidden = true;
   }
 }

@@ -6,6 +6,8 @@ import { diffView, size } from "./diff.js";
 import { pythonView } from "./python.js";
 import { showPicture } from "./svg.js";
 
+const LARGER = 1.2;
+
 /** The picture; a click on an agent opens its session. */
 export class Picture {
   constructor({ openNode }) {
@@ -33,6 +35,7 @@ export class Picture {
     if (drawn !== this._drawn) return;
     const picture = showPicture(this._host, text);
     picture.setAttribute("role", "group");
+    picture.style.width = `${LARGER * picture.getAttribute("width")}px`;
     for (const node of picture.querySelectorAll("[data-node]")) this._button(node, project.nodes);
     this._legend.textContent = this._since
       ? `Marked: what changed after revision ${this._since}.`

@@ -60,8 +60,9 @@ async def queue(db: AsyncSession, *, owner: str | None) -> Queue:
 
 async def ended(db: AsyncSession, *, owner: str | None) -> Sequence[Ended]:
     """Count what ended within the window, by minute, outcome and latency."""
-    age = _now() - Message.ended_at
-    minute = cast(func.floor(age / _MINUTE_S), Integer).label("minute")
+    # rounded: not every SQLite has a floor
+    minutes = func.round((_now() - Message.ended_at) / _MINUTE_S - 0.5)
+    minute = cast(minutes, Integer).label("minute")
     took = Message.ended_at - Message.created_at
     classes = [(took <= limit, n) for n, limit in enumerate(LATENCIES_S)]
     latency = case(*classes, else_=len(LATENCIES_S)).label("latency")

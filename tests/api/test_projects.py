@@ -174,6 +174,35 @@ def test_the_picture_is_well_formed_xml_whatever_the_names(client: TestClient, n
     )
 
 
+def test_the_picture_marks_what_changed_since_a_revision(client: TestClient) -> None:
+    before = 'from agents import Agent\na = Agent(name="a")\nb = Agent(name="b")\n'
+    after = before.replace(
+        'a = Agent(name="a"', 'c = Agent(name="c")\na = Agent(name="a", handoffs=[c]'
+    )
+    project_id = new_project(client, code=before)
+    client.patch(f"/projects/{project_id}", json={"code": after})
+
+    def marks(query: str) -> dict[str, str]:
+        answer = client.get(f"/projects/{project_id}/workflow.svg{query}")
+        picture = ET.fromstring(answer.content)
+        nodes = [node for node in picture.iter() if node.get("data-node")]
+        return {node.get("data-node", ""): node.get("class", "") for node in nodes}
+
+    assert marks("?since=1") == {"b": "node", "a": "node changed", "c": "node new"}
+    assert set(marks("").values()) == set(marks("?since=2").values()) == {"node"}
+    missing = client.get(f"/projects/{project_id}/workflow.svg?since=9")
+    assert_problem(missing, 404, "revision_not_found")
+
+
+def test_the_picture_of_a_cycle_and_of_a_crowd_is_drawn(client: TestClient) -> None:
+    many = "\n".join(f'n{n} = Agent(name="n{n}")' for n in range(30))
+    cycle = "n0.handoffs = [n1, n0]\nn1.handoffs = [n0]\nn2.handoffs = [n3, n4, n5, n6, n7]\n"
+    project_id = new_project(client, code=f"from agents import Agent\n{many}\n{cycle}")
+    picture = ET.fromstring(client.get(f"/projects/{project_id}/workflow.svg").content)
+    edges = [path for path in picture.iter() if path.get("class") == "edge"]
+    assert len(edges) == len(client.get(f"/projects/{project_id}/workflow").json()["edges"]) > 0
+
+
 def test_the_picture_of_an_empty_workflow_says_so(client: TestClient) -> None:
     answer = client.get(f"/projects/{new_project(client)}/workflow.svg")
     assert "No agents yet" in answer.text

@@ -1,4 +1,4 @@
-"""Chromium, and the services whose console it opens.
+"""Chromium, and the service whose console it opens.
 
 The browser lasts a file and no longer: while it runs its event loop does, and other files' tests
 have loops of their own.
@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Browser, sync_playwright
 
 from tests.console.person import Person, Room
-from tests.services import ApiProcess, EmbeddedService, RedisServer, WorkerProcess, migrate
+from tests.services import ApiProcess, RedisServer, WorkerProcess, migrate
 from tests.stub_process import StubOpenAI
 
 _PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
@@ -33,36 +33,31 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture(scope="session")
-def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedService]:
-    """Give the service as `make run` starts it: the offline model answers."""
-    with EmbeddedService(tmp_path_factory.mktemp("console")) as service:
-        yield service
-
-
 @dataclass(frozen=True)
-class Distributed:
-    """The service as processes that a test may kill; its model is the stub."""
+class Running:
+    """The service as processes that a test may kill."""
 
     api: ApiProcess
     worker: WorkerProcess
+    stub: StubOpenAI
     database: str
 
 
 @pytest.fixture(scope="session")
-def distributed(
+def service(
     tmp_path_factory: pytest.TempPathFactory, redis_server: RedisServer
-) -> Iterator[Distributed]:
-    """Give an API process and a worker."""
-    home = tmp_path_factory.mktemp("console-distributed")
+) -> Iterator[Running]:
+    """Give an API process and a worker; a message may ask for the stub instead of `offline`."""
+    home = tmp_path_factory.mktemp("console")
     database = str(home / "service.db")
     with StubOpenAI() as stub:
         settings = {
             "VIBECODER_DATA_DIR": str(home),
             "VIBECODER_DATABASE_URL": f"sqlite:///{database}",
             "VIBECODER_REDIS_URL": redis_server.url,
-            "VIBECODER_NAMESPACE": f"console-{home.name}",
-            "VIBECODER_MODEL": "stub",
+            "VIBECODER_NAMESPACE": f"console-{home.parent.name}",
+            "VIBECODER_MODEL": "offline",
+            "VIBECODER_MODELS": "stub",
             "OPENAI_BASE_URL": stub.base_url,
             "VIBECODER_MODEL_RETRIES": "0",
             "VIBECODER_LEASE_S": "2",
@@ -71,11 +66,15 @@ def distributed(
             "VIBECODER_DRAIN_S": "0",
         }
         migrate(settings["VIBECODER_DATABASE_URL"])
-        with (
-            ApiProcess(home, settings, name="console-api") as api,
-            WorkerProcess(home, settings, name="console-worker") as worker,
-        ):
-            yield Distributed(api, worker, database)
+        api = ApiProcess(home, settings, name="console-api")
+        worker = WorkerProcess(home, settings, name="console-worker")
+        api.launch()  # both at once: each takes seconds to import what it needs
+        try:
+            with worker:
+                api.wait_ready()
+                yield Running(api, worker, stub, database)
+        finally:
+            api.terminate()
 
 
 @pytest.fixture
@@ -86,14 +85,14 @@ def room(browser: Browser) -> Iterator[Room]:
 
 
 @pytest.fixture
-def person(room: Room, embedded: EmbeddedService) -> Person:
-    """Give someone who has just opened the console of the embedded service."""
-    return room.enter(embedded.url)
+def person(room: Room, service: Running) -> Person:
+    """Give someone who has just opened the console."""
+    return room.enter(service.api.url)
 
 
 @pytest.fixture
-def visitor(room: Room, distributed: Distributed) -> Person:
-    """Give someone in a new project of the distributed service."""
-    visitor = room.enter(distributed.api.url)
-    visitor.begin_project()
-    return visitor
+def visitor(person: Person) -> Person:
+    """Give someone in a new project who talks to the stub: it does what the prompt says."""
+    person.begin_project()
+    person.choose("stub")
+    return person

@@ -14,7 +14,7 @@ from playwright.sync_api import (
     expect,
 )
 
-expect.set_options(timeout=8_000)
+expect.set_options(timeout=15_000)
 _PHONE = {"width": 390, "height": 800}
 
 
@@ -34,7 +34,7 @@ class Room:
             viewport=_PHONE if phone else {"width": 1440, "height": 900},  # type: ignore[arg-type]
             color_scheme="dark" if dark else "light",
         )
-        context.set_default_timeout(8_000)
+        context.set_default_timeout(15_000)
         self._contexts.append(context)
         return self.window(context, url)
 
@@ -89,6 +89,10 @@ class Person:
         self.page.get_by_label("Name", exact=True).fill(name)
         self.page.get_by_role("button", name="Begin").click()
         expect(self.page.get_by_role("heading", name="Whole workflow")).to_be_visible()
+
+    def choose(self, model: str) -> None:
+        """Choose which model answers in this window."""
+        self.page.get_by_role("combobox", name="Model").select_option(model)
 
     def say(self, prompt: str) -> Locator:
         """Write a prompt and press Enter; return the message that it becomes."""

@@ -6,8 +6,8 @@ import re
 import pytest
 from playwright.sync_api import Dialog, expect
 
+from tests.console.conftest import Running
 from tests.console.person import Person, Room, answered
-from tests.services import EmbeddedService
 
 
 def test_the_whole_of_the_main_job_is_done_by_hand(person: Person) -> None:
@@ -74,6 +74,14 @@ def test_the_picture_is_used_with_the_keyboard(person: Person) -> None:
     node.focus()
     node.press("Enter")
     expect(person.page.get_by_role("heading", name="triage", exact=True)).to_be_visible()
+
+
+def test_the_tool_calls_of_an_old_message_are_read_when_they_are_unfolded(person: Person) -> None:
+    person.hear("Create a triage agent")
+    person.page.reload()
+    person.last.get_by_text("Tool calls").click()
+    expect(person.last.locator(".tool")).to_contain_text("apply_patch")
+    expect(person.last.locator(".tool")).to_contain_text("triage = Agent(")
 
 
 def test_an_earlier_revision_is_restored(person: Person) -> None:
@@ -184,9 +192,9 @@ def test_what_was_begun_to_be_written_survives_a_reload(person: Person) -> None:
     expect(person.messages).to_have_count(0)
 
 
-def test_an_address_that_leads_nowhere_says_so(room: Room, embedded: EmbeddedService) -> None:
+def test_an_address_that_leads_nowhere_says_so(room: Room, service: Running) -> None:
     room.foreseen = ["404"]
     nobody = "00000000-0000-4000-8000-000000000000"
-    lost = room.enter(f"{embedded.url}/#/projects/{nobody}")
+    lost = room.enter(f"{service.api.url}/#/projects/{nobody}")
     expect(lost.page.locator(".toast")).to_contain_text("There is no project")
     expect(lost.page.get_by_role("heading", name="What shall the workflow do?")).to_be_visible()

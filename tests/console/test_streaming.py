@@ -7,8 +7,9 @@ from itertools import pairwise
 
 from playwright.sync_api import Route, expect
 
-from tests.console.conftest import Distributed
+from tests.console.conftest import Running
 from tests.console.person import Person, Room, answered
+from tests.services import wait_until
 
 _WORDS = " ".join(f"word{n}" for n in range(1, 21))
 SLOW = f"[[pace 0.05]] [[say {_WORDS}]]"
@@ -48,7 +49,7 @@ def test_a_reload_in_the_middle_loses_nothing(visitor: Person) -> None:
 
 
 def test_an_api_that_restarts_in_the_middle_loses_nothing(
-    visitor: Person, distributed: Distributed
+    visitor: Person, service: Running
 ) -> None:
     visitor.room.foreseen = ["ERR_CONNECTION", "ERR_INCOMPLETE", "ERR_EMPTY"]
     message = visitor.say(f"[[pace 0.2]] [[say {_WORDS}]]")
@@ -65,9 +66,9 @@ def test_an_api_that_restarts_in_the_middle_loses_nothing(
         }""",
         (message.get_attribute("id") or "").removeprefix("message-"),
     )
-    distributed.api.terminate()
+    service.api.terminate()
     expect(visitor.page.get_by_text("The connection is lost")).to_be_visible()
-    distributed.api.start()
+    service.api.start()
     answered(message)
     expect(visitor.page.get_by_text("The connection is lost")).to_be_hidden()
     expect(message.locator(".markdown")).to_have_text(_WORDS)
@@ -132,13 +133,12 @@ def test_a_failed_message_says_why_and_is_sent_again(visitor: Person) -> None:
     expect(page.locator(".message.selected")).to_contain_text("model_error")
 
 
-def test_a_killed_worker_is_seen_and_the_reply_comes(
-    visitor: Person, distributed: Distributed
-) -> None:
+def test_a_killed_worker_is_seen_and_the_reply_comes(visitor: Person, service: Running) -> None:
     message = visitor.say(f"[[pace 0.05]] [[delay 30 times 1]] [[say {_WORDS}]]")
     expect(message.get_by_text("Working")).to_be_visible()
-    distributed.worker.kill()
-    distributed.worker.launch()
+    wait_until(lambda: bool(service.stub.requests("delay 30")), "the model to be asked")
+    service.worker.kill()
+    service.worker.launch()
     expect(message.get_by_text("attempt 2: its worker was lost")).to_be_visible(timeout=20_000)
     answered(message)
     expect(message.locator(".markdown")).to_have_text(_WORDS)
@@ -151,6 +151,7 @@ def test_two_windows_on_one_session_show_the_same(visitor: Person) -> None:
     writing(other)
     answered(other.last)
     expect(other.last.locator(".markdown")).to_have_text(_WORDS)
+    other.choose("stub")
     other.hear("[[say from the other]]")
     expect(visitor.messages).to_have_count(2)
     expect(visitor.last.locator(".markdown")).to_have_text("from the other")
@@ -164,10 +165,10 @@ def test_a_colleague_elsewhere_sees_what_is_said(visitor: Person, room: Room) ->
 
 
 def test_a_session_of_200_messages_opens_at_its_end_and_shows_the_rest(
-    visitor: Person, distributed: Distributed
+    visitor: Person, service: Running
 ) -> None:
     visitor.hear("[[say first]]")
-    with closing(sqlite3.connect(distributed.database, timeout=10)) as database, database:
+    with closing(sqlite3.connect(service.database, timeout=10)) as database, database:
         fill(database, visitor.place("sessions").replace("-", ""))
     visitor.page.reload()
     expect(visitor.last.locator(".prompt-text")).to_have_text("prompt 200")

@@ -8,10 +8,10 @@ from sqlalchemy import text
 from shared.database import Database
 from shared.errors import ServiceQueueFull
 from shared.settings import Settings
-from shared.store import cancels, messages, rates, sweeps, usage
+from shared.store import cancels, messages, operations, rates, sweeps, usage
 from shared.store.transitions import Claim
 from shared.tables import VibeSession
-from tests.shared.world import ON_POSTGRESQL, World
+from tests.shared.world import ON_POSTGRESQL, OWNER, World
 
 PAST = 100_000
 WAITING = 1_000
@@ -86,6 +86,9 @@ def verbs(sessions: list[VibeSession]) -> list[Callable[[World], Awaitable[objec
         async with world.database.read() as db:
             await messages.listing(db, sessions[0], after=None, limit=10)
             assert (await rates.backlog(db)).queued > 0
+            for part in (operations.queue, operations.ended, operations.failures):
+                await part(db, owner=None)
+            await operations.last_failures(db, owner=OWNER)
 
     async def sum_up(world: World) -> None:
         # not of a session: each has a fortieth of all messages here, for which PostgreSQL reads all
