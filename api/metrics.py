@@ -70,8 +70,8 @@ class Scrape:
 
     async def refresh(self) -> None:
         """Read what is not counted; what cannot be read is NaN, so that no rule takes it for 0."""
-        _WAITING.set(len(self._replies))
-        _WATCHING.set(len(self._watchers))
+        _WAITING.set(self._replies.count)
+        _WATCHING.set(self._watchers.count)
         async with self._lock:
             if time.monotonic() - self._read_at < _FRESH_S:
                 return

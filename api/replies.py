@@ -35,7 +35,8 @@ class Replies:
         self._tasks: list[asyncio.Task[None]] = []
         self._given_up = False
 
-    def __len__(self) -> int:
+    @property
+    def count(self) -> int:
         """Count those who wait."""
         return sum(len(waiting) for waiting in self._waiting.values())
 

@@ -117,7 +117,8 @@ class Watchers:
         for message_id, watched in self._watched.items():
             watched.wake(counts.get(message_id, math.inf))
 
-    def __len__(self) -> int:
+    @property
+    def count(self) -> int:
         """Count those who watch."""
         return sum(len(watched.watchers) for watched in self._watched.values())
 

@@ -10,6 +10,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from tests.api.calls import ASYNC, assert_problem, new_session, send, wait_for_status
+from tests.scrape import scrape
 from tests.streams import STREAM, Event, parse, posting, text_of, watch, watching, whole
 
 
@@ -132,6 +133,7 @@ def test_text_comes_while_it_is_written(streaming: httpx2.Client) -> None:
             events.append(event)
             if event.kind == "text" and not first_text:
                 first_text = time.monotonic() - began
+                assert scrape(streaming).get("vibecoder_watchers") >= 1
     took = time.monotonic() - began
     whole(events)
     assert text_of(events) == "one two three four five six"
