@@ -11,6 +11,7 @@ from api.dependencies import Operator, ServicesDep, TraceId, Who
 from api.kinds import KINDS
 from api.openapi import described, problems
 from api.schemas.operations import CallerOut, Health, ProblemKind, Readiness
+from shared import errors
 from shared.schema import current_revision, is_outdated
 from shared.store import workers
 from shared.version import VERSION
@@ -65,7 +66,7 @@ async def get_caller(who: Who, trace_id: TraceId) -> CallerOut:
     response_class=Response,
     responses={
         200: described("The metrics, in Prometheus's text format.", media_type="text/plain"),
-        **problems(),
+        **problems(errors.RoleInsufficient),
     },
 )
 async def get_metrics(services: ServicesDep, _: Operator) -> Response:

@@ -74,13 +74,10 @@ class Conversation:
         return self.house.data / "sessions" / f"{self.session_id}.1.db"
 
     def at_rest(self) -> None:
-        """Wait until the file was written and closed, which comes after the reply."""
-        wait_until(
-            lambda: (
-                self.check()["memory_file"] == "current" and not Path(f"{self.path}-wal").exists()
-            ),
-            "the memory file",
-        )
+        """Wait until the file was written, which comes after the reply; put all into it."""
+        wait_until(lambda: self.check()["memory_file"] == "current", "the memory file")
+        with closing(sqlite3.connect(self.path)) as file:
+            file.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def check(self) -> Json:
         answer = self.house.client.get(f"/sessions/{self.session_id}/check")
