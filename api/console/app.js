@@ -1,9 +1,11 @@
 // The console: which project and session are open, and what is told to whom when something changes.
 
-import { Problem, all, call, forgetKey, get, hasKey, knows, learn, onKeyWanted } from "./api.js";
+import { Problem, all, call, get, learn, onKeyWanted } from "./api.js";
 import { Composer } from "./composer.js";
 import { Detail } from "./detail.js";
-import { announce, ask, button, costs, h, number } from "./dom.js";
+import { askForKey, changeProject, forgetSession, newProject, renameSession } from "./dialogs.js";
+import { announce, button, h } from "./dom.js";
+import { Frame } from "./frame.js";
 import { Operations } from "./operations.js";
 import { Panel } from "./panel.js";
 import { go, place } from "./route.js";
@@ -75,26 +77,9 @@ class Console {
     this._talk = h("section", { class: "talk", "aria-label": "Conversation" },
       this._heading, this._conversation.element, this._followUps, this._offline, this._composer.element);
     this._home = h("section", { class: "home", "aria-label": "Welcome" });
-    this._main = h("main", { id: "main", tabindex: "-1", "data-view": "talk", "data-page": "none" },
-      this._sidebar.element, this._talk, this._panel.element, this._home, this._operations.element);
-    this._views = h("nav", { class: "views", "aria-label": "Views" },
-      [["list", "Sessions", "list"], ["talk", "Talk", "bubble"], ["panel", "Workflow", "graph"]].map(
-        ([view, text, symbol]) => button(text, { text, symbol, "data-view": view, onclick: () => this._view(view) })));
-    document.getElementById("page").append(this._main, this._views);
-    document.getElementById("theme").addEventListener("click", () => document.dispatchEvent(new Event("choose-theme")));
-    document.getElementById("skip").addEventListener("click", (event) => {
-      event.preventDefault(); // the address says which place is open
-      this._main.focus();
-    });
-    document.getElementById("key").addEventListener("click", () => (forgetKey(), location.reload()));
-  }
-
-  /** Choose what is seen on a narrow screen. */
-  _view(view) {
-    this._main.dataset.view = view;
-    for (const each of this._views.children) {
-      each.setAttribute("aria-pressed", String(each.dataset.view === view));
-    }
+    this._frame = new Frame([
+      this._sidebar.element, this._talk, this._panel.element, this._home, this._operations.element,
+    ]);
   }
 
   /** Ask the service which model answers. */
@@ -102,10 +87,7 @@ class Console {
     const ready = await fetch("/ready").then((answer) => answer.json());
     this.offline = ready.model === "offline";
     for (const composer of [this._composer, this._first]) composer.offer(ready.models || [], ready.model);
-    const badge = document.getElementById("model");
-    badge.textContent = this.offline ? "offline model" : ready.model;
-    badge.title = this.offline ? "A small built-in set of rules answers" : "The model that answers";
-    badge.hidden = false;
+    this._frame.model(ready.model, this.offline);
     if (!ready.workers) announce("No worker is alive: messages wait until one starts.", { seen: true, wrong: true });
     await learn();
   }
@@ -114,24 +96,28 @@ class Console {
 
   async _go() {
     const there = place();
-    this._main.dataset.page = there.page;
+    this._frame.page(there.page);
     this._operations.show(there.page === "operations");
-    document.getElementById("operations").toggleAttribute("aria-current", there.page === "operations");
+    const going = {
+      home: () => this._goHome(),
+      operations: () => this._goOperations(),
+      message: () => this._goMessage(there),
+      project: () => this._goProject(there),
+    };
     try {
-      await this[{ home: "_goHome", operations: "_goOperations", message: "_goMessage", project: "_goProject" }[there.page]](there);
+      await going[there.page]();
     } catch (error) {
       if (!(error instanceof Problem)) throw error;
       announce(error.message, { seen: true, wrong: true });
       if (error.status === 404) go({ page: "home" }, { replace: true });
     }
-    document.getElementById("key").hidden = !hasKey();
+    this._frame.key();
   }
 
   async _goHome() {
     this._leave();
     this.projects = await all("/projects");
-    this._view("talk");
-    this._main.dataset.page = "home";
+    this._frame.view("talk");
     this._home.replaceChildren(
       starters(null, this.offline, (prompt, title) => this._first.submit({ prompt, title })),
       this._first.element);
@@ -151,6 +137,7 @@ class Console {
   }
 
   async _goProject({ project, session, message }) {
+    if (project !== this.project?.id || session !== this.session?.session_id) this._composer.close();
     if (project !== this.project?.id) await this._openProject(project);
     if (!session) {
       const found = await call("POST", `/projects/${project}/sessions`);
@@ -161,10 +148,10 @@ class Console {
     this._detail.set({ project, session, message });
     if (message) {
       this._panel.open("message");
-      this._view("panel");
+      this._frame.view("panel");
     } else if (this._panel.opened === "message") {
       this._panel.open("workflow");
-      this._view("talk");
+      this._frame.view("talk");
     }
   }
 
@@ -192,7 +179,7 @@ class Console {
     }
     this.session = session;
     this._composer.open(id);
-    this._view("talk");
+    this._frame.view("talk");
     this._showSidebar();
     this._showHeading();
     this._conversation.suggest(starters(session, this.offline, (prompt) => this.send(prompt)));
@@ -313,19 +300,16 @@ class Console {
 
   openMessage(there) {
     this._panel.open("message");
-    this._view("panel");
+    this._frame.view("panel");
     go(there);
   }
 
-  async openSession(session) {
+  openSession(session) {
     go({ project: session.project_id, session: session.session_id });
   }
 
   async openNode(node) {
-    await this._try(async () => {
-      const session = await call("POST", `/projects/${this.project.id}/sessions`, { node_id: node });
-      await this.openSession(session);
-    });
+    this.openSession(await call("POST", `/projects/${this.project.id}/sessions`, { node_id: node }));
   }
 
   /** Begin a project with its first prompt. */
@@ -343,96 +327,43 @@ class Console {
   }
 
   async _newProject() {
-    const asked = await ask("New project", {
-      fields: [{ name: "name", label: "Name", value: "" },
-        { name: "instructions", label: "What VibeCoder heeds in it", lines: 3, required: false }],
-      action: "Begin",
-    });
-    if (asked) await this._try(async () => go({ project: (await call("POST", "/projects", asked)).id }));
+    const project = await newProject();
+    if (project) go({ project: project.id });
   }
 
   async _settings() {
-    const { project } = this;
-    const text = await spent(project);
-    const asked = await ask("Project", {
-      text,
-      fields: [{ name: "name", label: "Name", value: project.name },
-        { name: "instructions", label: "What VibeCoder heeds in it", value: project.instructions, lines: 4, required: false },
-        { name: "remove", label: "Delete the project and all its conversations", type: "checkbox", required: false }],
-    });
-    if (!asked) return;
-    await this._try(async () => {
-      if (asked.remove) {
-        await call("DELETE", `/projects/${project.id}`);
-        go({ page: "home" });
-      } else {
-        const { name, instructions } = asked;
-        this._show(await call("PATCH", `/projects/${project.id}`, { name, instructions }), project.revision);
-        this.projects = await all("/projects");
-        this._showSidebar();
-        this._showHeading();
-      }
-    });
+    const changed = await changeProject(this.project);
+    if (changed?.status === "deleted") {
+      go({ page: "home" });
+    } else if (changed) {
+      this.projects = await all("/projects");
+      this._show(changed, changed.revision);
+      this._showHeading();
+    }
   }
 
   async _rename() {
-    const asked = await ask("Rename this session", { fields: [{ name: "title", label: "Title", value: this.session.title || "" }] });
-    if (!asked) return;
-    await this._try(async () => {
-      this.session = await call("PATCH", `/sessions/${this.session.session_id}`, { title: asked.title });
-      this._showHeading();
-      await this._look();
-    });
+    const renamed = await renameSession(this.session);
+    if (!renamed) return;
+    this.session = renamed;
+    this._showHeading();
+    await this._look();
   }
 
   async _newSession() {
-    await this._try(async () => {
-      const body = { new: true, ...(this.session.node_id && { node_id: this.session.node_id }) };
-      await this.openSession(await call("POST", `/projects/${this.project.id}/sessions`, body));
-    });
+    const body = { new: true, ...(this.session.node_id && { node_id: this.session.node_id }) };
+    this.openSession(await call("POST", `/projects/${this.project.id}/sessions`, body));
   }
 
   async _forget() {
-    const sure = await ask("Forget this conversation?", {
-      text: "VibeCoder remembers nothing of it then. The code stays as it is.", action: "Forget", danger: true,
-    });
-    if (!sure) return;
-    await this._try(async () => {
-      await call("DELETE", `/sessions/${this.session.session_id}`);
-      await this._conversation.refresh();
-      this.spoken({ here: true });
-      this._showFollowUps();
-    });
+    if (!(await forgetSession(this.session))) return;
+    await this._conversation.refresh();
+    this.spoken({ here: true });
+    this._showFollowUps();
   }
-
-  async _try(action) {
-    try {
-      await action();
-    } catch (error) {
-      announce(error.message, { seen: true, wrong: true });
-    }
-  }
-}
-
-/** Say what a project has cost, if the service counts it. */
-async function spent(project) {
-  if (!knows("/projects/{project_id}/usage")) return "";
-  const { totals } = await get(`/projects/${project.id}/usage`);
-  return `${number(totals.calls)} model calls, ${costs(totals)}`;
 }
 
 const firstWords = (prompt) =>
   prompt.trim().length <= 40 ? prompt.trim() : `${prompt.trim().slice(0, 40).replace(/\s+\S*$/, "")} …`;
-
-async function askForKey(refused) {
-  for (;;) {
-    const asked = await ask("This service wants an API key", {
-      fields: [{ name: "key", label: "API key", type: "password", hint: "It stays in this tab and is forgotten with it." }],
-      text: refused ? "The key that was given is not known." : "Your operator gives you one.",
-      action: "Use it",
-    });
-    if (asked?.key) return asked.key;
-  }
-}
 
 await new Console().start();

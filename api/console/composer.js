@@ -53,9 +53,15 @@ export class Composer {
   /** Write to another session; what was begun there comes back. */
   open(sessionId) {
     this._session = sessionId;
+    this._text.disabled = false;
     const { text = "" } = this._draft();
     this._text.value = text;
     this._fit();
+  }
+
+  /** Take nothing until a session is open: it would be another one's. */
+  close() {
+    this._text.disabled = true;
   }
 
   focus() {
@@ -65,12 +71,13 @@ export class Composer {
   /** Send what is written, or another prompt. */
   async submit({ prompt = this._text.value, replace = false, title } = {}) {
     if (!prompt.trim() || this._sending) return;
-    const key = this._key(prompt);
+    const typed = prompt === this._text.value;
+    const key = typed ? this._key(prompt) : newKey();
     this._sending = this._button.disabled = true;
     try {
       await this._send(prompt, { key, model: this._models.value, replace, title });
-      sessionStorage.removeItem(DRAFT + this._session);
-      if (this._text.value === prompt) this._text.value = "";
+      if (typed) sessionStorage.removeItem(DRAFT + this._session);
+      if (typed && this._text.value === prompt) this._text.value = "";
     } catch (error) {
       announce(error.message, { seen: true, wrong: true });
     }

@@ -45,11 +45,29 @@ export class Detail {
 
   async _drawTrace(message) {
     if (!knows("/messages/{message_id}/trace.svg")) return;
-    const host = h("div", { class: "picture wide", tabindex: "0", role: "region", "aria-label": "Where the time went" });
-    showPicture(host, await (await request(`/messages/${message}/trace.svg`)).text());
+    const text = await (await request(`/messages/${message}/trace.svg`)).text();
     if (this._shown !== message) return;
-    this.element.querySelector(".facts-table").after(h("section", {}, h("h3", {}, "Where the time went"), host));
+    this.element.querySelector(".facts-table").after(h("section", {},
+      h("div", { class: "row" }, h("h3", {}, "Where the time went"), h("span", { class: "grow" }),
+        button("Show it large", { text: "Show it large", class: "small", onclick: () => showLarge(text) })),
+      waterfall(text)));
   }
+}
+
+/** Show a trace as the server draws it; it is wider than the panel. */
+function waterfall(text) {
+  const host = h("div", { class: "picture wide", tabindex: "0", role: "region", "aria-label": "Where the time went" });
+  showPicture(host, text);
+  return host;
+}
+
+function showLarge(text) {
+  const dialog = h("dialog", { class: "large", "aria-label": "Where the time went" },
+    waterfall(text),
+    h("div", { class: "row end" }, h("button", { type: "button", onclick: () => dialog.close() }, "Close")));
+  dialog.addEventListener("close", () => dialog.remove());
+  document.body.append(dialog);
+  dialog.showModal();
 }
 
 function sections(full, usage, there) {
