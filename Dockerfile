@@ -1,10 +1,13 @@
-# One image for the API, the workers and the migrations; docker-compose.yml says which.
+# One image for the API, the workers and the migrations, and one for the proxy before them;
+# docker-compose.yml says which.
 
-FROM python:3.12-slim AS dependencies
-RUN python -m venv --without-pip /opt/venv
-COPY requirements.lock .
-RUN pip --python /opt/venv/bin/python install --no-cache-dir --disable-pip-version-check \
-        --require-hashes -r requirements.lock
+FROM python:3.12-slim AS proxy
+RUN apt-get update && apt-get install --yes --no-install-recommends nginx-light \
+    && rm -rf /var/lib/apt/lists/*
+COPY deploy/nginx/nginx.conf /etc/nginx/nginx.conf
+USER www-data
+EXPOSE 8000
+CMD ["nginx", "-g", "daemon off;"]
 
 FROM python:3.12-slim AS dependencies
 RUN python -m venv --without-pip /opt/venv

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Write the files that docker-compose.yml takes secrets from; what is there already stays.
+# Write secrets of your own for docker-compose.yml; what is there already stays. Before the first
+# start: PostgreSQL keeps the password with which its volume was made.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 mkdir -p secrets
@@ -13,4 +14,5 @@ write postgres_password "$(od -An -N24 -tx1 /dev/urandom | tr -d ' \n')"
 write vibecoder_database_url \
     "postgresql://vibecoder:$(cat secrets/postgres_password)@postgres:5432/vibecoder"
 write openai_api_key "${OPENAI_API_KEY:-}"
-echo "Secrets are in secrets/. Without a key in secrets/openai_api_key the model is offline."
+grep -qs '^SECRETS=' .env || echo "SECRETS=./secrets" >> .env
+echo "Secrets are in secrets/, and .env says so. Without a key in secrets/openai_api_key the model is offline."

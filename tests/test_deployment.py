@@ -128,8 +128,7 @@ def test_there_is_one_version() -> None:
 
 def test_the_image_does_not_run_as_root() -> None:
     dockerfile = (ROOT / "Dockerfile").read_text()
-    [user] = re.findall(r"^USER (.*)$", dockerfile, re.MULTILINE)
-    assert user == "10001"
+    assert re.findall(r"^USER (.*)$", dockerfile, re.MULTILINE) == ["www-data", "10001"]
 
 
 def test_secrets_are_made_once_and_fit_together(tmp_path: Path) -> None:
