@@ -15,8 +15,8 @@ AT_ONCE := -n 2 --dist worksteal
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
-.PHONY: help run test check audit licences coverage bench faults evidence pictures migrate lock
-.PHONY: clean
+.PHONY: help run test check audit licences coverage bench capacity faults evidence pictures
+.PHONY: migrate lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -48,6 +48,9 @@ coverage: $(VENV)/.dev ## run the tests and say which lines and branches they le
 
 bench: $(VENV)/.dev ## compare with the same agent run directly in a request
 	@exec $(PY) -m tests.benchmarks $(ARGS)
+
+capacity: $(VENV)/.dev ## compute docs/capacity.md from what a benchmark measured
+	@exec $(PY) -m tests.benchmarks.capacity $(ARGS)
 
 faults: $(VENV)/.dev ## kill processes at real points and at random (CAMPAIGN="--minutes 10")
 	$(PY) -m pytest --timeout=0 tests/faults $(ARGS)

@@ -44,17 +44,29 @@ class Connection:
 
     async def post(self, path: str, body: Any, *, accept: str = "*/*") -> tuple[int, bytes]:
         """Send JSON; return status and body of the answer, of a stream too once it has ended."""
-        content = json.dumps(body).encode()
+        status = await self.ask("POST", path, body, accept=accept)
+        return status, await self.rest()
+
+    async def ask(
+        self, method: str, path: str, body: Any = None, *, accept: str = "*/*", prefer: str = ""
+    ) -> int:
+        """Send a request and return the answer's status; `rest` reads its body."""
+        content = b"" if body is None else json.dumps(body).encode()
+        preference = f"prefer: {prefer}\r\n" if prefer else ""
         self._writer.write(
-            f"POST {path} HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\n"
-            f"accept: {accept}\r\ncontent-length: {len(content)}\r\n\r\n".encode()
+            f"{method} {path} HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\n"
+            f"accept: {accept}\r\n{preference}content-length: {len(content)}\r\n\r\n".encode()
             + content
         )
-        head = await self._reader.readuntil(b"\r\n\r\n")
-        if b"chunked" in head:
-            return int(head[9:12]), await self._chunks()
-        length = head.lower().partition(b"content-length:")[2].partition(b"\r")[0]
-        return int(head[9:12]), await self._reader.readexactly(int(length))
+        self._head = await self._reader.readuntil(b"\r\n\r\n")
+        return int(self._head[9:12])
+
+    async def rest(self) -> bytes:
+        """Read the body of the answer; of a stream, until it has ended."""
+        if b"chunked" in self._head:
+            return await self._chunks()
+        length = self._head.lower().partition(b"content-length:")[2].partition(b"\r")[0]
+        return await self._reader.readexactly(int(length))
 
     async def _chunks(self) -> bytes:
         body = bytearray()

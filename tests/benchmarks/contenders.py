@@ -1,7 +1,6 @@
 """The services that are compared, each as processes of its own: the naive ones and ours."""
 
 import sys
-import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -101,7 +100,6 @@ class Contender(ABC):
     name: str
     port: int
     groups: Groups
-    starts: dict[str, float] = field(default_factory=dict)
 
     @abstractmethod
     async def begin(self, clients: int, *, remembered: int = 0) -> list[Conversation]:
@@ -152,16 +150,6 @@ async def _made(connection: Connection, path: str, body: dict[str, object]) -> s
     return content.decode().split('"')[3]  # both answers begin with the id
 
 
-def start(services: Sequence[Service]) -> dict[str, float]:
-    """Start services together; return how long each took to be ready."""
-    took: dict[str, float] = {}
-    for service in services:
-        began = time.perf_counter()
-        service.start()
-        took[service.name] = time.perf_counter() - began
-    return took
-
-
 def in_request(directory: Path, model: Mapping[str, str], *, processes: int) -> Naive:
     """Describe the agent in the request, in so many processes."""
     settings = {**model, "VIBECODER_DATA_DIR": str(directory / f"in-request-{processes}")}
@@ -194,9 +182,12 @@ def distributed(
     postgres: PostgresServer,
     *,
     workers: int,
+    slots: int = 100,
+    label: str = "",
 ) -> Ours:
     """Describe our service with PostgreSQL, Redis, one API process and so many workers."""
-    name = f"ours-{workers}"
+    label = label or f"ours, {workers} worker{'s' * (workers > 1)}"
+    name = label.replace(", ", "-").replace(" ", "-")
     settings = {
         **model,
         # as by default on one host: the workers share the session files
@@ -204,6 +195,7 @@ def distributed(
         "VIBECODER_DATABASE_URL": postgres.create_database(template="migrated"),
         "VIBECODER_REDIS_URL": redis.url,
         "VIBECODER_NAMESPACE": name,
+        "VIBECODER_WORKER_CONCURRENCY": str(slots),
     }
     api = ApiProcess(directory, settings, name=f"{name}-api")
     processes = [
@@ -216,5 +208,4 @@ def distributed(
         "Redis": [redis],
         "PostgreSQL": [postgres],
     }
-    label = f"ours, {workers} worker{'s' * (workers > 1)}"
     return Ours(label, api.port, groups, settings=settings)

@@ -17,8 +17,8 @@ triage = Agent(
 """The project's code in every benchmark."""
 
 PROMPT = "What does this workflow do?"
-SLOW_PROMPT = "[[delay 1]] What does this workflow do?"
-"""The same over a model that takes one second."""
+ENDLESS_PROMPT = "[[hang]] What does this workflow do?"
+"""The same over a model that never answers."""
 
 TOOL_PROMPT = "[[tool outline {}]] What does this workflow do?"
 """The same with one call of a tool."""
@@ -26,6 +26,11 @@ TOOL_PROMPT = "[[tool outline {}]] What does this workflow do?"
 _SAID = " ".join(f"word{number}" for number in range(60))
 LONG_PROMPT = f"[[pace 0.01]] [[say {_SAID}]]"
 """A reply of 60 words; as a stream it comes a word at a time, in 0.7 s."""
+
+
+def slow_prompt(model_s: float) -> str:
+    """Return the same over a model that takes so long."""
+    return f"[[delay {model_s:g}]] {PROMPT}"
 
 
 def echo(prompt: str, *, remembered: int) -> str:

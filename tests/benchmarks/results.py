@@ -17,12 +17,12 @@ class Results:
     )
     faults: list[str] = field(default_factory=list)
 
-    def of(self, contender: str) -> Note:
-        """Return what notes samples of one contender."""
+    def of(self, contender: str, *, prefix: str = "") -> Note:
+        """Return what notes samples of one contender, under names that begin so."""
         kept = self.samples[contender]
 
         def note(measure: str, values: Sequence[float]) -> None:
-            kept[measure].extend(values)
+            kept[prefix + measure].extend(values)
 
         return note
 

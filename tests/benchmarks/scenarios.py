@@ -4,13 +4,13 @@ import asyncio
 import itertools
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 
 from tests.benchmarks.client import Answer, Connection, talk_at_once
 from tests.benchmarks.contenders import Contender
-from tests.benchmarks.prompts import LONG_PROMPT, PROMPT, SLOW_PROMPT, TOOL_PROMPT
-from tests.benchmarks.results import Results
+from tests.benchmarks.prompts import LONG_PROMPT, PROMPT, TOOL_PROMPT, slow_prompt
+from tests.benchmarks.results import Note, Results
 from tests.benchmarks.usage import cpu_s, own_cpu_s, rss_mb
 
 TURNS = 10
@@ -22,10 +22,14 @@ _PROMPTS = {"": PROMPT, TOOL: TOOL_PROMPT, LONG: LONG_PROMPT, STREAMED: LONG_PRO
 
 @dataclass
 class Bench:
-    """Measures contenders into `results`; `helpers` are the load generator and the stub."""
+    """Measures contenders into `results`; `helpers` are the load generator and the stub.
+
+    `prefix` begins the names of what is measured: the same turn in other circumstances.
+    """
 
     results: Results
     helpers: Sequence[int]
+    prefix: str = ""
 
     async def one_client(self, contender: Contender, *, sessions: int) -> None:
         """One client, a model of 0 ms, conversations of ten messages."""
@@ -34,12 +38,10 @@ class Bench:
                 contender.port, [conversation], prompt=PROMPT, messages=TURNS
             )
             self._keep(contender, answers)
-            note = self.results.of(contender.name)
+            note = self._note(contender)
             note("latency", [answer.latency * 1e3 for answer in answers])
             for key in ("accepted_to_claimed", "finished_to_reply"):
-                note(
-                    key, [t * 1e3 for answer in answers if (t := getattr(answer, key)) is not None]
-                )
+                note(key, _milliseconds(answers, key))
 
     async def many_clients(
         self, contender: Contender, *, clients: int, messages: int, kind: str = ""
@@ -57,8 +59,9 @@ class Bench:
         )
         took = time.perf_counter() - began
         self._keep(contender, answers)
-        note, per_message = self.results.of(contender.name), 1e3 / len(answers)
+        note, per_message = self._note(contender), 1e3 / len(answers)
         note(f"{kind}throughput", [len(answers) / took])
+        note(f"{kind}latency of many", [answer.latency * 1e3 for answer in answers])
         spent = {
             group: (cpu_s(contender.pids(group)) - used) * per_message
             for group, used in before.items()
@@ -71,27 +74,47 @@ class Bench:
     async def crowd(self, contender: Contender, *, clients: int) -> None:
         """Let clients arrive at once, each with one message for a model of one second."""
         conversations = await contender.begin(clients)
-        resting = {group: rss_mb(contender.pids(group)) for group in contender.groups}
         began = time.perf_counter()
-        talking = asyncio.create_task(
-            talk_at_once(contender.port, conversations, prompt=SLOW_PROMPT, messages=1)
+        answers, grown = await _watching_memory(
+            contender,
+            talk_at_once(contender.port, conversations, prompt=slow_prompt(_MODEL_S), messages=1),
         )
-        highest = dict(resting)
-        while not talking.done():
-            await asyncio.wait([talking], timeout=_SAMPLE_S)
-            for group, megabytes in highest.items():
-                highest[group] = max(megabytes, rss_mb(contender.pids(group)))
-        answers = await talking
         took = time.perf_counter() - began
         self._keep(contender, answers)
-        note, latencies = self.results.of(contender.name), [answer.latency for answer in answers]
+        note, latencies = self._note(contender), [answer.latency for answer in answers]
         note(f"crowd {clients} longest", [max(latencies)])
         note(f"crowd {clients} added", [statistics.median(latencies) - _MODEL_S])
         note(f"crowd {clients} rate", [len(answers) / took])
         note(f"crowd {clients} pause", [_longest_pause(answers)])
         note(f"crowd {clients} failed", [sum(a.fault is not None for a in answers)])
-        for group, megabytes in highest.items():
-            note(f"memory {group} per client", [(megabytes - resting[group]) * 1e3 / clients])
+        note(f"crowd {clients} memory", [grown["API"] * 1e3 / clients])
+
+    async def steady(self, contender: Contender, *, clients: int, model_s: float) -> None:
+        """Keep so many clients waiting, with three messages each; the middle third counts.
+
+        Before it they arrive at once, after it there are fewer and fewer.
+        """
+        conversations = await contender.begin(clients)
+        prompt = slow_prompt(model_s)
+        answers = await talk_at_once(contender.port, conversations, prompt=prompt, messages=3)
+        self._keep(contender, answers)
+        note, middle = self._note(contender), answers[clients : 2 * clients]
+        took = middle[-1].arrived_at - middle[0].arrived_at if middle else 0.0
+        note("steady rate", [len(middle) / took] if took else [])
+        note("steady finished_to_reply", _milliseconds(middle, "finished_to_reply"))
+        note("steady failed", [sum(a.fault is not None for a in answers)])
+
+    async def runs(self, contender: Contender, *, runs: int, model_s: float) -> None:
+        """Let the workers run so many messages at once: what does each add to their memory?"""
+        conversations = await contender.begin(runs)
+        prompt = slow_prompt(model_s)
+        answers, grown = await _watching_memory(
+            contender, talk_at_once(contender.port, conversations, prompt=prompt, messages=1)
+        )
+        self._keep(contender, answers)
+        # all answered within twice the model's time: all ran when the first of them ended
+        if max(answer.latency for answer in answers) < 2 * model_s:
+            self._note(contender)("memory of a run", [grown["workers"] * 1e3 / runs])
 
     async def long_session(self, contender: Contender, *, items: int, messages: int) -> None:
         """Go on with a conversation of so many items; the first message opens it anew."""
@@ -100,11 +123,11 @@ class Bench:
             answers = [await conversation.send(connection, PROMPT) for _ in range(messages + 1)]
         self._keep(contender, answers)
         latencies = [answer.latency * 1e3 for answer in answers[1:]]
-        self.results.of(contender.name)(f"latency at {items} items", latencies)
+        self._note(contender)(f"latency at {items} items", latencies)
 
     async def idle(self, contender: Contender, *, seconds: float) -> None:
         """Look at the processes while nothing happens."""
-        note = self.results.of(contender.name)
+        note = self._note(contender)
         own = [group for group in contender.groups if group not in ("Redis", "PostgreSQL")]
         used = sum(cpu_s(contender.pids(group)) for group in own)
         await asyncio.sleep(seconds)
@@ -113,6 +136,9 @@ class Bench:
         for group in own:
             count = len(contender.pids(group))
             note(f"memory {group} at rest", [rss_mb(contender.pids(group)) / count])
+
+    def _note(self, contender: Contender) -> Note:
+        return self.results.of(contender.name, prefix=self.prefix)
 
     def _keep(self, contender: Contender, answers: Sequence[Answer]) -> None:
         note = self.results.of(contender.name)
@@ -123,6 +149,24 @@ class Bench:
             if answer.fault is not None
         ]
         note("faults", [sum(answer.fault is not None for answer in answers)])
+
+
+async def _watching_memory(
+    contender: Contender, talking: Coroutine[None, None, list[Answer]]
+) -> tuple[list[Answer], dict[str, float]]:
+    """Let clients talk; return by how many megabytes each group's processes grew meanwhile."""
+    resting = {group: rss_mb(contender.pids(group)) for group in contender.groups}
+    highest, task = dict(resting), asyncio.create_task(talking)
+    while not task.done():
+        await asyncio.wait([task], timeout=_SAMPLE_S)
+        for group, megabytes in highest.items():
+            highest[group] = max(megabytes, rss_mb(contender.pids(group)))
+    return await task, {group: highest[group] - resting[group] for group in highest}
+
+
+def _milliseconds(answers: Sequence[Answer], name: str) -> list[float]:
+    times = [getattr(answer, name) for answer in answers]
+    return [seconds * 1e3 for seconds in times if seconds is not None]
 
 
 def _longest_pause(answers: Sequence[Answer]) -> float:

@@ -1,0 +1,160 @@
+"""All rows of the table, in order."""
+
+from functools import partial
+
+from tests.benchmarks.goals import (
+    EMBEDDED,
+    FLOOR,
+    FLOOR_2,
+    GROWN,
+    MANY_RUNS,
+    OURS,
+    Goal,
+    Row,
+    growth,
+    median,
+    of,
+    percentile,
+    ratio,
+    total,
+    worst,
+)
+
+CROWD, WAITING = 500, 2000
+WATCHERS = (100, 1000)
+
+
+def _latency_rows() -> list[Row]:
+    p50 = median("latency")
+    goals = (Goal(2, OURS, 1.5), Goal(2, EMBEDDED, 1.5), Goal(5, OURS, 0.7), Goal(5, EMBEDDED, 1.3))
+    return [
+        Row("1 client, model 0 ms: p50 ms", p50),
+        Row("  p95 ms", percentile("latency", 95)),
+        Row("  p99 ms", percentile("latency", 99)),
+        Row("  p50 / in-request", ratio(p50, FLOOR), goals, 2),
+        Row("  accepted to claimed, p50 ms", median("accepted_to_claimed"), (Goal(5, OURS, 5),)),
+        Row("  finished to reply, p50 ms", median("finished_to_reply")),
+    ]
+
+
+def _throughput_rows(kind: str, label: str, cpu_goal: Goal) -> list[Row]:
+    rate, cpu = median(f"{kind}throughput"), median(f"{kind}cpu")
+    one = (Goal(2, OURS, 1, at_least=True), Goal(5, OURS, 2.5, at_least=True))
+    two = (Goal(5, OURS, 1.4, at_least=True),)
+    groups = ("API", "workers", "Redis", "PostgreSQL")
+    return [
+        Row(f"100 clients{label}: messages/s", rate),
+        Row("  / in-request, one process", ratio(rate, FLOOR), () if kind else one, 2),
+        Row("  / in-request, two processes", ratio(rate, FLOOR_2), () if kind else two, 2),
+        Row("  CPU a message, ms", cpu),
+        *(Row(f"    {group}", median(f"{kind}cpu {group}")) for group in groups),
+        Row("  CPU / in-request", ratio(cpu, FLOOR), (cpu_goal,), 2),
+    ]
+
+
+def _crowd_rows(clients: int) -> list[Row]:
+    measure = f"crowd {clients} "
+    failed = tuple(Goal(2, name, 0) for name in (OURS, EMBEDDED)) if clients == CROWD else ()
+    pause = tuple(Goal(2, name, 2) for name in (OURS, EMBEDDED)) if clients == CROWD else ()
+    rate = median(measure + "rate")
+    three_quarters = (Goal(5, OURS, 150, at_least=True),) if clients == 200 else ()
+    faster = (Goal(5, OURS, 2.5, at_least=True),) if clients == 200 else ()
+    return [
+        Row(f"{clients} clients at once, model 1 s: messages/s", rate, three_quarters),
+        Row("  / in-request", ratio(rate, FLOOR), faster, 2),
+        Row("  added to the model, p50 s", median(measure + "added"), digits=2),
+        Row("  longest wait, s", worst(measure + "longest"), digits=2),
+        Row("  longest pause between replies, s", worst(measure + "pause"), pause, 2),
+        Row("  refused, failed or wrong", worst(measure + "failed"), failed, 0),
+        Row("  API, kB a waiting client", worst(measure + "memory"), digits=0),
+    ]
+
+
+def _waiting_rows() -> list[Row]:
+    reply = "steady finished_to_reply"
+    return [
+        Row(f"{WAITING} clients waiting all the time: messages/s", median("steady rate")),
+        Row("  finished to reply, p50 ms", median(reply)),
+        Row("    p95 ms", percentile(reply, 95)),
+        Row("    p99 ms", percentile(reply, 99), (Goal(5, OURS, 50),)),
+        Row("  refused, failed or wrong", worst("steady failed"), (Goal(5, OURS, 0),), 0),
+    ]
+
+
+def _stream_rows() -> list[Row]:
+    goals = (Goal(4, OURS, 1.33), Goal(4, EMBEDDED, 1.33))
+    return [
+        Row("30 clients, reply of 60 words: CPU a message, ms", median("long cpu")),
+        Row("  streamed a word at a time and watched, ms", median("streamed cpu")),
+        Row("    API", median("streamed cpu API")),
+        Row("    workers", median("streamed cpu workers")),
+        Row("  streamed / not", growth(median("long cpu"), median("streamed cpu")), goals, 2),
+    ]
+
+
+def _growth_rows() -> list[Row]:
+    short, long = (median(f"latency at {items} items") for items in (10, 1000))
+    grown = partial(of, GROWN)
+    return [
+        Row("Session of 10 items: p50 ms", short),
+        Row("  of 1,000 items: p50 ms", long),
+        Row("  1,000 / 10", growth(short, long), (Goal(5, OURS, 1.5),), 2),
+        *(
+            Row(f"A million messages / few: {label}", growth(small, grown(small)), digits=2)
+            for label, small in (
+                ("1 client, p50", median("table latency")),
+                ("100 clients, p50", median("table latency of many")),
+                ("CPU a message", median("table cpu")),
+                ("CPU of PostgreSQL", median("table cpu PostgreSQL")),
+            )
+        ),
+        *(
+            Row(
+                f"{watchers} watchers / none: 100 clients, {label}",
+                growth(median(f"0 watchers {measure}"), median(f"{watchers} watchers {measure}")),
+                digits=2,
+            )
+            for watchers in WATCHERS
+            for label, measure in (("p50", "latency of many"), ("CPU a message", "cpu"))
+        ),
+    ]
+
+
+def _resource_rows() -> list[Row]:
+    at_rest = "process at rest, MB"
+    run = of(MANY_RUNS, median("memory of a run"))
+    return [
+        Row(f"API {at_rest}", median("memory API at rest"), (Goal(5, OURS, 120),), 0),
+        Row(f"worker {at_rest}", median("memory workers at rest"), (Goal(5, OURS, 190),), 0),
+        Row("worker, kB a run in progress, 300 at once", run, (Goal(5, OURS, 300),), 0),
+        Row("API, start to ready, s", median("start API"), digits=2),
+        Row("worker, start to ready, s", median("start workers"), digits=2),
+        Row("CPU while idle, % of a core", median("idle cpu")),
+        Row("a message's rows, bytes", median("stored bytes"), digits=0),
+        Row("  its write-ahead log, bytes", median("logged bytes"), digits=0),
+        Row("PostgreSQL, µs CPU: an unfinished row in an accept", median("us counted"), digits=2),
+        Row("  an unfinished row in a sweep", median("us swept"), digits=2),
+        Row("  an unfinished row in a look for overdue ones", median("us overdue"), digits=2),
+        Row("  a worker's heartbeat", median("us beat"), digits=0),
+        Row("API, µs CPU an ended id that nobody waits for", median("us heard"), digits=0),
+        Row("Redis, µs CPU to deliver it to a process", median("us delivered"), digits=2),
+        Row("load generator and stub, ms CPU a message", median("cpu helpers")),
+        Row("messages sent", total("messages"), digits=0),
+        Row("  refused, failed or wrong", total("faults"), digits=0),
+    ]
+
+
+def rows() -> list[Row]:
+    """List every row; what was not measured is left out when printing."""
+    return [
+        *_latency_rows(),
+        *_throughput_rows("", "", Goal(5, OURS, 0.65)),
+        *_throughput_rows("tool ", ", one tool call", Goal(5, OURS, 0.4)),
+        *_crowd_rows(200),
+        *_crowd_rows(CROWD),
+        *_crowd_rows(WAITING),
+        *_waiting_rows(),
+        *_stream_rows(),
+        *_growth_rows(),
+        *_resource_rows(),
+    ]

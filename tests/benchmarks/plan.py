@@ -1,0 +1,139 @@
+"""What is measured, in which order, and how much of it: all contenders by turns."""
+
+import sys
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from functools import partial
+
+from tests.benchmarks import parts
+from tests.benchmarks.contenders import Contender, Ours
+from tests.benchmarks.goals import FLOOR, FLOOR_2, GROWN, MANY_RUNS, OURS
+from tests.benchmarks.measures import CROWD, WAITING, WATCHERS
+from tests.benchmarks.results import Results
+from tests.benchmarks.rows import fill
+from tests.benchmarks.scenarios import LONG, STREAMED, TOOL, TURNS, Bench
+from tests.benchmarks.stage import Stage
+from tests.benchmarks.watching import watched
+
+Turn = Callable[[Contender], Awaitable[None]]
+
+
+async def _alternate(title: str, found: Sequence[Contender], turn: Turn, *, rounds: int) -> None:
+    for number in range(rounds):
+        for contender in found:
+            print(f"{title}, round {number + 1}: {contender.name}", file=sys.stderr)
+            await turn(contender)
+
+
+async def quick(bench: Bench, found: Sequence[Contender]) -> None:
+    """Measure the ratios to the agent in the request."""
+    await warm_up(found)
+    await _alternate("one client", found, lambda c: bench.one_client(c, sessions=2), rounds=3)
+    await _alternate(
+        "100 clients", found, lambda c: bench.many_clients(c, clients=100, messages=TURNS), rounds=1
+    )
+    await _alternate("500 clients", found, lambda c: bench.crowd(c, clients=CROWD), rounds=1)
+    await _streams(bench, found)
+
+
+async def full(bench: Bench, found: Sequence[Contender], stage: Stage) -> None:
+    """Measure everything."""
+    await _alternate("idle", found, lambda c: bench.idle(c, seconds=3), rounds=1)
+    await warm_up(found)
+    await _alternate("one client", found, lambda c: bench.one_client(c, sessions=4), rounds=3)
+    await _alternate(
+        "100 clients", found, lambda c: bench.many_clients(c, clients=100, messages=TURNS), rounds=3
+    )
+    # `get()` is measured where it is used: eight tasks at once make a crowd of 500 wait a minute
+    agents = [c for c in found if c.name != "Celery get()"]
+    tool = partial(bench.many_clients, clients=100, messages=1, kind=TOOL)
+    await _alternate("100 clients, tool", agents, tool, rounds=2)
+    await _alternate("200 clients", found, lambda c: bench.crowd(c, clients=200), rounds=1)
+    await _alternate("500 clients", agents, lambda c: bench.crowd(c, clients=CROWD), rounds=1)
+    await _alternate(
+        "growing sessions",
+        [c for c in agents if c.name != "in-request, 2"],
+        lambda c: _long_sessions(bench, c),
+        rounds=2,
+    )
+    await _streams(bench, found)
+    ours = next(c for c in found if isinstance(c, Ours) and c.name == OURS)
+    floors = [c for c in found if c.name in (FLOOR, FLOOR_2)]
+    await waiting(bench, [*floors, ours], ours, clients=WAITING)
+    await watchers(bench, ours)
+    await growing_table(bench, stage, ours)
+    await many_runs(bench, stage)
+    await parts.measure(bench, stage, ours)
+
+
+async def _streams(bench: Bench, found: Sequence[Contender]) -> None:
+    ours = [contender for contender in found if isinstance(contender, Ours)]
+    for kind in (LONG, STREAMED) * 2:
+        turn = partial(bench.many_clients, clients=30, messages=2, kind=kind)
+        await _alternate(f"30 clients, {kind}reply", ours, turn, rounds=1)
+
+
+async def _long_sessions(bench: Bench, contender: Contender) -> None:
+    for items in (10, 1000):
+        await bench.long_session(contender, items=items, messages=5)
+
+
+async def waiting(
+    bench: Bench, found: Sequence[Contender], ours: Ours, *, clients: int, model_s: float = 2
+) -> None:
+    """Let clients arrive at once; then keep as many waiting at ours.
+
+    Two workers of 100 slots and a model of 2 s: at most 100 messages end a second.
+    """
+    crowd = partial(bench.crowd, clients=clients)
+    await _alternate(f"{clients} clients", found, crowd, rounds=1)
+    steady = partial(bench.steady, clients=clients, model_s=model_s)
+    await _alternate(f"{clients} clients wait", [ours], steady, rounds=1)
+
+
+async def watchers(
+    bench: Bench,
+    ours: Ours,
+    *,
+    numbers: Sequence[int] = (0, *WATCHERS),
+    clients: int = 100,
+    rounds: int = 2,
+) -> None:
+    """Let clients talk while others watch."""
+    for _ in range(rounds):
+        for number in numbers:
+            turn = partial(watched, bench, watchers=number, clients=clients, messages=3)
+            await _alternate(f"{number} watchers", [ours], turn, rounds=1)
+
+
+async def growing_table(
+    bench: Bench, stage: Stage, ours: Ours, *, messages: int = 1_000_000, rounds: int = 3
+) -> None:
+    """Measure the same turns on tables of so many messages, and on the small ones."""
+    grown = stage.ours(workers=2, label=GROWN)
+    print(f"filling a database with {messages:,} messages", file=sys.stderr)
+    fill(grown.settings["VIBECODER_DATABASE_URL"], messages=messages)
+    measuring = replace(bench, prefix="table ")
+
+    async def turn(contender: Contender) -> None:
+        await measuring.one_client(contender, sessions=3)
+        await measuring.many_clients(contender, clients=100, messages=3)
+
+    with stage.running(grown):
+        await warm_up([grown, ours])
+        await _alternate("growing table", [ours, grown], turn, rounds=rounds)
+
+
+async def many_runs(bench: Bench, stage: Stage, *, runs: int = 300, model_s: float = 15) -> None:
+    """Let one worker run so many messages at once."""
+    contender = stage.ours(workers=1, slots=runs, label=MANY_RUNS)
+    with stage.running(contender):
+        await warm_up([contender])
+        await bench.runs(contender, runs=runs, model_s=model_s)
+
+
+async def warm_up(found: Sequence[Contender]) -> None:
+    """Let each answer some messages that do not count."""
+    discarded = Bench(Results(), helpers=[])
+    for contender in found:
+        await discarded.many_clients(contender, clients=10, messages=3)
