@@ -48,6 +48,7 @@ from api.watchers import Watchers
 from shared.announcer import Announcer
 from shared.channels import Channel
 from shared.database import Database
+from shared.descriptors import allow_open_files
 from shared.errors import SettingsError
 from shared.logging import configure_logging
 from shared.metrics import watch_pools
@@ -141,6 +142,7 @@ def _operation_id(route: APIRoute) -> str:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     settings: Settings = app.state.settings
     configure_logging(settings)
+    allow_open_files()
     async with AsyncExitStack() as stack:
         if settings.embedded and app.state.celery is None:
             await stack.enter_async_context(embedded_worker(settings))
