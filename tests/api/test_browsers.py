@@ -30,7 +30,10 @@ def test_a_picture_keeps_its_styles_and_runs_nothing(client: TestClient) -> None
 
 
 def test_a_page_says_itself_what_it_loads_and_is_framed_by_nobody(client: TestClient) -> None:
-    assert client.get("/docs").headers["Content-Security-Policy"] == "frame-ancestors 'none'"
+    for page in ("/", "/docs"):
+        policy = client.get(page).headers["Content-Security-Policy"]
+        assert policy.startswith("default-src 'self'; ")
+        assert policy.endswith("; frame-ancestors 'none'")
 
 
 def test_no_foreign_page_may_call_unless_it_is_named(client: TestClient) -> None:

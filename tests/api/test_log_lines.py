@@ -42,7 +42,7 @@ def service(
 def lines_of(service: EmbeddedService) -> list[dict[str, Any]]:
     """Read the log; the greeting, which is for a person, goes to standard output before it."""
     text = service.log.read_text()
-    greeting = re.compile(r"\nVibeCoder sessions on .*?Create a triage agent\"\}'\n\n", re.DOTALL)
+    greeting = re.compile(r"\nVibeCoder sessions: .*?Create a triage agent\"\}'\n\n", re.DOTALL)
     return [json.loads(line) for line in greeting.sub("", text).splitlines() if line]
 
 

@@ -79,7 +79,8 @@ class Record:
 
 
 def _columns(row: Base) -> dict[str, Any]:
-    return {column.key: getattr(row, column.key) for column in row.__table__.columns}
+    loaded = vars(row)
+    return {name.key: loaded[name.key] for name in row.__table__.columns if name.key in loaded}
 
 
 def read_record(url: str) -> Record:

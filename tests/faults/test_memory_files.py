@@ -11,6 +11,7 @@ import pytest
 
 from tests.faults.client import Client
 from tests.faults.cluster import Cluster
+from tests.faults.memories import put_all_into
 from tests.faults.prompts import add_agent, prompt
 from tests.services import WorkerProcess, wait_until
 
@@ -82,11 +83,13 @@ def test_spoiled_files_are_made_anew_from_the_database(
     sessions = [client.session() for _ in range(2)]
     for session in sessions:
         assert client.ask(session, prompt(add_agent("helper"))).status == 200
-    wait_until(lambda: at_rest(cluster, folder), "the files to be written")
+    wait_until(lambda: not cluster.stale(), "the files to be written")
+    put_all_into(folder)
     shutil.copytree(folder, tmp_path / "earlier")
     for session in sessions:
         assert client.ask(session, prompt("say " + "x" * 9000)).status == 200
-    wait_until(lambda: at_rest(cluster, folder), "the files to be written")
+    wait_until(lambda: not cluster.stale(), "the files to be written")
+    put_all_into(folder)
     spoil(folder, tmp_path / "earlier")
     for session in sessions:
         sees_everything(cluster, client, session)
@@ -107,10 +110,6 @@ def test_files_that_vanish_while_the_model_talks_come_back(
     assert asked.result(30).body["reply"].startswith("echo 5: ")
     sees_everything(cluster, client, session)
     cluster.check(client)
-
-
-def at_rest(cluster: Cluster, folder: Path) -> bool:
-    return not cluster.stale() and not list(folder.glob("*-wal"))
 
 
 def sees_everything(cluster: Cluster, client: Client, session: str) -> None:
