@@ -80,8 +80,8 @@ def test_the_tool_calls_of_an_old_message_are_read_when_they_are_unfolded(person
     person.hear("Create a triage agent")
     person.page.reload()
     person.last.get_by_text("Tool calls").click()
-    expect(person.last.locator(".tool")).to_contain_text("apply_patch")
-    expect(person.last.locator(".tool")).to_contain_text("triage = Agent(")
+    expect(person.last.locator("details.tool")).to_contain_text("apply_patch")
+    expect(person.last.locator("details.tool")).to_contain_text("triage = Agent(")
 
 
 def test_an_earlier_revision_is_restored(person: Person) -> None:
@@ -116,7 +116,7 @@ def test_a_message_opens_to_everything_and_its_link_can_be_sent(person: Person, 
     expect(detail).to_contain_text("Attempt 1")
     detail.get_by_text("Call 1").click()
     expect(detail.get_by_role("region", name="response").first).to_contain_text('"function_call"')
-    expect(detail.locator(".tool")).to_contain_text("apply_patch")
+    expect(detail.locator("details.tool")).to_contain_text("apply_patch")
     colleague = room.enter(person.page.url)
     expect(colleague.page.locator(".message.selected .prompt-text")).to_have_text(
         "Create a triage agent"

@@ -15,7 +15,7 @@ import psycopg
 import pytest
 import redis
 
-from tests.services.process import Service, clean_environment, free_port, tether
+from tests.services.process import Service, clean_environment, free_port, tether, wait_until
 
 
 class RedisServer(Service):
@@ -87,6 +87,7 @@ class PostgresServer(Service):
             )
             with (self._data / "pg_hba.conf").open("a") as rules:
                 rules.write("host all all samenet trust\n")
+        wait_until(lambda: not self._is_held(), "processes of the killed server to end")
         super().launch()
 
     def ready(self) -> bool:
@@ -99,6 +100,15 @@ class PostgresServer(Service):
     @property
     def _data(self) -> Path:
         return self.home / "data"
+
+    def _is_held(self) -> bool:
+        """Tell whether what a killed server left behind still has its shared memory."""
+        left, known = self._data / "postmaster.pid", Path("/proc/sysvipc/shm")
+        if not left.exists() or not known.exists():
+            return False
+        segment = left.read_text().splitlines()[6].split()[1]
+        rows = [row.split() for row in known.read_text().splitlines()[1:]]
+        return any(row[1] == segment and row[6] != "0" for row in rows)
 
     def url(self, database: str) -> str:
         """Return the URL of a database on this server."""
