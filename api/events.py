@@ -37,7 +37,9 @@ _MISSING = problems(errors.MessageNotFound)
 _KEEP_ALIVE_S = 15.0
 _AGAIN_S = 1.0
 _PAGE = 200
-_FIRST = b"retry: 1000\n\n"
+# without an empty line, as the keep-alive: some clients take it for an event that says nothing
+_FIRST = b"retry: 1000\n"
+_KEEP_ALIVE = b": keep-alive\n"
 _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 _log = get_logger(__name__)
 
@@ -130,7 +132,7 @@ async def _source(services: Services, message_id: UUID, after: int) -> AsyncGene
             if part.ended or services.watchers.given_up:
                 return
             if not part.more and not await watcher.news(within_s=_KEEP_ALIVE_S):
-                yield b": keep-alive\n\n"
+                yield _KEEP_ALIVE
 
 
 async def _read(database: Database, message_id: UUID, after: int) -> Part:

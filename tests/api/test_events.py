@@ -5,7 +5,9 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 
+import httpx
 import httpx2
+import httpx_sse
 import pytest
 from starlette.testclient import TestClient
 
@@ -186,8 +188,20 @@ def test_curl_sees_events_as_they_come(live: httpx2.Client) -> None:
     )
     events = list(parse(done.stdout.splitlines()))
     whole(events)
-    assert done.stdout.startswith("retry: 1000\n\n")
+    assert done.stdout.startswith("retry: 1000\nid: 1\n")
     assert text_of(events) == "hello there"
+
+
+def test_httpx_sse_sees_the_events_and_nothing_else(live: httpx2.Client) -> None:
+    path = f"/sessions/{new_session(live)}/messages"
+    prompt = {"prompt": "[[pace 0.05]] [[say hello there]]"}
+    with (
+        httpx.Client(base_url=str(live.base_url), timeout=20, trust_env=False) as client,
+        httpx_sse.connect_sse(client, "POST", path, json=prompt, headers=STREAM) as source,
+    ):
+        seen = list(source.iter_sse())
+    assert [event.id for event in seen] == [str(number) for number in range(1, len(seen) + 1)]
+    assert (seen[0].event, seen[0].retry, seen[-1].event) == ("queued", 1000, "completed")
 
 
 def test_who_leaves_a_stream_disturbs_nobody(streaming: httpx2.Client) -> None:

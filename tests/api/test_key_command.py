@@ -7,6 +7,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
+from api.__main__ import main
 from tests.services import ROOT, ApiProcess, EmbeddedService, clean_environment, wait_until
 
 
@@ -61,12 +62,17 @@ def test_a_key_is_made_beside_the_running_service_listed_and_revoked(tmp_path: P
     ids=str,
 )
 def test_what_is_wrong_with_an_order_is_said(
-    tmp_path: Path, arguments: list[str], sentence: str
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    sentence: str,
 ) -> None:
-    done = keys(tmp_path, *arguments)
-    assert done.returncode != 0
-    assert sentence in done.stderr
-    assert "Traceback" not in done.stderr
+    monkeypatch.setenv("VIBECODER_DATA_DIR", str(tmp_path))
+    with pytest.raises(SystemExit) as ended:
+        main("keys", *arguments)
+    assert ended.value.code != 0
+    assert sentence in f"{ended.value.code} {capsys.readouterr().err}"
 
 
 def test_a_service_without_keys_binds_no_network_until_one_is_made(tmp_path: Path) -> None:

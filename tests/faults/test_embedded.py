@@ -111,7 +111,6 @@ def test_a_process_killed_while_the_model_talks_answers_soon_after_its_next_star
     house.check()
 
 
-@pytest.mark.short
 def test_the_spans_of_a_killed_attempt_are_there_as_far_as_it_came(house: House) -> None:
     house.service.start()
     asked = house.client.asking(house.client.session(), prompt("hang times 1"))

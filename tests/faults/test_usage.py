@@ -1,7 +1,6 @@
 """Killed workers' calls are counted, old sessions go: with real processes and PostgreSQL."""
 
 import psycopg
-import pytest
 
 from tests.faults.cluster import Cluster
 from tests.faults.prompts import add_agent, prompt
@@ -14,7 +13,6 @@ def rows(cluster: Cluster, query: str, *values: object) -> list[tuple[object, ..
         return answer.fetchall() if answer.description else []
 
 
-@pytest.mark.short
 def test_the_calls_of_a_killed_worker_are_recorded_and_counted(cluster: Cluster) -> None:
     client = cluster.client()
     project = client.project()
