@@ -114,6 +114,17 @@ async def test_a_collector_that_adds_up_tokens_counts_each_once(attempts: Attemp
         assert sum(int(count) for count in counts) == message.usage[name] > 0
 
 
+async def test_an_attempt_is_forgotten_even_if_closing_it_breaks(attempts: Attempts) -> None:
+    class Broken(Collector):
+        def export(self, span: TelemetrySpan) -> None:
+            raise RuntimeError(span.name)
+
+    attempts.spans = SpanWriter(attempts.database, Broken())
+    with pytest.raises(RuntimeError):
+        await attempts.run([DONE])
+    assert attempts.runs.keys() == frozenset(), "or a worker that stops waits for it"
+
+
 async def test_a_failed_run_keeps_its_spans_and_the_kind_of_error(attempts: Attempts) -> None:
     message = await attempts.run([[adding("triage")], RuntimeError("sk-secret")])
     spans = await spans_of(attempts.world, message)
