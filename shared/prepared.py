@@ -5,6 +5,7 @@ the driver and the database together, and a message takes more than a dozen of t
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
 
@@ -143,11 +144,15 @@ class _Driver:
             raise await self._told(plan.sql, error) from error
 
     async def _told(self, sql: str, error: Exception) -> BaseException:
-        """Say it as SQLAlchemy would; a connection that broke must not go back to its pool."""
+        """Say it as SQLAlchemy would, and let it see for itself when the connection broke.
+
+        Then it takes this one out of the pool, and all others: they were made before.
+        """
         dbapi: Any = self.dialect.loaded_dbapi
         broken = self.dialect.is_disconnect(cast("Any", error), self._raw, None)
         if broken:
-            await self._connection.invalidate(error)
+            with suppress(DBAPIError):
+                await self._connection.exec_driver_sql("SELECT 1")
         return DBAPIError.instance(
             sql,
             None,

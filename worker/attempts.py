@@ -89,8 +89,10 @@ async def _attempt(claim: Claim, parts: Parts) -> Claim | None:
             await parts.announcer.announce(ended)
             faults.reach("after_publish")
     finally:
-        await attempt.close()
-        parts.runs.forget(claim)  # last: a worker that stops waits for this
+        try:
+            await attempt.close()
+        finally:
+            parts.runs.forget(claim)  # last: a worker that stops waits for this
     return ended if isinstance(ended, Claim) else None
 
 

@@ -7,6 +7,9 @@ from pathlib import Path
 from shared.store.transitions import Claim
 from worker.memory_file import MemoryFile
 
+_MOST_USES = 16
+"""Then a file is closed: each thread in which the Agents SDK reads it leaves a connection open."""
+
 
 class OpenFiles:
     """The files that no attempt uses at the moment, as many as are allowed to stay open.
@@ -28,7 +31,8 @@ class OpenFiles:
 
     def give_back(self, file: MemoryFile) -> MemoryFile | None:
         """Keep a file for the next attempt; return the one that must be closed instead."""
-        if file.session is None:
+        file.uses += 1
+        if file.session is None or file.uses >= _MOST_USES:
             return file
         other = self._idle.pop(file.path, None)  # of an attempt that lost its lease
         self._idle[file.path] = file

@@ -62,11 +62,11 @@ def _about(claim: Claim) -> dict[str, str | int]:
 def _of_sdk(span: dict[str, Any], *, trace_id: str, root: str, now: float) -> TelemetrySpan:
     parent = span["parent_id"]
     attributes: dict[str, str | int] = {"vibecoder.kind": span["kind"]}
-    if span["kind"] == "generation":
+    if span["kind"] == "generation":  # the turn and the task around it repeat its tokens
         attributes["gen_ai.request.model"] = span["name"]
-    for name in ("input_tokens", "output_tokens"):
-        if (span.get("usage") or {}).get(name) is not None:
-            attributes[f"gen_ai.usage.{name}"] = span["usage"][name]
+        for name in ("input_tokens", "output_tokens"):
+            if (span.get("usage") or {}).get(name) is not None:
+                attributes[f"gen_ai.usage.{name}"] = span["usage"][name]
     return TelemetrySpan(
         trace_id,
         hex_span_id(span["span_id"]),

@@ -6,7 +6,7 @@ from sqlalchemy import ColumnElement, Integer, Uuid, exists, func, insert, liter
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
-from shared.errors import MemoryIncomplete, MessageUnfinished
+from shared.errors import MemoryIncomplete, MessageNotFound, MessageUnfinished
 from shared.store import projects, sessions
 from shared.tables import UNFINISHED, Item, Message, MessageStatus, Project, Revision, VibeSession
 
@@ -20,9 +20,11 @@ async def fork(
     """Begin a session with the memory as it was after an ended message of a locked project.
 
     After one that failed or was cancelled that is what it was before. With `copy_project` the
-    session belongs to a copy of the project, whose revision 1 is the code as it was then.
+    session belongs to a copy of the project, whose revision 1 is the code as it was then. Budgets
+    are copied: a fork is no way around them.
 
     Raises:
+        MessageNotFound: its session was deleted meanwhile.
         MessageUnfinished: what will be remembered is not known yet.
         MemoryIncomplete: items are missing.
     """
@@ -31,10 +33,18 @@ async def fork(
             "The message has not ended. Fork it when it has, or fork the one before it.",
             message_id=str(message.id),
         )
-    origin = await db.get_one(VibeSession, message.session_id)
+    origin = await sessions.lock(db, message.session_id)
+    if origin is None:
+        raise MessageNotFound(f"There is no message {message.id}.")
     place = await _copy(db, message, project) if copy_project else project
     session, _ = await sessions.ensure(
-        db, project_id=place.id, node_id=origin.node_id, new=True, title=origin.title
+        db,
+        project_id=place.id,
+        node_id=origin.node_id,
+        new=True,
+        title=origin.title,
+        budget_tokens=origin.budget_tokens,
+        budget_usd=origin.budget_usd,
     )
     session.forked_from_message_id = message.id
     await _copy_items(db, message, session)
@@ -51,6 +61,8 @@ async def _copy(db: AsyncSession, message: Message, project: Project) -> Project
         name=name,
         instructions=project.instructions,
         code=await _code_after(db, message),
+        budget_tokens=project.budget_tokens,
+        budget_usd=project.budget_usd,
     )
 
 

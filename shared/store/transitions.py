@@ -8,6 +8,7 @@ attempt's events that are not stored yet: they come with its end, before the end
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Integer, Uuid, bindparam, func, insert, select, update
@@ -175,7 +176,8 @@ async def run_again(
         ),
     )
     await db.execute(begun)
-    return as_claim((await db.execute(CLAIMED.where(Message.id == claim.message_id))).one())
+    again = as_claim((await db.execute(CLAIMED.where(Message.id == claim.message_id))).one())
+    return replace(again, waited_s=0.0)  # it ran: nobody waited for a worker
 
 
 async def _lock_project(db: AsyncSession, claim: Claim) -> Project:

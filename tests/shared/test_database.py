@@ -165,6 +165,31 @@ async def test_a_connection_that_was_cut_is_replaced(
 
 
 @ON_POSTGRESQL
+async def test_when_all_connections_were_cut_the_next_try_has_a_new_one(
+    world: World, postgres_server: PostgresServer
+) -> None:
+    session = await world.session()
+    everybody = asyncio.Barrier(5)
+    tries = 0
+
+    async def connect() -> None:
+        async with world.database.begin() as db:
+            await db.execute(text("SELECT 1"))
+            await everybody.wait()
+
+    @retried
+    async def step() -> None:
+        nonlocal tries
+        tries += 1
+        await world.accept(session)
+
+    await asyncio.gather(*(connect() for _ in range(5)))
+    cut(postgres_server, world.settings)
+    await step()
+    assert tries == 2
+
+
+@ON_POSTGRESQL
 async def test_a_connection_that_is_cut_before_the_commit_leaves_its_outcome_unknown(
     world: World, postgres_server: PostgresServer
 ) -> None:

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 from sqlalchemy import ColumnElement, delete
 
-from shared.errors import MemoryIncomplete, MessageUnfinished
+from shared.errors import MemoryIncomplete, MessageNotFound, MessageUnfinished
 from shared.store import forks, messages, projects
 from shared.store.transitions import Claim
 from shared.tables import Item, Project, VibeSession
-from tests.shared.world import OWNER, World, said
+from tests.shared.world import ON_POSTGRESQL, OWNER, World, said
 
 CODE = "x = {}\n"
 
@@ -112,3 +112,28 @@ async def test_the_code_of_a_copy_is_what_the_message_made(world: World) -> None
     await world.complete(claim, code=CODE.format(1))
     await edit(world, project, CODE.format(2))
     assert await copied_code(world, claim) == CODE.format(1)
+
+
+async def test_a_fork_may_spend_as_much_as_what_it_is_a_fork_of(world: World) -> None:
+    project = await world.project()
+    session = await world.session(project)
+    await world.change(Project, project.id, budget_usd="25.00")
+    await world.change(VibeSession, session.id, budget_tokens=1000)
+    forked = await fork(world, await world.answer(session), copy_project=True)
+    async with world.database.read() as db:
+        copied = await projects.get(db, forked.project_id, owner=OWNER)
+    assert (copied.budget_usd, copied.budget_tokens) == ("25.00", None)
+    assert (forked.budget_usd, forked.budget_tokens) == (None, 1000)
+
+
+@ON_POSTGRESQL
+async def test_a_session_that_goes_while_it_is_forked_is_not_found(world: World) -> None:
+    session = await world.session()
+    claim = await world.answer(session)
+    async with world.database.begin() as db:
+        message = await messages.get(db, claim.message_id, owner=OWNER)
+        project = await projects.lock(db, message.project_id, owner=OWNER)
+        async with world.database.begin() as other:  # as retention does
+            await other.execute(delete(VibeSession).where(VibeSession.id == session.id))
+        with pytest.raises(MessageNotFound):
+            await forks.fork(db, message, project, copy_project=False)

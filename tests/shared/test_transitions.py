@@ -111,6 +111,11 @@ async def test_a_conflict_begins_the_next_attempt_on_the_new_code(world: World) 
         await world.complete(mine)
 
 
+async def test_the_attempt_after_a_conflict_has_not_waited_for_a_worker(world: World) -> None:
+    mine = await world.claimed()
+    assert (await world.run_again(mine)).waited_s == 0
+
+
 async def test_code_that_moved_is_told_and_nothing_is_kept(world: World) -> None:
     project = await world.project()
     mine = await world.claimed(await world.session(project))

@@ -1,5 +1,8 @@
 """Session files that stay open between messages."""
 
+import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from shared.tables import VibeSession
@@ -69,3 +72,24 @@ async def test_one_that_was_replaced_is_read_anew(world: World, tmp_path: Path) 
     host.path(session).write_bytes(old)
     await host.answer(session, "c")
     assert await host.seen(session) == said("a", "b", "c")
+
+
+def open_descriptors() -> int:
+    return len(list(Path("/dev/fd").iterdir()))
+
+
+@ON_SQLITE
+async def test_threads_that_read_a_file_do_not_each_keep_it_open(
+    world: World, tmp_path: Path
+) -> None:
+    threads = ThreadPoolExecutor(32)  # as many as there are on a large host
+    asyncio.get_running_loop().set_default_executor(threads)
+    everybody = threading.Barrier(32)
+    await asyncio.gather(*(asyncio.to_thread(everybody.wait) for _ in range(32)))
+    host, session = Host(world, tmp_path / "host"), await world.session()
+    await host.answer(session, "a")
+    await host.seen(session)
+    before = open_descriptors()
+    for _ in range(80):
+        await host.seen(session)
+    assert open_descriptors() - before < 40

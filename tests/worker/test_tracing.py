@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from agents import Usage
+from agents.testing import ScriptedModel
 from agents.tracing import custom_span, function_span, get_trace_provider, trace
 from agents.tracing.processors import default_processor
 
@@ -14,10 +16,13 @@ from shared.settings import Settings
 from shared.store import traces
 from shared.store.traces import Spans
 from shared.tables import Attempt, Message
+from shared.telemetry import TelemetrySpan
 from tests.shared.world import OWNER, World
 from tests.stub_process import StubOpenAI
 from tests.worker.test_attempts import DONE, Attempts, adding
+from worker.attempts import run_message
 from worker.llm import Models
+from worker.span_writer import SpanWriter
 from worker.tracing import RunSpans, keep_traces_here
 
 
@@ -80,6 +85,44 @@ async def test_spans_tell_times_model_tokens_arguments_and_answers(attempts: Att
     for span in spans:  # a part of a second off: the worker's clock is put to the database's once
         assert attempt.started_at - 0.1 <= span["started_at"] <= span["ended_at"]
         assert span["ended_at"] <= attempt.ended_at + 0.1
+
+
+class Collector:
+    """A collector in this process."""
+
+    def __init__(self) -> None:
+        self.spans: list[TelemetrySpan] = []
+
+    def export(self, span: TelemetrySpan) -> None:
+        self.spans.append(span)
+
+    def close(self) -> None:
+        pass
+
+
+async def test_a_collector_that_adds_up_tokens_counts_each_once(attempts: Attempts) -> None:
+    collector = Collector()
+    attempts.spans = SpanWriter(attempts.database, collector)
+    used = Usage(requests=1, input_tokens=70, output_tokens=30, total_tokens=100)
+    attempts.model = ScriptedModel([[adding("triage")], DONE], default_usage=used)
+    accepted = (await attempts.world.accept(await attempts.world.session())).message
+    await run_message(accepted.id, parts=await attempts.parts())
+    message = await attempts.world.message(accepted.id)
+    assert message.usage
+    for name in ("input_tokens", "output_tokens"):
+        counts = [span.attributes.get(f"gen_ai.usage.{name}", 0) for span in collector.spans]
+        assert sum(int(count) for count in counts) == message.usage[name] > 0
+
+
+async def test_an_attempt_is_forgotten_even_if_closing_it_breaks(attempts: Attempts) -> None:
+    class Broken(Collector):
+        def export(self, span: TelemetrySpan) -> None:
+            raise RuntimeError(span.name)
+
+    attempts.spans = SpanWriter(attempts.database, Broken())
+    with pytest.raises(RuntimeError):
+        await attempts.run([DONE])
+    assert attempts.runs.keys() == frozenset(), "or a worker that stops waits for it"
 
 
 async def test_a_failed_run_keeps_its_spans_and_the_kind_of_error(attempts: Attempts) -> None:
