@@ -15,6 +15,7 @@ from openai import APIStatusError
 class ModelCall:
     """One call of a model, as it went; `number` counts from 1 within the attempt.
 
+    `request` is the body that it got, without the conversation, which the session's items are;
     `raw` is the body that the server sent (None if it was an error or no JSON), for models
     without a server what they returned. `error` is the kind of error, without its words.
     """
@@ -23,6 +24,7 @@ class ModelCall:
     model: str
     response_id: str | None
     request_id: str | None
+    request: dict[str, Any] | None
     usage: dict[str, Any] | None
     raw: Any
     error: str | None
@@ -42,6 +44,19 @@ def kind_of(error: BaseException) -> str:
             return f"{status} {type(error).__name__}"
         case _:
             return type(error).__name__
+
+
+def request_of(response: httpx2.Response | None) -> dict[str, Any] | None:
+    """Read what the server was sent; of the conversation, which only grows, how many items.
+
+    Stored with each call, a long conversation would take the square of its length.
+    """
+    if response is None:
+        return None
+    body: dict[str, Any] = json.loads(response.request.content)
+    items = body.pop("input", None) or body.pop("messages", None) or []
+    told = [item for item in items if item.get("role") in ("system", "developer")]
+    return body | {"input": told, "input_items": len(items) - len(told)}
 
 
 def body_of(response: httpx2.Response | None) -> Any:

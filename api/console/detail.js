@@ -124,7 +124,8 @@ function modelCall(call) {
   return h("details", { class: "fold" },
     h("summary", {}, h("strong", {}, `Call ${n}`), h("span", {}, model), h("span", { class: "muted" }, error || read),
       h("span", { class: "grow" }), h("span", { class: "muted" }, duration(to - from))),
-    call.request !== undefined && [h("h4", {}, "Request, as it was sent"), raw("request", call.request)],
+    call.request && [h("h4", {}, "Request, as it was sent"), raw("request", call.request),
+      h("p", { class: "muted" }, `With it went ${number(call.request.input_items)} items of the conversation: see below.`)],
     h("h4", {}, "Response, as it came"), raw("response", call.raw),
     call.request_id && h("p", { class: "muted" }, "Request id ", h("code", {}, call.request_id)));
 }

@@ -104,6 +104,16 @@ def unique(text: str) -> str:
     return f"{text} #{uuid.uuid4().hex}"
 
 
+async def test_what_was_asked_is_recorded_but_for_the_conversation(client: Client) -> None:
+    prompt = unique("What is it?")
+    await client.ask(prompt)
+    [call] = client.calls
+    assert call.request is not None
+    assert (call.request["model"], call.request["input_items"]) == ("gpt-test", 1)
+    assert "Add two numbers." in json.dumps(call.request["tools"])
+    assert prompt not in json.dumps(call.request)
+
+
 async def test_a_plain_prompt_is_answered_and_recorded(client: Client) -> None:
     assert await client.ask("hello") == "echo 1: hello"
     [call] = client.calls
@@ -478,10 +488,16 @@ async def test_an_incomplete_stream_is_recorded_with_its_body(stub: StubOpenAI) 
     await client.models.aclose()
 
 
-async def test_a_run_that_is_cancelled_leaves_its_call_recorded(client: Client) -> None:
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.3):
-            await client.ask(unique("[[hang]]"))
+async def test_a_run_that_is_cancelled_leaves_its_call_recorded(
+    client: Client, stub: StubOpenAI
+) -> None:
+    prompt = unique("[[hang]]")
+    asking = asyncio.create_task(client.ask(prompt))
+    while not stub.requests(prompt):  # noqa: ASYNC110 -- the stub is a server of its own
+        await asyncio.sleep(0.01)
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
     assert client.errors == ["CancelledError"]
 
 
