@@ -9,8 +9,9 @@ AUDIT := $(VENV)/audit/bin
 COMPILE := $(UV) pip compile --quiet --no-config --universal --python-version 3.11 \
 	--generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 
-# Two test processes, each with servers of its own; the one that is done takes from the other.
-AT_ONCE := -n 2 --dist worksteal
+# Three test processes, each with servers of its own, since a third of their time is waiting; who is
+# done takes from the others.
+AT_ONCE := -n 3 --dist worksteal
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:

@@ -1,7 +1,10 @@
 """`python -m api keys`: as a person at a terminal uses it."""
 
+import io
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx2
@@ -11,15 +14,34 @@ from api.__main__ import main
 from tests.services import ROOT, ApiProcess, EmbeddedService, clean_environment, wait_until
 
 
-def keys(directory: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "api", "keys", *arguments],
-        check=False,
+@dataclass
+class Said:
+    """What a command printed."""
+
+    stdout: str
+    stderr: str
+
+
+def keys(directory: Path, *arguments: str) -> Said:
+    """Do what `python -m api keys` does; a process would take most of these tests' time."""
+    out, err = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+        patch.setenv("VIBECODER_DATA_DIR", str(directory))
+        patch.setenv("VIBECODER_HOST", "0.0.0.0")
+        main("keys", *arguments)
+    return Said(out.getvalue(), err.getvalue())
+
+
+def test_the_command_is_one_of_the_services(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "api", "keys", "list"],
+        check=True,
         cwd=ROOT,
-        env=clean_environment({"VIBECODER_DATA_DIR": str(directory), "VIBECODER_HOST": "0.0.0.0"}),
+        env=clean_environment({"VIBECODER_DATA_DIR": str(tmp_path)}),
         capture_output=True,
         text=True,
     )
+    assert "There are no keys yet" in done.stderr
 
 
 def test_a_key_is_made_beside_the_running_service_listed_and_revoked(tmp_path: Path) -> None:
@@ -63,8 +85,8 @@ def test_a_key_is_made_beside_the_running_service_listed_and_revoked(tmp_path: P
 )
 def test_what_is_wrong_with_an_order_is_said(
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
     arguments: list[str],
     sentence: str,
 ) -> None:

@@ -2,7 +2,6 @@
 
 import time
 
-import pytest
 import redis
 
 from tests.faults.cluster import Cluster
@@ -24,7 +23,6 @@ def test_a_hint_that_is_lost_is_given_again(cluster: Cluster) -> None:
     cluster.check(client)
 
 
-@pytest.mark.short
 def test_hints_that_are_delivered_three_times_have_one_effect(cluster: Cluster) -> None:
     client = cluster.client()
     sessions = [client.session() for _ in range(5)]

@@ -86,7 +86,6 @@ def test_a_rolling_restart_loses_nothing_that_is_sent_a_second_time(
     house.check(load.client)
 
 
-@pytest.mark.short
 def test_the_same_key_at_several_api_processes_at_once_is_one_message(house: Cluster) -> None:
     client = Client([api.url for api in house.apis])
     session = client.session()

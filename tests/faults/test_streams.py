@@ -47,7 +47,6 @@ def until_text(events: Iterator[Event]) -> list[Event]:
     raise AssertionError(seen)
 
 
-@pytest.mark.short
 def test_a_stream_goes_on_at_another_api_process(cluster: Cluster) -> None:
     cluster.worker()
     session_id = cluster.client().session()
