@@ -9,14 +9,14 @@ AUDIT := $(VENV)/audit/bin
 COMPILE := $(UV) pip compile --quiet --no-config --universal --python-version 3.11 \
 	--generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 
-# Three test processes, each with servers of its own, since a third of their time is waiting; who is
-# done takes from the others.
-AT_ONCE := -n 3 --dist worksteal
+# Two test processes, each with servers of its own; a file of tests stays in one of them, since many
+# start a service for all their tests.
+AT_ONCE := -n 2 --dist loadscope
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
-.PHONY: help run test check audit licences coverage bench capacity faults evidence pictures
+.PHONY: help run test browser check audit licences coverage bench capacity faults evidence pictures
 .PHONY: migrate lock clean
 
 help: ## list the targets
@@ -27,6 +27,9 @@ run: $(VENV)/.run ## serve API, worker and SQLite in one process on 127.0.0.1:80
 
 test: $(VENV)/.dev ## run the tests (ARGS="-k memory" are pytest's)
 	@exec $(PY) -m pytest $(AT_ONCE) $(ARGS)
+
+browser: $(VENV)/.dev ## try the console in Chromium
+	@exec $(PY) -m pytest -n 2 --dist worksteal tests/console $(ARGS)
 
 check: $(VENV)/.dev ## ruff, mypy and the import rules
 	$(PY) -m ruff check .

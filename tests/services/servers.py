@@ -124,7 +124,7 @@ class PostgresServer(Service):
         """Create a database as a copy of the template and return its URL."""
         self._databases += 1
         name = name or f"test_{self._databases}"
-        self.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+        self.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY file_copy')
         return self.url(name)
 
     def drop_database(self, name: str) -> None:
