@@ -50,20 +50,20 @@ export class Detail {
     this.element.querySelector(".facts-table").after(h("section", {},
       h("div", { class: "row" }, h("h3", {}, "Where the time went"), h("span", { class: "grow" }),
         button("Show it large", { text: "Show it large", class: "small", onclick: () => showLarge(text) })),
-      waterfall(text)));
+      waterfall(text, "picture")));
   }
 }
 
-/** Show a trace as the server draws it; it is wider than the panel. */
-function waterfall(text) {
-  const host = h("div", { class: "picture wide", tabindex: "0", role: "region", "aria-label": "Where the time went" });
+/** Show a trace as the server draws it: made small in the panel, or wide. */
+function waterfall(text, kind) {
+  const host = h("div", { class: kind, tabindex: "0", role: "region", "aria-label": "Where the time went" });
   showPicture(host, text);
   return host;
 }
 
 function showLarge(text) {
   const dialog = h("dialog", { class: "large", "aria-label": "Where the time went" },
-    waterfall(text),
+    waterfall(text, "picture wide"),
     h("div", { class: "row end" }, h("button", { type: "button", onclick: () => dialog.close() }, "Close")));
   dialog.addEventListener("close", () => dialog.remove());
   document.body.append(dialog);

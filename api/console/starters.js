@@ -10,6 +10,7 @@ const FIRST = [
 
 /** Offer the first prompts of an empty project, or of an agent's empty session. */
 export function starters(session, offline, say) {
+  if (session?.forked_from_message_id) return fork(session.forked_from_message_id, offline);
   const node = session?.node_id;
   const offered = node ? forNode(node) : FIRST;
   return h("div", { class: "starters" },
@@ -20,6 +21,15 @@ export function starters(session, offline, say) {
     h("div", { class: "offers" }, offered.map(([title, prompt]) =>
       h("button", { type: "button", class: "offer", onclick: () => say(prompt, title) },
         h("strong", {}, title), h("span", {}, prompt)))),
+    offline && offlineNote());
+}
+
+/** Say what a fork remembers: its list of messages is empty. */
+function fork(message, offline) {
+  return h("div", { class: "starters" },
+    h("h1", {}, "Go on from there"),
+    h("p", { class: "muted" }, "This session remembers everything that was said up to ",
+      h("a", { href: `#/messages/${message}` }, "the message it was forked from"), "."),
     offline && offlineNote());
 }
 
