@@ -45,7 +45,8 @@ def further(person: Person) -> Person:
 
 
 def color(page: Page) -> str:
-    found: str = page.locator(".picture.wide text").evaluate("node => getComputedStyle(node).fill")
+    picture = page.get_by_role("tabpanel", name="Message").locator(".picture text")
+    found: str = picture.evaluate("node => getComputedStyle(node).fill")
     return found
 
 
