@@ -2,6 +2,7 @@
 
 import sys
 from contextlib import suppress
+from pathlib import Path
 from socket import socket
 
 import uvicorn
@@ -94,8 +95,14 @@ def _callers(settings: Settings) -> str:
     if settings.anonymous:
         return "Everyone who reaches it may use it (VIBECODER_ANONYMOUS)."
     if settings.anonymous is None and settings.on_loopback:
-        return "No key is asked for until the first is made: python -m api keys create NAME"
-    return "A key is asked for (Authorization: Bearer ...): python -m api keys create NAME"
+        return f"No key is asked for until the first is made: {_make_key()}"
+    return f"A key is asked for (Authorization: Bearer ...): {_make_key()}"
+
+
+def _make_key() -> str:
+    python, here = Path(sys.executable), Path.cwd()
+    found = python.relative_to(here) if python.is_relative_to(here) else "python"
+    return f"{found} -m api keys create NAME"
 
 
 def _worker(settings: Settings) -> str:

@@ -98,14 +98,17 @@ def _day(seconds: float) -> str:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m api", description="Without arguments: serve. With: see to the API keys."
+        prog="python -m api", description="Without arguments: serve, as the settings say."
     )
-    verbs = parser.add_subparsers(dest="what", required=True).add_parser("keys", help="API keys")
+    commands = parser.add_subparsers(dest="what", required=True, metavar="{doctor,keys}")
+    commands.add_parser("doctor", help="what is wrong with a configuration, and what to do")
+    verbs = commands.add_parser("keys", help="who may call")
     verb = verbs.add_subparsers(dest="verb", required=True)
     create = verb.add_parser("create", help="make a key and show it, once")
     create.add_argument("name", type=_name, help="what people call it")
     create.add_argument("--owner", type=_name, help="whose things it sees (default: NAME)")
-    create.add_argument("--role", choices=[*Role], default=Role.WRITE, help="default: write")
+    roles = [role.value for role in Role]
+    create.add_argument("--role", choices=roles, default=Role.WRITE.value, help="default: write")
     create.add_argument(
         "--expires", type=_lifetime, metavar="90d", help="when it ends: 30m, 12h, 90d (or never)"
     )

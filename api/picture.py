@@ -22,7 +22,7 @@ class _Box:
 
     @property
     def about(self) -> list[str]:
-        return textwrap.wrap(self.node.instructions or "", 32, max_lines=2, placeholder="…")
+        return textwrap.wrap(self.node.instructions or "", 30, max_lines=2, placeholder="…")
 
     @property
     def height(self) -> int:

@@ -28,6 +28,9 @@ class Console {
     window.addEventListener("hashchange", () => {
       this._going = this._go();
     });
+    window.addEventListener("popstate", () => { // a question belongs to the page that it was asked on
+      for (const dialog of document.querySelectorAll("dialog[open]")) dialog.close();
+    });
     this._channel.addEventListener("message", () => this._look());
     document.addEventListener("visibilitychange", () => this._look());
     window.addEventListener("unhandledrejection", (event) => {

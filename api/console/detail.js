@@ -1,7 +1,7 @@
 // Everything about one message: attempts, waterfall, model calls, tool calls, tokens.
 
 import { get, knows, request } from "./api.js";
-import { button, copy, costs, duration, h, moment, number } from "./dom.js";
+import { button, copy, costs, counted, duration, h, moment, number } from "./dom.js";
 import { toolCall } from "./message.js";
 import { link } from "./route.js";
 import { showPicture } from "./svg.js";
@@ -86,7 +86,7 @@ function sections(full, usage, there) {
 const section = (title, children) => children.length > 0 && h("section", {}, h("h3", {}, title), children);
 
 const tokens = ({ input_tokens: read = 0, output_tokens: written = 0, requests }) =>
-  `${number(read)} read, ${number(written)} written, ${number(requests)} model calls`;
+  `${number(read)} read, ${number(written)} written, ${counted(requests, "model call")}`;
 
 function facts(full, usage) {
   const rows = [
@@ -125,7 +125,7 @@ function modelCall(call) {
     h("summary", {}, h("strong", {}, `Call ${n}`), h("span", {}, model), h("span", { class: "muted" }, error || read),
       h("span", { class: "grow" }), h("span", { class: "muted" }, duration(to - from))),
     call.request && [h("h4", {}, "Request, as it was sent"), raw("request", call.request),
-      h("p", { class: "muted" }, `With it went ${number(call.request.input_items)} items of the conversation: see below.`)],
+      h("p", { class: "muted" }, `With it went ${counted(call.request.input_items, "item")} of the conversation: see below.`)],
     h("h4", {}, "Response, as it came"), raw("response", call.raw),
     call.request_id && h("p", { class: "muted" }, "Request id ", h("code", {}, call.request_id)));
 }

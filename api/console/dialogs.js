@@ -1,7 +1,7 @@
 // What a person is asked before something is made, changed or forgotten; null: they left it.
 
 import { call, get, knows } from "./api.js";
-import { ask, costs, number } from "./dom.js";
+import { ask, costs, counted, number } from "./dom.js";
 
 const INSTRUCTIONS = { name: "instructions", label: "What VibeCoder heeds in it", lines: 4, required: false };
 
@@ -33,7 +33,8 @@ export async function changeProject(project) {
 async function spent(project) {
   if (!knows("/projects/{project_id}/usage")) return "";
   const { totals } = await get(`/projects/${project.id}/usage`);
-  return `${number(totals.calls)} model calls, ${costs(totals)}`;
+  const { calls, input_tokens: read, output_tokens: written } = totals;
+  return `${counted(calls, "model call")}, ${number(read)} tokens read, ${number(written)} written: ${costs(totals)}`;
 }
 
 /** Give a session another title. */

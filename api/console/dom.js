@@ -135,11 +135,15 @@ export function duration(seconds) {
     : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
 }
 
-/** Say what calls of models cost. */
-export function costs({ input_tokens: read, output_tokens: written, cost, unpriced_calls: unpriced }) {
-  const more = unpriced ? `, and ${number(unpriced)} calls without a known price` : "";
-  return `${number(read)} tokens read, ${number(written)} written, $${Number(cost).toFixed(4)}${more}`;
+/** Say what calls of models cost; what has no price is told, and not counted as nothing. */
+export function costs({ calls, cost, unpriced_calls: unpriced }) {
+  const without = unpriced && `${counted(unpriced, "model call")} without a known price`;
+  if (unpriced && unpriced === calls) return without;
+  return `$${Number(cost) ? Number(cost).toFixed(4) : 0}${unpriced ? `, and ${without}` : ""}`;
 }
+
+/** Write how many there are of something. */
+export const counted = (value, noun) => `${number(value)} ${noun}${value === 1 ? "" : "s"}`;
 
 /** Write a number for a person. */
 export function number(value) {

@@ -1,6 +1,7 @@
 // What to say first, in words that the offline model understands too.
 
 import { button, h } from "./dom.js";
+import { address } from "./route.js";
 
 const FIRST = [
   ["Help desk", "Create a support agent that answers questions about orders"],
@@ -10,7 +11,7 @@ const FIRST = [
 
 /** Offer the first prompts of an empty project, or of an agent's empty session. */
 export function starters(session, offline, say) {
-  if (session?.forked_from_message_id) return fork(session.forked_from_message_id, offline);
+  if (session?.forked_from_message_id) return goingOn(session.forked_from_message_id);
   const node = session?.node_id;
   const offered = node ? forNode(node) : FIRST;
   return h("div", { class: "starters" },
@@ -24,14 +25,11 @@ export function starters(session, offline, say) {
     offline && offlineNote());
 }
 
-/** Say what a fork remembers: its list of messages is empty. */
-function fork(message, offline) {
-  return h("div", { class: "starters" },
-    h("h1", {}, "Go on from there"),
-    h("p", { class: "muted" }, "This session remembers everything that was said up to ",
-      h("a", { href: `#/messages/${message}` }, "the message it was forked from"), "."),
-    offline && offlineNote());
-}
+/** Say what a fork remembers: its list of messages is empty, its memory is not. */
+const goingOn = (message) => h("div", { class: "starters" },
+  h("h1", {}, "Go on from there"),
+  h("p", { class: "muted" }, "VibeCoder remembers what was said up to ",
+    h("a", { href: address({ message }) }, "this message"), "; what you say here stays here."));
 
 /** Say the same in a line. */
 export function offlineLine() {

@@ -4,6 +4,7 @@ The browser lasts a file and no longer: while it runs its event loop does, and o
 have loops of their own.
 """
 
+import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -50,6 +51,9 @@ def service(
     """Give an API process and a worker; a message may ask for the stub instead of `offline`."""
     home = tmp_path_factory.mktemp("console")
     database = str(home / "service.db")
+    prices = home / "prices.json"
+    price = {"input": "2", "cached_input": "1", "output": "8"}
+    prices.write_text(json.dumps({"models": {"stub": price}}))
     with StubOpenAI() as stub:
         settings = {
             "VIBECODER_DATA_DIR": str(home),
@@ -57,7 +61,8 @@ def service(
             "VIBECODER_REDIS_URL": redis_server.url,
             "VIBECODER_NAMESPACE": f"console-{home.parent.name}",
             "VIBECODER_MODEL": "offline",
-            "VIBECODER_MODELS": "stub",
+            "VIBECODER_MODELS": "stub,unpriced",
+            "VIBECODER_PRICES": str(prices),
             "OPENAI_BASE_URL": stub.base_url,
             "VIBECODER_MODEL_RETRIES": "0",
             "VIBECODER_LEASE_S": "2",
