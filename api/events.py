@@ -20,7 +20,7 @@ from api.context import about
 from api.dependencies import Caller, LastEventId, Services, ServicesDep
 from api.openapi import described, problems
 from api.problems import problem_members
-from api.schemas.events import SCHEMA
+from api.schemas.events import STREAM
 from api.schemas.messages import MessageOut
 from api.watchers import Part
 from shared import errors
@@ -61,7 +61,7 @@ class EventStream(StreamingResponse):
     response_class=EventStream,
     response_model=None,
     responses={
-        200: described("The events.", media_type="text/event-stream", schema=SCHEMA),
+        200: described("The events.", media_type="text/event-stream", schema=STREAM),
         204: described("There is nothing after that event: the message has ended."),
         **_MISSING,
     },

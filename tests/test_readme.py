@@ -1,5 +1,6 @@
 """What the README says of settings and files is so."""
 
+import json
 import re
 
 from shared.settings import Settings
@@ -19,6 +20,18 @@ def test_every_setting_stands_in_the_readme_with_its_default() -> None:
 
 
 def test_every_file_that_the_readme_names_is_there() -> None:
-    named = re.findall(r"\b(?:api|worker|shared|tests)/[\w/]+(?:\.(?:py|json))?", README)
+    named = re.findall(r"\b(?:api|worker|shared|tests)/[\w/]+(?:\.(?:py|json|yaml|ts))?", README)
     assert named
     assert not [name for name in named if not (ROOT / name).exists()]
+
+
+def test_the_clients_that_the_readme_shows_are_those_that_are_tested() -> None:
+    clients = ROOT / "tests" / "clients"
+    section = README.partition("### A client of your own\n")[2].partition("\n### ")[0]
+    for language, file in (("python", "main_job.py"), ("ts", "typescript/main_job.ts")):
+        [shown] = re.findall(rf"^```{language}\n(.+?)^```$", section, re.MULTILINE | re.DOTALL)
+        assert shown in (clients / file).read_text()
+    scripts = json.loads((clients / "typescript" / "package.json").read_text())["scripts"]
+    assert f"npx {scripts['generate']}\n" in section
+    command = "openapi-python-client generate --url $URL/openapi.json --config"
+    assert f"{command} tests/clients/generator.yaml\n" in section
