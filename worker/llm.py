@@ -25,7 +25,7 @@ from shared.settings import OFFLINE, Settings
 from worker.failures import QUOTA, ModelUnavailable
 from worker.model_calls import RecordingModel, hand_over
 from worker.model_records import ModelCall
-from worker.model_sse import LeanDecoder, TextDelta
+from worker.model_sse import LeanDecoder
 from worker.offline import OfflineModel
 from worker.tracing import hand_on_trace
 
@@ -64,12 +64,6 @@ class _Client(AsyncOpenAI):
     @override
     def _make_sse_decoder(self) -> SSEDecoder:
         return LeanDecoder()
-
-    @override
-    def _process_response_data(self, *, data: object, **options: Any) -> Any:
-        if isinstance(data, dict) and data.get("type") == "response.output_text.delta":
-            return TextDelta(delta=str(data.get("delta", "")))
-        return super()._process_response_data(data=data, **options)
 
 
 class Models:

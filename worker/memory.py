@@ -65,6 +65,8 @@ class SessionMemory:
 
     async def open(self) -> None:
         """Bring the file up to date; without a usable file work on a copy in RAM."""
+        if self._file.still_holds(self._known):
+            return
         try:
             if not await self._when_free(partial(self._file.holds, self._known)):
                 await self._heal()

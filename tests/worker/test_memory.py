@@ -297,6 +297,7 @@ async def test_a_file_that_stays_locked_is_replaced_by_a_copy_in_memory(
 ) -> None:
     session = await world.session()
     await host.answer(session, "a")
+    host.files.close_idle()
     with locked_by_another_process(host.path(session)), capture_logs() as logs:
         memory = await host.files.open(claim_of(await world.stored_session(session)))
         assert await memory.get_items() == said("a")
@@ -318,6 +319,7 @@ async def test_a_lock_is_waited_for_without_holding_up_other_sessions(
     free = await world.session()
     for session in stuck:
         await host.answer(session, "a")
+    host.files.close_idle()
     locks = [open(f"{host.path(session)}.lock", "w") for session in stuck]  # noqa: ASYNC230, PTH123, SIM115
     for lock in locks:
         fcntl.flock(lock, fcntl.LOCK_EX)
