@@ -16,6 +16,7 @@ from api.schemas.messages import FullMessageOut, MessageOut
 from api.schemas.projects import ProjectOut
 from api.schemas.sessions import SessionOut, SessionPatch
 from api.schemas.traces import SpanOut, TraceOut
+from api.schemas.webhooks import DeliveryOut
 from shared import errors
 from shared.errors import FailureCode, VibeCoderError
 
@@ -25,6 +26,7 @@ TAGS = [
     {"name": "messages", "description": "One prompt and what became of it."},
     {"name": "traces", "description": "What happened to a message, step by step."},
     {"name": "usage", "description": "Tokens and money that were spent."},
+    {"name": "webhooks", "description": "Who is told when a project's messages end."},
     {"name": "operations", "description": "What the service says about itself."},
 ]
 
@@ -90,7 +92,7 @@ class Problem(BaseModel):
     retryable: bool | None = Field(None, description="Whether the same prompt may succeed later.")
 
 
-_WITH_NULLS = (ProjectOut, SessionOut, MessageOut, FullMessageOut, SpanOut, TraceOut)
+_WITH_NULLS = (ProjectOut, SessionOut, MessageOut, FullMessageOut, SpanOut, TraceOut, DeliveryOut)
 _BY_PYDANTIC: list[tuple[type[BaseModel], JsonSchemaMode]] = [
     (Problem, "serialization"),  # no route returns it
     # FastAPI leaves every null out of an example
