@@ -39,6 +39,8 @@ _DELIVERIES = Counter(
     "Tries to tell a webhook, by what became of the delivery: failed ones are tried again.",
     ["outcome"],
 )
+for _outcome in ("delivered", "failed", "given_up"):
+    _DELIVERIES.labels(_outcome)  # a series from the start
 _OURS = {"CancelledError", "GeneratorExit"}
 """Calls that this service broke off itself: no errors of the model."""
 
