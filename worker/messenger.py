@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import ssl
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -96,7 +97,7 @@ class Messenger:
             "POST",
             url.copy_with(host=address),
             content=body,
-            headers=headers_of(tried, body) | {"Host": url.netloc.decode()},
+            headers=headers_of(tried, body, sent_at=time.time()) | {"Host": url.netloc.decode()},
             extensions={"sni_hostname": url.raw_host.decode()},
         )
         async with sending as answer:

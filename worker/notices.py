@@ -4,7 +4,6 @@ import base64
 import hashlib
 import hmac
 import json
-import time
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -47,15 +46,15 @@ def body_of(message: Message) -> bytes:
     return json.dumps(notice, separators=(",", ":")).encode()
 
 
-def headers_of(tried: Try, body: bytes) -> dict[str, str]:
+def headers_of(tried: Try, body: bytes, *, sent_at: float) -> dict[str, str]:
     """Sign a body, with the time of this try; the id is the same at each, so doubles are known."""
-    sent_at = str(int(time.time()))
+    timestamp = str(int(sent_at))
     return {
         "Content-Type": "application/json",
         "User-Agent": f"VibeCoder-Webhooks/{VERSION}",
         "webhook-id": str(tried.id),
-        "webhook-timestamp": sent_at,
-        "webhook-signature": _signature(tried.secret, f"{tried.id}.{sent_at}.".encode() + body),
+        "webhook-timestamp": timestamp,
+        "webhook-signature": _signature(tried.secret, f"{tried.id}.{timestamp}.".encode() + body),
     }
 
 
