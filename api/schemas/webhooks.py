@@ -10,7 +10,7 @@ from api.schemas.common import MESSAGE_ID, PROJECT_ID, TIME, TRACE_ID, Body, Tra
 from shared.statuses import DeliveryStatus
 from shared.webhooks import Delivery, Webhook
 
-WEBHOOK_ID = "c0b7c7a4-51d5-4f0e-8a53-8d1f9be7a6d2"
+_WEBHOOK_ID = "c0b7c7a4-51d5-4f0e-8a53-8d1f9be7a6d2"
 _DELIVERY_ID = "e2a9e0f6-2a3b-4c51-9a0e-0f1c55d0b9a7"
 _URL = "https://example.com/vibecoder"
 _SECRET = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="  # noqa: S105 -- an example
@@ -40,7 +40,7 @@ class WebhookIn(Body):
 class WebhookOut(Traced):
     """An address that is told when messages of the project end."""
 
-    id: UUID = Field(examples=[WEBHOOK_ID])
+    id: UUID = Field(examples=[_WEBHOOK_ID])
     project_id: UUID = Field(examples=[PROJECT_ID])
     url: str = Field(examples=[_URL])
     statuses: list[Ended]
@@ -64,13 +64,13 @@ class NewWebhookOut(WebhookOut):
 class WebhookDeleted(Traced):
     """A webhook that is gone."""
 
-    id: UUID = Field(examples=[WEBHOOK_ID])
+    id: UUID = Field(examples=[_WEBHOOK_ID])
     status: Literal["deleted"] = "deleted"
 
 
 _EXAMPLE: dict[str, Any] = {
     "id": _DELIVERY_ID,
-    "webhook_id": WEBHOOK_ID,
+    "webhook_id": _WEBHOOK_ID,
     "message_id": MESSAGE_ID,
     "status": "pending",
     "tries": 1,
@@ -89,7 +89,7 @@ class DeliveryOut(Traced):
     model_config = ConfigDict(use_enum_values=True, json_schema_extra={"examples": [_EXAMPLE]})
 
     id: UUID = Field(description="The header `webhook-id` of each try.", examples=[_DELIVERY_ID])
-    webhook_id: UUID = Field(examples=[WEBHOOK_ID])
+    webhook_id: UUID = Field(examples=[_WEBHOOK_ID])
     message_id: UUID = Field(examples=[MESSAGE_ID])
     status: DeliveryStatus
     tries: int
