@@ -79,8 +79,7 @@ class Messenger:
 
     async def _look_up(self, url: httpx2.URL) -> list[str]:
         """Ask once where a host is; one address that is not public is enough to refuse it."""
-        host, port = url.raw_host.decode(), url.port or 443
-        ask = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+        ask = partial(socket.getaddrinfo, url.raw_host.decode(), None, type=socket.SOCK_STREAM)
         found = await asyncio.get_running_loop().run_in_executor(self._lookups, ask)
         addresses = list(dict.fromkeys(str(place[0]) for *_, place in found))
         if not self._private and not all(map(is_public, addresses)):

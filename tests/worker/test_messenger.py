@@ -71,11 +71,11 @@ def names(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[list[str]]]:
     """Give what a name server answers: for each name a list of addresses a question, in turn."""
     known: dict[str, list[list[str]]] = {}
 
-    def getaddrinfo(host: str, port: int, *_: object, **__: object) -> list[object]:
+    def getaddrinfo(host: str, *_: object, **__: object) -> list[object]:
         if host not in known:
             raise socket.gaierror(socket.EAI_NONAME, "no such name")
         addresses = known[host].pop(0)
-        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (each, port)) for each in addresses]
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (each, 0)) for each in addresses]
 
     monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
     return known
