@@ -7,7 +7,7 @@ import json
 import ssl
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -95,7 +95,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Location", receiver.location)
         self.send_header("Content-Length", str(len(receiver.body)))
         self.end_headers()
-        self.wfile.write(receiver.body)
+        with suppress(ConnectionError):  # nobody reads it
+            self.wfile.write(receiver.body)
 
     def log_message(self, *args: Any) -> None:
         pass

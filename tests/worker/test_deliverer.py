@@ -142,6 +142,7 @@ async def test_a_slow_receiver_does_not_hold_up_the_others(
     async with delivering(world):
         await until(world, webhook, delivered)
         assert not any(map(delivered, await world.deliveries(waiting)))
+        await asyncio.to_thread(slow.wait, 4)
         assert len(slow.notices) == 4, "and is not flooded"
         slow.go_on.set()
         await until(world, waiting, delivered)
