@@ -19,6 +19,7 @@ from api.schemas.problems import Problem
 from api.schemas.projects import ProjectOut
 from api.schemas.sessions import SessionOut, SessionPatch
 from api.schemas.traces import SpanOut, TraceOut
+from api.schemas.webhooks import DeliveryOut
 from shared import errors
 from shared.errors import FailureCode, VibeCoderError
 
@@ -28,6 +29,7 @@ TAGS = [
     {"name": "messages", "description": "One prompt and what became of it."},
     {"name": "traces", "description": "What happened to a message, step by step."},
     {"name": "usage", "description": "Tokens and money that were spent."},
+    {"name": "webhooks", "description": "Who is told when a project's messages end."},
     {"name": "operations", "description": "What the service says about itself."},
 ]
 
@@ -67,7 +69,7 @@ _OF_EVERY_ROUTE = (errors.InvalidRequest, errors.ServiceUnavailable, FailureCode
 Responses = dict[int | str, dict[str, Any]]
 
 
-_WITH_NULLS = (ProjectOut, SessionOut, MessageOut, FullMessageOut, SpanOut, TraceOut)
+_WITH_NULLS = (ProjectOut, SessionOut, MessageOut, FullMessageOut, SpanOut, TraceOut, DeliveryOut)
 _BY_PYDANTIC: list[tuple[type[BaseModel], JsonSchemaMode]] = [
     # no route returns them
     (Problem, "serialization"),

@@ -1,10 +1,18 @@
 """What the README says of settings and files is so."""
 
+import base64
+import hmac
 import json
 import re
+import time
+from collections.abc import Mapping
+from typing import Any
 
 from shared.settings import Settings
+from shared.webhooks import new_secret
 from tests.services import ROOT
+from tests.worker.test_messenger import told
+from worker.notices import body_of, headers_of
 
 README = (ROOT / "README.md").read_text()
 
@@ -17,6 +25,20 @@ def test_every_setting_stands_in_the_readme_with_its_default() -> None:
         variable = str(field.validation_alias or f"VIBECODER_{name.upper()}")
         default = "" if field.default in (None, "", ()) else str(field.default)
         assert rows.get(variable) == default, variable
+
+
+def test_the_receiver_of_webhooks_knows_what_is_ours() -> None:
+    [example] = re.findall(r"```python\n(def is_ours.*?)```", README, re.DOTALL)
+    known: dict[str, Any] = {"Mapping": Mapping, "base64": base64, "hmac": hmac, "time": time}
+    exec(example, known)
+    tried = told("https://example.com")
+    body = body_of(tried.message)
+    headers = headers_of(tried, body, sent_at=time.time())
+    assert known["is_ours"](headers, body, tried.secret)
+    assert not known["is_ours"](headers, body + b" ", tried.secret)
+    assert not known["is_ours"](headers, body, new_secret())
+    old = headers_of(tried, body, sent_at=time.time() - 400)
+    assert not known["is_ours"](old, body, tried.secret)
 
 
 def test_every_file_that_the_readme_names_is_there() -> None:

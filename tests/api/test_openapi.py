@@ -10,7 +10,7 @@ from openapi_spec_validator import validate
 from starlette.testclient import TestClient
 
 from api.kinds import KINDS
-from tests.api.calls import ASYNC, new_project, new_session, send
+from tests.api.calls import ASYNC, new_delivery, new_project, new_session, send
 from tests.api.document import PROBLEM, Json, document, errors_of, operations
 
 STREAM = "text/event-stream"
@@ -213,6 +213,7 @@ def test_the_answers_to_get_are_as_documented(client: TestClient) -> None:
         "trace_id": sent["trace_id"],
         "number": 2,
         "code": "expired",
+        "webhook_id": new_delivery(client, project_id, session_id)[0],
     }
     for path, method, _ in operations():
         if method == "get":  # the client compares the answer with the document

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from schemathesis import Case, GenerationMode, Response
 from schemathesis.checks import CHECKS, CheckFunction, load_all_checks
 
-from tests.api.calls import new_project, new_session, send
+from tests.api.calls import new_delivery, new_project, new_session, send
 from tests.api.document import document, operations
 
 load_all_checks()
@@ -45,6 +45,7 @@ _REFUSED_BY_DESIGN = {
     "after": "cursors are opaque; each list takes only those that it gave",
     "to": "a period that ends before it begins is none",
     "#/model": "which models there are is a setting",
+    "#/url": "which addresses webhooks may call is a setting",
     "#/name": "a name of blanks alone is none; the pattern for it would be unreadable",
     "invalid_workflow": "that Python code is a workflow is no matter of its form",
     "revision_mismatch": "`If-Match` is there to be refused when it is out of date",
@@ -60,6 +61,8 @@ def known(live: httpx2.Client) -> dict[str, Any]:
     sent = send(live, session_id).json()
     named = {"project_id": project_id, "session_id": session_id}
     named |= {"message_id": sent["message_id"], "trace_id": sent["trace_id"]}
+    webhook_id, delivery_id = new_delivery(live, project_id, session_id)
+    named |= {"webhook_id": webhook_id, "delivery_id": delivery_id}
     return named | {"number": 1, "code": "expired"}
 
 
