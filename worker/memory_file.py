@@ -43,7 +43,7 @@ class MemoryFile:
         self.path = folder / name_of(session_id, generation)
         self.key = key
         self.session: SQLiteSession | None = None
-        self.uses = 0
+        self.reads = 0
         self._own: sqlite3.Connection | None = None
         self._identity: _Identity = None
         # flock; a lock file that somebody unlinked meanwhile does not count as locked

@@ -93,3 +93,20 @@ async def test_threads_that_read_a_file_do_not_each_keep_it_open(
     for _ in range(80):
         await host.seen(session)
     assert open_descriptors() - before < 40
+
+
+@ON_SQLITE
+async def test_a_run_leaves_its_file_to_others_while_the_model_works(
+    world: World, tmp_path: Path
+) -> None:
+    host = Host(world, tmp_path / "host")
+    sessions = [await world.session() for _ in range(120)]  # more than may stay open
+    before = open_descriptors()
+    memories = [await host.files.open(claim_of(session)) for session in sessions]
+    for memory in memories:
+        assert await memory.get_items() == []
+    held = open_descriptors() - before
+    assert await memories[0].get_items() == [], "it is taken again when it is wanted"
+    for memory in memories:
+        await memory.close()
+    assert held < 110 * 5, "an open file has five descriptors"
