@@ -117,7 +117,7 @@ async def _want(database: Database, message_id: UUID) -> bool:
 
 async def _source(services: Services, message_id: UUID, after: int) -> AsyncGenerator[bytes, None]:
     read = partial(_read, services.database)
-    yield _FIRST
+    begun = _FIRST
     async with services.watchers.watching(message_id) as watcher:
         while True:
             try:
@@ -128,11 +128,13 @@ async def _source(services: Services, message_id: UUID, after: int) -> AsyncGene
                 part = Part(b"", after, ended=False, more=True)
             after = part.last
             if part.content:
-                yield part.content
+                yield begun + part.content
+                begun = b""
             if part.ended or services.watchers.given_up:
                 return
             if not part.more and not await watcher.news(within_s=_KEEP_ALIVE_S):
-                yield _KEEP_ALIVE
+                yield begun + _KEEP_ALIVE
+                begun = b""
 
 
 async def _read(database: Database, message_id: UUID, after: int) -> Part:

@@ -19,6 +19,7 @@ from openai import (
 )
 from openai._streaming import SSEDecoder
 from openai.resources.responses import AsyncResponses
+from openai.types.responses import ResponseCompletedEvent
 from typing_extensions import override
 
 from shared.settings import OFFLINE, Settings
@@ -64,6 +65,13 @@ class _Client(AsyncOpenAI):
     @override
     def _make_sse_decoder(self) -> SSEDecoder:
         return LeanDecoder()
+
+    @override
+    def _process_response_data(self, *, data: Any, cast_to: Any, response: Any) -> Any:
+        # said by its name, it need not be tried against fifty kinds of events
+        if isinstance(data, dict) and data.get("type") == "response.completed":
+            cast_to = ResponseCompletedEvent
+        return super()._process_response_data(data=data, cast_to=cast_to, response=response)
 
 
 class Models:

@@ -16,7 +16,7 @@ from typing import Any
 from openai._streaming import ServerSentEvent, SSEDecoder
 from typing_extensions import override
 
-_GATHER_S = 0.05
+_GATHER_S = 0.1
 _AT_HAND_S = 0.001
 _TEXT = b"response.output_text.delta"
 _COMPLETED = b"response.completed"
