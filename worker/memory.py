@@ -67,7 +67,7 @@ class SessionMemory:
     async def open(self) -> None:
         """Bring the file up to date; without a usable file work on a copy in RAM."""
         self._take_file()
-        if self._file.still_holds(self._known):
+        if self._known.count == 0 or self._file.still_holds(self._known):
             return
         try:
             if not await self._when_free(partial(self._file.holds, self._known)):
@@ -132,6 +132,8 @@ class SessionMemory:
                 await self._in_thread(surplus.close)
 
     async def _read(self, limit: int | None) -> list[TResponseInputItem]:
+        if self._known.count == 0:
+            return []  # whatever the file holds
         if self._ram is None:
             try:
                 return await self._read_file(limit)
