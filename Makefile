@@ -16,8 +16,8 @@ AT_ONCE := -n 2 --dist loadscope
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
-.PHONY: help run test browser check audit licences coverage bench capacity faults evidence pictures
-.PHONY: migrate lock clean
+.PHONY: help run test browser clients check audit licences coverage bench capacity faults soak
+.PHONY: evidence pictures migrate lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -30,6 +30,9 @@ test: $(VENV)/.dev ## run the tests (ARGS="-k memory" are pytest's)
 
 browser: $(VENV)/.dev ## try the console in Chromium
 	@exec $(PY) -m pytest -n 2 --dist worksteal tests/console $(ARGS)
+
+clients: $(VENV)/.dev ## generate a Python and a TypeScript client (wants Node) and try them
+	@exec $(PY) -m pytest --timeout=300 tests/clients $(ARGS)
 
 check: $(VENV)/.dev ## ruff, mypy and the import rules
 	$(PY) -m ruff check .
@@ -60,6 +63,9 @@ faults: $(VENV)/.dev ## kill processes at real points and at random (CAMPAIGN="-
 	$(PY) -m pytest --timeout=0 tests/faults $(ARGS)
 	$(PY) -m pytest --timeout=0 --hypothesis-profile=thorough tests/stateful $(ARGS)
 	@exec $(PY) -m tests.faults.campaign $(CAMPAIGN)
+
+soak: $(VENV)/.dev ## load and harm the compose deployment (ARGS="--minutes 3"; needs docker compose)
+	@exec $(PY) -m tests.soak $(ARGS)
 
 evidence: $(VENV)/.dev ## write validated_test_evidence from a service that runs
 	@exec bash tests/evidence.sh

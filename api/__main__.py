@@ -10,6 +10,7 @@ from typing_extensions import override
 
 from api import doctor, key_command
 from api.protocol import BoundedProtocol
+from shared.collector import collect_rarely
 from shared.errors import VibeCoderError
 from shared.settings import OFFLINE, Settings, load_settings
 
@@ -25,6 +26,7 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
+            collect_rarely()
             port = self.servers[0].sockets[0].getsockname()[1]
             print(_welcome(self.settings, port), flush=True)  # noqa: T201 -- for a person
 

@@ -31,6 +31,7 @@ from api import (
     sessions,
     traces,
     usage,
+    webhooks,
     workflows,
 )
 from api.access import Access, Door
@@ -108,7 +109,7 @@ def create_app(settings: Settings, *, celery: Celery | None = None) -> FastAPI:
     problems.install(app)
     for module in (
         *(projects, workflows, conversations, sessions, checks, messages, forks, events),
-        *(traces, usage, operations, health),
+        *(traces, usage, webhooks, operations, health),
     ):
         app.include_router(module.router)
     pages.install(app)

@@ -20,7 +20,7 @@ from api.context import about
 from api.dependencies import Caller, LastEventId, Services, ServicesDep
 from api.openapi import described, problems
 from api.problems import problem_members
-from api.schemas.events import SCHEMA
+from api.schemas.events import STREAM
 from api.schemas.messages import MessageOut
 from api.watchers import Part
 from shared import errors
@@ -61,7 +61,7 @@ class EventStream(StreamingResponse):
     response_class=EventStream,
     response_model=None,
     responses={
-        200: described("The events.", media_type="text/event-stream", schema=SCHEMA),
+        200: described("The events.", media_type="text/event-stream", schema=STREAM),
         204: described("There is nothing after that event: the message has ended."),
         **_MISSING,
     },
@@ -117,7 +117,7 @@ async def _want(database: Database, message_id: UUID) -> bool:
 
 async def _source(services: Services, message_id: UUID, after: int) -> AsyncGenerator[bytes, None]:
     read = partial(_read, services.database)
-    yield _FIRST
+    begun = _FIRST
     async with services.watchers.watching(message_id) as watcher:
         while True:
             try:
@@ -128,11 +128,13 @@ async def _source(services: Services, message_id: UUID, after: int) -> AsyncGene
                 part = Part(b"", after, ended=False, more=True)
             after = part.last
             if part.content:
-                yield part.content
+                yield begun + part.content
+                begun = b""
             if part.ended or services.watchers.given_up:
                 return
             if not part.more and not await watcher.news(within_s=_KEEP_ALIVE_S):
-                yield _KEEP_ALIVE
+                yield begun + _KEEP_ALIVE
+                begun = b""
 
 
 async def _read(database: Database, message_id: UUID, after: int) -> Part:

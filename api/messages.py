@@ -10,7 +10,8 @@ from api.drafts import check_prompt
 from api.fingerprints import with_prompt
 from api.openapi import problems
 from api.replies import wait_for_end
-from api.schemas.messages import FullMessageOut, MessageOut, MessagePatch
+from api.schemas.full_messages import FullMessageOut
+from api.schemas.messages import MessageOut, MessagePatch
 from api.verbatim import VerbatimJSON
 from shared import errors
 from shared.database import retried

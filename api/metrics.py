@@ -12,7 +12,7 @@ from api.watchers import Watchers
 from shared.channels import Channel
 from shared.database import Database
 from shared.metrics import DELAYS_S
-from shared.store import rates, workers
+from shared.store import deliveries, rates, workers
 from shared.store.acceptance import Accepted
 from shared.tables import Message
 
@@ -35,6 +35,10 @@ _HEADS = Gauge("vibecoder_queue_heads", "Queued messages that a worker could beg
 _OLDEST = Gauge("vibecoder_queue_oldest_seconds", "Age of the head that waits longest.")
 _WORKERS = Gauge("vibecoder_workers", "Workers with a lease.")
 _SLOTS = Gauge("vibecoder_worker_slots", "Runs at once that the workers have room for.")
+_OVERDUE = Gauge(
+    "vibecoder_webhook_overdue_seconds",
+    "How long the delivery to a webhook waits that has been due for the longest time.",
+)
 _STATES = ("queued", "in_progress")
 
 
@@ -84,8 +88,10 @@ class Scrape:
             async with self._database.read() as db:
                 backlog = await rates.backlog(db)
                 alive, slots = await workers.alive(db)
+                overdue_s = await deliveries.overdue_s(db)
         except (SQLAlchemyError, OSError):
-            for gauge in (*map(_MESSAGES.labels, _STATES), _HEADS, _OLDEST, _WORKERS, _SLOTS):
+            single = (_HEADS, _OLDEST, _WORKERS, _SLOTS, _OVERDUE)
+            for gauge in (*map(_MESSAGES.labels, _STATES), *single):
                 gauge.set(float("nan"))
             return False
         for status, count in zip(_STATES, (backlog.queued, backlog.in_progress), strict=True):
@@ -94,4 +100,5 @@ class Scrape:
         _OLDEST.set(backlog.oldest_s)
         _WORKERS.set(alive)
         _SLOTS.set(slots)
+        _OVERDUE.set(overdue_s)
         return True

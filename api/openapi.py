@@ -5,17 +5,21 @@ from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from api.access import is_open
 from api.kinds import Kind, kind_of
 from api.problems import MEDIA_TYPE
-from api.schemas.common import MESSAGE_ID, TRACE_ID
-from api.schemas.messages import FullMessageOut, MessageOut
+from api.schemas.common import MESSAGE_ID, TRACE_ID, without_null
+from api.schemas.events import EventData, EventOut
+from api.schemas.full_messages import FullMessageOut
+from api.schemas.messages import MessageOut
+from api.schemas.problems import Problem
 from api.schemas.projects import ProjectOut
 from api.schemas.sessions import SessionOut, SessionPatch
 from api.schemas.traces import SpanOut, TraceOut
+from api.schemas.webhooks import DeliveryOut
 from shared import errors
 from shared.errors import FailureCode, VibeCoderError
 
@@ -25,6 +29,7 @@ TAGS = [
     {"name": "messages", "description": "One prompt and what became of it."},
     {"name": "traces", "description": "What happened to a message, step by step."},
     {"name": "usage", "description": "Tokens and money that were spent."},
+    {"name": "webhooks", "description": "Who is told when a project's messages end."},
     {"name": "operations", "description": "What the service says about itself."},
 ]
 
@@ -64,35 +69,12 @@ _OF_EVERY_ROUTE = (errors.InvalidRequest, errors.ServiceUnavailable, FailureCode
 Responses = dict[int | str, dict[str, Any]]
 
 
-class InvalidPart(BaseModel):
-    """One thing that is wrong with a request: where, and what."""
-
-    pointer: str | None = Field(None, description="JSON pointer into the body.")
-    parameter: str | None = Field(None, description="Name of the query, path or header parameter.")
-    line: int | None = Field(None, description="Line of the workflow module.")
-    detail: str = Field(description="What is wrong there.")
-
-
-class Problem(BaseModel):
-    """An RFC 9457 problem; some kinds have further members."""
-
-    model_config = ConfigDict(extra="allow")
-
-    type: str = Field(description="The kind of problem, as a relative URI that explains it.")
-    title: str = Field(description="The kind of problem, for a person.")
-    status: int = Field(description="The HTTP status.")
-    detail: str = Field(description="What happened and what to do.")
-    instance: str = Field(description="The path of the request.")
-    trace_id: str = Field(description="Finds the request in the logs; `X-Trace-Id` equals it.")
-    code: str = Field(description="The kind of problem, for a program.")
-    errors: list[InvalidPart] | None = Field(None, description="What is wrong with the request.")
-    message_id: str | None = Field(None, description="The message that it is about.")
-    retryable: bool | None = Field(None, description="Whether the same prompt may succeed later.")
-
-
-_WITH_NULLS = (ProjectOut, SessionOut, MessageOut, FullMessageOut, SpanOut, TraceOut)
+_WITH_NULLS = (ProjectOut, SessionOut, MessageOut, FullMessageOut, SpanOut, TraceOut, DeliveryOut)
 _BY_PYDANTIC: list[tuple[type[BaseModel], JsonSchemaMode]] = [
-    (Problem, "serialization"),  # no route returns it
+    # no route returns them
+    (Problem, "serialization"),
+    (EventOut, "serialization"),
+    (EventData, "serialization"),
     # FastAPI leaves every null out of an example
     (SessionPatch, "validation"),
     *((model, "serialization") for model in _WITH_NULLS),
@@ -195,7 +177,9 @@ def _complete(document: dict[str, Any]) -> None:
             if not is_open(path):
                 _protect(method, operation)
             for parameter in operation.get("parameters", []):
-                _without_null(parameter)
+                without_null(parameter["schema"])
+            for sent in operation.get("requestBody", {}).get("content", {}).values():
+                without_null(sent["schema"])
             for response in operation["responses"].values():
                 response.setdefault("headers", {}).update(_headers(["X-Trace-Id"]))
 
@@ -210,9 +194,3 @@ def _protect(method: str, operation: dict[str, Any]) -> None:
         if known is not response:
             known["content"][MEDIA_TYPE]["examples"] |= response["content"][MEDIA_TYPE]["examples"]
             known["description"] += f"; {response['description']}"
-
-
-def _without_null(parameter: dict[str, Any]) -> None:
-    """Describe an optional parameter as what it is when it is there: it is never null."""
-    choices = parameter["schema"].pop("anyOf", [])
-    parameter["schema"] |= next((choice for choice in choices if choice["type"] != "null"), {})

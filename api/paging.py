@@ -7,7 +7,7 @@ from uuid import UUID
 from fastapi import Request, Response
 
 from api.dependencies import Page
-from shared.errors import MessageNotFound, ProjectNotFound, SessionNotFound
+from shared.errors import DeliveryNotFound, MessageNotFound, ProjectNotFound, SessionNotFound
 
 T = TypeVar("T")
 
@@ -23,7 +23,7 @@ async def entry_before(page: Page, read: Callable[[UUID], Awaitable[T]]) -> T | 
         return None
     try:
         return await read(after)
-    except (ProjectNotFound, SessionNotFound, MessageNotFound):
+    except (ProjectNotFound, SessionNotFound, MessageNotFound, DeliveryNotFound):
         raise page.wrong_cursor() from None
 
 

@@ -24,7 +24,7 @@ from api.metrics import count_accepted, observe_reply
 from api.openapi import Responses, described, problems
 from api.paging import entry_before, link_next
 from api.replies import wait_for_end
-from api.schemas.events import SCHEMA
+from api.schemas.events import STREAM
 from api.schemas.messages import MessageIn, MessageOut
 from api.schemas.sessions import SessionCleared, SessionOut, SessionPatch
 from shared import errors
@@ -59,7 +59,7 @@ _PAGE: Responses = {200: described("The page.", "Link")}
             "Completed. With `Accept: text/event-stream`: its events, as they happen.",
             "Idempotency-Replayed",
             media_type="text/event-stream",
-            schema=SCHEMA,
+            schema=STREAM,
         ),
         202: {
             "model": MessageOut,

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Replace every API and worker container by one of the checkout's version, one after the other:
-# each new one is healthy before an old one is told to stop. Nobody's request fails.
+# each new one is healthy before an old one is told to stop.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

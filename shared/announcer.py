@@ -1,6 +1,7 @@
 """What follows every transition's commit: tell who waits, and hint the next heads."""
 
 import asyncio
+from collections.abc import Callable
 from uuid import UUID
 
 from shared.channels import Channel, Topic
@@ -10,11 +11,17 @@ from shared.store.transitions import Ended
 
 
 class Announcer:
-    """Publish ended messages, stop their runs and hint new heads, in this order."""
+    """Publish ended messages, stop their runs and hint new heads, in this order.
 
-    def __init__(self, channel: Channel, hinter: Hinter) -> None:
+    `on_outbox` is called when webhooks may have to hear of it: by this process, if it delivers.
+    """
+
+    def __init__(
+        self, channel: Channel, hinter: Hinter, *, on_outbox: Callable[[], None] | None = None
+    ) -> None:
         self._channel = channel
         self._hinter = hinter
+        self._on_outbox = on_outbox
 
     @property
     def broker_lost(self) -> bool:
@@ -29,6 +36,8 @@ class Announcer:
         count_ended(ended.codes)
         await self._channel.publish(Topic.ENDED, ended.ids)
         await self._channel.publish(Topic.STOPPED, ended.stopped)
+        if ended.outbox and self._on_outbox:
+            self._on_outbox()
         return {head: self._hinter.enqueue_message(head) for head in ended.heads}
 
     def ask_worker(self, check_id: UUID, *, repair: bool) -> "asyncio.Future[bool]":

@@ -8,9 +8,10 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import suppress
 from enum import StrEnum
+from importlib import import_module
+from typing import Any, cast
 from uuid import UUID
 
-import fakeredis
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.exceptions import RedisError
 
@@ -20,7 +21,7 @@ from shared.settings import Settings
 _RECONNECT_S = 0.5
 _PING_S = 5.0
 _log = get_logger(__name__)
-_embedded_servers: dict[str, fakeredis.FakeServer] = {}
+_embedded_servers: dict[str, Any] = {}
 
 
 class Topic(StrEnum):
@@ -103,8 +104,9 @@ class Channel:
 
 def _connect(settings: Settings) -> Redis:
     if settings.redis_url is None:
+        fakeredis = import_module("fakeredis")  # not above: with a real Redis nobody needs it
         server = _embedded_servers.setdefault(settings.namespace, fakeredis.FakeServer())
-        return fakeredis.FakeAsyncRedis(server=server)
+        return cast("Redis", fakeredis.FakeAsyncRedis(server=server))
     pool = BlockingConnectionPool.from_url(
         settings.redis_url,
         max_connections=20,

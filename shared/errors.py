@@ -69,6 +69,24 @@ class RevisionNotFound(VibeCoderError):
     code = "revision_not_found"
 
 
+class WebhookNotFound(VibeCoderError):
+    """No such webhook, or its project was deleted."""
+
+    code = "webhook_not_found"
+
+
+class DeliveryNotFound(VibeCoderError):
+    """The webhook has no delivery of that id."""
+
+    code = "delivery_not_found"
+
+
+class WebhooksFull(VibeCoderError):
+    """The project has as many webhooks as it may have."""
+
+    code = "webhooks_full"
+
+
 class InvalidRequest(VibeCoderError):
     """A header, a cursor or a body says what it cannot mean."""
 

@@ -18,6 +18,7 @@ from celery import Celery
 from celery.app.amqp import AMQP
 from kombu.connection import Connection
 from kombu.entity import Queue
+from kombu.transport import redis
 
 from shared.logging import context_about, get_logger
 from shared.metrics import HINTS
@@ -40,6 +41,19 @@ class _Broker(Connection):
     def _ensure_connection(self, *args: Any, **options: Any) -> Any:
         every_second = {"interval_start": 1, "interval_step": 0, "interval_max": 1}
         return super()._ensure_connection(*args, **options | every_second)  # type: ignore[no-untyped-call]
+
+    def get_transport_cls(self) -> Any:
+        found = super().get_transport_cls()  # type: ignore[no-untyped-call]
+        return _Redis if found is redis.Transport else found
+
+
+class _Unacknowledged(redis.Channel):
+    def basic_ack(self, *_: Any, **__: Any) -> None:
+        """Do nothing: `no_ack` keeps no record of a hint, and Celery would delete that record."""
+
+
+class _Redis(redis.Transport):
+    Channel = _Unacknowledged
 
 
 class _Amqp(AMQP):  # type: ignore[misc]
@@ -71,7 +85,8 @@ def make_celery(settings: Settings) -> Celery:
         worker_redirect_stdouts=False,
         worker_send_task_events=False,
         worker_enable_remote_control=False,
-        worker_cancel_long_running_tasks_on_connection_loss=False,
+        # it is about tasks acknowledged late; without it Celery warns whenever Redis is lost
+        worker_cancel_long_running_tasks_on_connection_loss=True,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         broker_transport_options=_transport_options(settings),

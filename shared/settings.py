@@ -149,6 +149,12 @@ class Settings(BaseSettings):
         "for single reads, at the most.",
     )
 
+    webhook_private: bool = Field(
+        False,  # noqa: FBT003 -- pydantic's way to say the default
+        description="Let webhooks call plain http and addresses of private networks: for tests and "
+        "closed networks.",
+    )
+
     retention_days: float | None = Field(
         None,
         gt=0,

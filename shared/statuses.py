@@ -1,4 +1,4 @@
-"""What can be the case with a message, an attempt and an event: the words of the columns."""
+"""What can be the case with messages, attempts, deliveries, events: the words of the columns."""
 
 from enum import StrEnum
 
@@ -22,6 +22,14 @@ class AttemptOutcome(StrEnum):
     RELEASED = "released"
     CONFLICT = "conflict"
     LOST = "lost"
+
+
+class DeliveryStatus(StrEnum):
+    """What became of telling a webhook that a message ended; the first is unfinished."""
+
+    PENDING = "pending"
+    DELIVERED = "delivered"
+    GIVEN_UP = "given_up"
 
 
 class EventKind(StrEnum):

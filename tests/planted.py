@@ -12,7 +12,10 @@ PROMPT = "planted-prompt-5b1c3c0a"
 MODEL_BODY = "planted-model-body-93c21f0b"
 MODEL_KEY = "sk-planted-7e7d1c64"
 
-_TOLD = re.compile(rf"{PROMPT}|{MODEL_BODY}|{MODEL_KEY}|sk-stub|vck_[0-9a-f]{{16}}_[0-9a-f]{{64}}")
+_TOLD = re.compile(
+    rf"{PROMPT}|{MODEL_BODY}|{MODEL_KEY}|sk-stub|vck_[0-9a-f]{{16}}_[0-9a-f]{{64}}"
+    r"|whsec_[0-9A-Za-z+/]{43}="
+)
 
 
 def leaks(text: str) -> list[str]:

@@ -5,6 +5,7 @@ from typing import Any
 
 from celery import signals
 
+from shared.collector import collect_rarely
 from shared.errors import SettingsError, VibeCoderError
 from shared.logging import configure_logging, get_logger
 from shared.queue import make_celery
@@ -35,6 +36,7 @@ def _start(**_: Any) -> None:
 
 @signals.worker_ready.connect
 def _ready(**_: Any) -> None:
+    collect_rarely()
     _log.info("worker ready", model=settings.default_model, slots=settings.worker_concurrency)
 
 

@@ -19,13 +19,14 @@ from openai import (
 )
 from openai._streaming import SSEDecoder
 from openai.resources.responses import AsyncResponses
+from openai.types.responses import ResponseCompletedEvent
 from typing_extensions import override
 
 from shared.settings import OFFLINE, Settings
 from worker.failures import QUOTA, ModelUnavailable
 from worker.model_calls import RecordingModel, hand_over
 from worker.model_records import ModelCall
-from worker.model_sse import LeanDecoder, TextDelta
+from worker.model_sse import LeanDecoder
 from worker.offline import OfflineModel
 from worker.tracing import hand_on_trace
 
@@ -66,10 +67,11 @@ class _Client(AsyncOpenAI):
         return LeanDecoder()
 
     @override
-    def _process_response_data(self, *, data: object, **options: Any) -> Any:
-        if isinstance(data, dict) and data.get("type") == "response.output_text.delta":
-            return TextDelta(delta=str(data.get("delta", "")))
-        return super()._process_response_data(data=data, **options)
+    def _process_response_data(self, *, data: Any, cast_to: Any, response: Any) -> Any:
+        # said by its name, it need not be tried against fifty kinds of events
+        if isinstance(data, dict) and data.get("type") == "response.completed":
+            cast_to = ResponseCompletedEvent
+        return super()._process_response_data(data=data, cast_to=cast_to, response=response)
 
 
 class Models:

@@ -59,12 +59,16 @@ class SessionMemory:
         self._lock_timeout_s = lock_timeout_s
         self._open_files = open_files
         self._file = open_files.take(claim)
+        self._has_file = True
         self._ram: SQLiteSession | None = None
         # only the end of this attempt, or of one that fences it off, changes what was claimed
         self._known = Contents(claim.item_count, claim.last_message_id)
 
     async def open(self) -> None:
         """Bring the file up to date; without a usable file work on a copy in RAM."""
+        self._take_file()
+        if self._known.count == 0 or self._file.still_holds(self._known):
+            return
         try:
             if not await self._when_free(partial(self._file.holds, self._known)):
                 await self._heal()
@@ -73,7 +77,10 @@ class SessionMemory:
 
     async def get_items(self, limit: int | None = None) -> list[TResponseInputItem]:
         """Return the newest `limit` items (all of them when None), oldest first."""
+        if not self._has_file and self._ram is None:
+            await self.open()
         items = await self._read(limit) + self.added
+        await self._leave_file()  # the model may take long, and what is open takes memory
         return items if limit is None else items[-limit:]
 
     async def add_items(self, items: list[TResponseInputItem]) -> None:
@@ -90,6 +97,7 @@ class SessionMemory:
 
     async def sync_committed(self) -> None:
         """Bring the file up to date after commit 3; what cannot be written now heals later."""
+        self._take_file()
         try:
             async with asyncio.timeout(_SYNC_LIMIT_S):
                 if not await self._append():
@@ -107,13 +115,25 @@ class SessionMemory:
             return False
 
     async def close(self) -> None:
-        """Leave the file to the next attempt, and close what is too much."""
-        if (surplus := self._open_files.give_back(self._file)) is not None:
-            await self._in_thread(surplus.close)
+        """Leave the file to the next attempt."""
+        await self._leave_file()
         if self._ram is not None:
             self._ram.close()
 
+    def _take_file(self) -> None:
+        if not self._has_file:
+            self._file, self._has_file = self._open_files.take(self._claim), True
+
+    async def _leave_file(self) -> None:
+        """Let others have the file, open; close what is too much."""
+        if self._has_file:
+            self._has_file = False
+            if (surplus := self._open_files.give_back(self._file)) is not None:
+                await self._in_thread(surplus.close)
+
     async def _read(self, limit: int | None) -> list[TResponseInputItem]:
+        if self._known.count == 0:
+            return []  # whatever the file holds
         if self._ram is None:
             try:
                 return await self._read_file(limit)
@@ -129,6 +149,7 @@ class SessionMemory:
 
     async def _read_file(self, limit: int | None) -> list[TResponseInputItem]:
         assert self._file.session is not None, "open() comes first"
+        self._file.reads += 1
         items = await _whole(self._file.session.get_items(limit))
         expected = self._known.count if limit is None else min(limit, self._known.count)
         if len(items) != expected:

@@ -24,6 +24,9 @@ _Identity = tuple[int, int, int] | None
 _NAME = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.(\d{1,9})\.db(?:\.lock)?")
 _ITEMS = "SELECT message_data FROM agent_messages WHERE session_id = ? ORDER BY id"
 
+_CONTENTS = """SELECT count(*), (SELECT message_id FROM applied)
+    FROM agent_messages WHERE session_id = ?"""
+
 
 @dataclass(frozen=True)
 class Contents:
@@ -40,7 +43,7 @@ class MemoryFile:
         self.path = folder / name_of(session_id, generation)
         self.key = key
         self.session: SQLiteSession | None = None
-        self.uses = 0
+        self.reads = 0
         self._own: sqlite3.Connection | None = None
         self._identity: _Identity = None
         # flock; a lock file that somebody unlinked meanwhile does not count as locked
@@ -71,6 +74,18 @@ class MemoryFile:
             return _contents(self._own, self.key)
         except (sqlite3.Error, ValueError):
             return None
+
+    def still_holds(self, contents: Contents) -> bool:
+        """Tell whether the file was left open and holds just this; short enough for a loop.
+
+        Without the lock: one statement sees one state, and nothing is opened.
+        """
+        if self._own is None or self._identity != _identity(self.path):
+            return False
+        try:
+            return _contents(self._own, self.key) == contents
+        except (sqlite3.Error, ValueError):
+            return False
 
     def holds(self, contents: Contents) -> bool:
         """Lock the file and tell whether it holds just this; raise as `lock` does."""
@@ -149,9 +164,10 @@ class MemoryFile:
             )
             if items:  # what is empty has no middle
                 faults.reach("in_sync")
-            file.execute("CREATE TABLE IF NOT EXISTS applied (message_id TEXT)")
-            file.execute("DELETE FROM applied")
-            file.execute("INSERT INTO applied VALUES (?)", (applied and str(applied),))
+            file.execute(
+                "REPLACE INTO applied (rowid, message_id) VALUES (1, ?)",
+                (applied and str(applied),),
+            )
         self._identity = _identity(self.path)
 
     def close(self) -> None:
@@ -178,6 +194,7 @@ class MemoryFile:
         self._own.execute("PRAGMA journal_mode=WAL")
         # no waiting for the disk: what a power cut takes or breaks is noticed, and healed
         self._own.execute("PRAGMA synchronous=OFF")
+        self._own.execute("CREATE TABLE IF NOT EXISTS applied (message_id TEXT)")
         self.session = SQLiteSession(self.key, self.path)
         self._identity = _identity(self.path)
 
@@ -194,12 +211,8 @@ def name_of(session_id: UUID, generation: int) -> str:
 
 
 def _contents(file: sqlite3.Connection, key: str) -> Contents:
-    (count,) = file.execute(
-        "SELECT count(*) FROM agent_messages WHERE session_id = ?", (key,)
-    ).fetchone()
-    noted = file.execute("SELECT name FROM sqlite_master WHERE name = 'applied'").fetchone()
-    row = file.execute("SELECT message_id FROM applied").fetchone() if noted else None
-    return Contents(count, UUID(row[0]) if row and row[0] else None)
+    (count, applied) = file.execute(_CONTENTS, (key,)).fetchone()
+    return Contents(count, UUID(applied) if applied else None)
 
 
 def _identity(path: Path) -> _Identity:

@@ -34,6 +34,13 @@ _CALL_ERRORS = Counter(
 _TOKENS = Counter("vibecoder_model_tokens", "Tokens that calls cost.", ["model", "kind"])
 _SWEEPS = Counter("vibecoder_sweeps", "Sweeps by how they ended.", ["outcome"])
 _RESCUED = Counter("vibecoder_sweep_hints", "Hints that a sweep sent: lost ones, and late heads.")
+_DELIVERIES = Counter(
+    "vibecoder_webhook_deliveries",
+    "Tries to tell a webhook, by what became of the delivery: failed ones are tried again.",
+    ["outcome"],
+)
+for _outcome in ("delivered", "failed", "given_up"):
+    _DELIVERIES.labels(_outcome)  # a series from the start
 _OURS = {"CancelledError", "GeneratorExit"}
 """Calls that this service broke off itself: no errors of the model."""
 
@@ -60,6 +67,11 @@ def count_call_error(model: str, error: str) -> None:
     """Count a call that failed by no doing of ours."""
     if error not in _OURS:
         _CALL_ERRORS.labels(model, error).inc()
+
+
+def count_delivery(outcome: str) -> None:
+    """Count a try to tell a webhook: `delivered`, `failed` (it comes again) or `given_up`."""
+    _DELIVERIES.labels(outcome).inc()
 
 
 def count_sweep(outcome: str) -> None:

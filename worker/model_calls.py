@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import httpx2
@@ -54,6 +55,7 @@ class _Exchange:
     started_at: float = field(default_factory=time.time)
     response: httpx2.Response | None = None
     streamed: Response | None = None
+    raw: Any = None
     request_id: str | None = None
 
 
@@ -133,8 +135,8 @@ class RecordingModel(Model):
         events = self._events
         if events is None or not events.streamed:
             return await self._inner.get_response(*args, **kwargs)
-        call = len(self.calls) + 1
-        exchange.streamed = await ask_streaming(self._inner, events, call, *args, **kwargs)
+        wrote = partial(events.wrote, call=len(self.calls) + 1)
+        exchange.streamed, exchange.raw = await ask_streaming(self._inner, wrote, *args, **kwargs)
         return as_model_response(exchange.streamed)
 
     @override
@@ -233,5 +235,5 @@ def _raw(exchange: _Exchange, answer: ModelResponse) -> Any:
     if exchange.response is None:
         return dump(answer)
     if exchange.streamed is not None:
-        return exchange.streamed.to_dict(mode="json")
+        return exchange.raw or exchange.streamed.to_dict(mode="json")
     return body_of(exchange.response)

@@ -1,23 +1,29 @@
 """The stream of a model's server, read for what counts: the text and the whole response.
 
 The client would build an object of each of its events, most of which say again what the last one
-says: that is four fifths of what a streamed answer costs.
+says: that is four fifths of what a streamed answer costs. So who listens is told the text here.
 """
 
 import asyncio
+import json
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import Any
 
 from openai._streaming import ServerSentEvent, SSEDecoder
 from typing_extensions import override
 
-_GATHER_S = 0.05
+_GATHER_S = 0.1
 _AT_HAND_S = 0.001
+_TEXT = b"response.output_text.delta"
+_COMPLETED = b"response.completed"
 _KEPT = frozenset(
     {
-        b"response.output_text.delta",
-        b"response.completed",
+        _TEXT,
+        _COMPLETED,
         b"response.failed",
         b"response.incomplete",
         b"response.error",
@@ -26,16 +32,37 @@ _KEPT = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class TextDelta:
-    """A piece of text as it comes: for the client's own class a validator is run."""
+@dataclass
+class Listener:
+    """Is told an answer's text as it comes; has, at its end, the `response` as it was sent."""
 
-    delta: str
-    type: str = "response.output_text.delta"
+    wrote: Callable[[str], None]
+    response: Any = None
+
+
+_LISTENER: ContextVar[Listener | None] = ContextVar("listener", default=None)
+
+
+@contextmanager
+def listening(wrote: Callable[[str], None]) -> Iterator[Listener]:
+    """Listen to the answers that are asked for meanwhile."""
+    listener = Listener(wrote)
+    token = _LISTENER.set(listener)
+    try:
+        yield listener
+    finally:
+        _LISTENER.reset(token)
 
 
 class LeanDecoder(SSEDecoder):
-    """Gives the events that count; of another API, whose events have no names, all."""
+    """Gives the events that count; of another API, whose events have no names, all.
+
+    To a listener the text is told, and no event of it is given.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._listener = _LISTENER.get()
 
     @override
     async def aiter_bytes(self, iterator: AsyncIterator[bytes]) -> AsyncIterator[ServerSentEvent]:
@@ -46,10 +73,22 @@ class LeanDecoder(SSEDecoder):
                 rest = rest.replace(b"\r\n", b"\n")
             if b"\n\n" in rest:
                 *blocks, rest = rest.split(b"\n\n")
-                for event in _events(blocks):
+                for event in self._events(blocks):
                     yield event
-        for event in _events([rest]):
+        for event in self._events([rest]):
             yield event
+
+    def _events(self, blocks: list[bytes]) -> Iterator[ServerSentEvent]:
+        for block in blocks:
+            name, data = _parsed(block)
+            if not data or (name and name not in _KEPT):
+                continue
+            if self._listener and name == _TEXT:
+                self._listener.wrote(json.loads(data)["delta"])
+                continue
+            if self._listener and name == _COMPLETED:
+                self._listener.response = json.loads(data)["response"]
+            yield ServerSentEvent(event=name.decode() or None, data=data.decode())
 
 
 async def _gathered(iterator: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
@@ -65,14 +104,13 @@ async def _gathered(iterator: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
             await asyncio.sleep(_GATHER_S)
 
 
-def _events(blocks: list[bytes]) -> Iterator[ServerSentEvent]:
-    for block in blocks:
-        name, data = b"", []
-        for line in block.split(b"\n"):
-            field, _, value = line.partition(b":")
-            if field == b"event":
-                name = value.strip()
-            elif field == b"data":
-                data.append(value.removeprefix(b" "))
-        if data and (not name or name in _KEPT):
-            yield ServerSentEvent(event=name.decode() or None, data=b"\n".join(data).decode())
+def _parsed(block: bytes) -> tuple[bytes, bytes]:
+    """Return an event's name and data."""
+    name, data = b"", []
+    for line in block.split(b"\n"):
+        field, _, value = line.partition(b":")
+        if field == b"event":
+            name = value.strip()
+        elif field == b"data":
+            data.append(value.removeprefix(b" "))
+    return name, b"\n".join(data)

@@ -1,5 +1,6 @@
 """An answer asked for as a stream, so that its text can be told while it is written."""
 
+from collections.abc import Callable
 from contextlib import aclosing
 from typing import Any
 
@@ -15,26 +16,29 @@ from openai.types.responses import (
 
 from worker.events import RunEvents
 from worker.failures import UnusableAnswer
-from worker.model_sse import TextDelta
+from worker.model_sse import listening
 
 
 async def ask_streaming(
-    inner: Model, events: RunEvents, call: int, /, *args: Any, **kwargs: Any
-) -> Response:
-    """Ask a model, report its text piece by piece, and return the whole response.
+    inner: Model, wrote: Callable[[str], None], /, *args: Any, **kwargs: Any
+) -> tuple[Response, Any]:
+    """Ask a model, tell its text piece by piece; return the whole response, and as it was sent.
+
+    None was sent by a model that is no server, or that speaks another API than this.
 
     Raises:
         UnusableAnswer: the stream ended before the response did; and whatever the model raises.
     """
-    # closed at once when this run is cancelled: the model's server need not write on
-    stream: Any = inner.stream_response(*args, **kwargs)
-    async with aclosing(stream):
-        async for event in stream:
-            match event:
-                case TextDelta(delta=str(text)) | ResponseTextDeltaEvent(delta=str(text)):
-                    events.wrote(text, call=call)
-                case ResponseCompletedEvent():
-                    return event.response
+    with listening(wrote) as listener:
+        # closed at once when this run is cancelled: the model's server need not write on
+        stream: Any = inner.stream_response(*args, **kwargs)
+        async with aclosing(stream):
+            async for event in stream:
+                match event:
+                    case ResponseTextDeltaEvent():
+                        wrote(event.delta)
+                    case ResponseCompletedEvent():
+                        return event.response, listener.response
     raise UnusableAnswer
 
 

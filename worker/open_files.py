@@ -7,7 +7,7 @@ from pathlib import Path
 from shared.store.transitions import Claim
 from worker.memory_file import MemoryFile
 
-_MOST_USES = 16
+_MOST_READS = 16
 """Then a file is closed: each thread in which the Agents SDK reads it leaves a connection open."""
 
 
@@ -31,8 +31,7 @@ class OpenFiles:
 
     def give_back(self, file: MemoryFile) -> MemoryFile | None:
         """Keep a file for the next attempt; return the one that must be closed instead."""
-        file.uses += 1
-        if file.session is None or file.uses >= _MOST_USES:
+        if file.session is None or file.reads >= _MOST_READS:
             return file
         other = self._idle.pop(file.path, None)  # of an attempt that lost its lease
         self._idle[file.path] = file

@@ -22,6 +22,7 @@ from shared.store.transitions import Ended, LeaseLost
 from shared.telemetry import open_telemetry
 from worker import faults
 from worker.calls import CallWriter
+from worker.deliverer import Deliverer
 from worker.ears import Ears
 from worker.events import EventWriter
 from worker.heartbeat import Heartbeat, this_process
@@ -106,7 +107,8 @@ class Runtime:
         watch_pools(self._database.pools(), process="worker")
         self._channel = Channel(settings)
         self._hinter = Hinter(self._app)
-        self._announcer = Announcer(self._channel, self._hinter)
+        self._deliverer = Deliverer(self._database, private=settings.webhook_private)
+        self._announcer = Announcer(self._channel, self._hinter, on_outbox=self._deliverer.wake)
         self._memories = MemoryFiles(self._database, settings.sessions_dir)
         self._models = Models(settings)
         self._events = EventWriter(self._database, self._channel)
@@ -142,6 +144,7 @@ class Runtime:
             self._spans.run(),
             self._calls.run(),
             self._ears.listen(),
+            self._deliverer.run(),
         ]
         if self.settings.retention_days is not None:
             running.append(

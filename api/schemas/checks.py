@@ -3,9 +3,9 @@
 from typing import Any, Literal, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
-from api.schemas.common import MESSAGE_ID, SESSION_ID, TRACE_ID, Traced, columns
+from api.schemas.common import MESSAGE_ID, SESSION_ID, TRACE_ID, Answer, Traced, columns
 from shared.checks import Finding, Report
 
 _WORKER_ID = "1b0f6a52-57a8-4a3c-8a33-0f8f2f1f6c11"
@@ -31,7 +31,7 @@ _EXAMPLE: dict[str, Any] = {
 }
 
 
-class FindingOut(BaseModel):
+class FindingOut(Answer):
     """One thing that is wrong."""
 
     code: str = Field(description="What kind of thing, for a program.", examples=["attempt_open"])

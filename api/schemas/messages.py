@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Annotated, Any, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import ConfigDict, Field, StringConstraints
 
 from api.schemas.common import (
     MESSAGE_ID,
@@ -12,16 +12,16 @@ from api.schemas.common import (
     SESSION_ID,
     TIME,
     TRACE_ID,
+    Answer,
     Body,
     Text,
     columns,
 )
 from shared.store.acceptance import OnBusy
-from shared.store.messages import FullMessage
 from shared.store.rates import Outlook
 from shared.tables import Attempt, Message, MessageStatus
 
-_EXAMPLE: dict[str, Any] = {
+MESSAGE: dict[str, Any] = {
     "message_id": MESSAGE_ID,
     "session_id": SESSION_ID,
     "project_id": PROJECT_ID,
@@ -31,7 +31,14 @@ _EXAMPLE: dict[str, Any] = {
     "diff": "",
     "revision": None,
     "model": "offline",
-    "usage": {"requests": 1, "input_tokens": 406, "output_tokens": 48, "total_tokens": 454},
+    "usage": {
+        "requests": 1,
+        "input_tokens": 406,
+        "output_tokens": 48,
+        "total_tokens": 454,
+        "input_tokens_details": {"cached_tokens": 0},
+        "output_tokens_details": {"reasoning_tokens": 0},
+    },
     "error": None,
     "attempt": 1,
     "position": None,
@@ -75,7 +82,7 @@ class MessagePatch(Body):
     prompt: Annotated[Text, StringConstraints(min_length=1)] = Field(examples=["Make it French"])
 
 
-class FailureOut(BaseModel):
+class FailureOut(Answer):
     """Why a message ended without a reply."""
 
     code: str = Field(examples=["model_timeout"])
@@ -84,10 +91,25 @@ class FailureOut(BaseModel):
     retry_after: float | None = None
 
 
-class MessageOut(BaseModel):
+class RunUsage(Answer):
+    """Tokens of the model calls of one attempt."""
+
+    requests: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    total_tokens: int = 0
+    input_tokens_details: dict[str, Any] = Field(
+        default={}, description="How many of them were cached, and what else the server says."
+    )
+    output_tokens_details: dict[str, Any] = Field(
+        default={}, description="How many of them went into reasoning, and what else it says."
+    )
+
+
+class MessageOut(Answer):
     """One prompt and what became of it."""
 
-    model_config = ConfigDict(use_enum_values=True, json_schema_extra={"examples": [_EXAMPLE]})
+    model_config = ConfigDict(use_enum_values=True, json_schema_extra={"examples": [MESSAGE]})
 
     message_id: UUID = Field(examples=[MESSAGE_ID])
     session_id: UUID = Field(examples=[SESSION_ID])
@@ -98,7 +120,7 @@ class MessageOut(BaseModel):
     diff: str = Field(description="Unified diff of the code; empty when it did not change.")
     revision: int | None = Field(description="The revision that it made, if it changed the code.")
     model: str = Field(examples=["offline"])
-    usage: dict[str, Any] | None = Field(
+    usage: RunUsage | None = Field(
         description="Tokens of the model calls of the attempt that ended it; all: "
         "`/messages/{id}/usage`."
     )
@@ -138,7 +160,7 @@ class MessageOut(BaseModel):
         )
 
 
-class AttemptOut(BaseModel):
+class AttemptOut(Answer):
     """One try at a message."""
 
     number: int
@@ -148,36 +170,7 @@ class AttemptOut(BaseModel):
     outcome: str | None
     error: FailureOut | None
 
-
-_FULL_EXAMPLE = _EXAMPLE | {"tool_calls": [], "responses": [], "items": [], "attempts": []}
-
-
-class FullMessageOut(MessageOut):
-    """A message with the full response."""
-
-    model_config = ConfigDict(json_schema_extra={"examples": [_FULL_EXAMPLE]})
-
-    tool_calls: list[dict[str, Any]] = Field(
-        description="Each call of a tool with its arguments and its output."
-    )
-    responses: list[dict[str, Any]] = Field(
-        description="Each call of the model: `raw` is the body as the model's server sent it."
-    )
-    items: list[dict[str, Any]] = Field(description="What the conversation remembers of it.")
-    attempts: list[AttemptOut]
-
     @classmethod
-    def of_full(cls, full: FullMessage) -> Self:
-        """Show everything."""
-        return cls(
-            message_id=full.message.id,
-            tool_calls=full.response.tool_calls if full.response else [],
-            responses=full.response.responses if full.response else [],
-            items=[item.item for item in full.items],
-            attempts=[_attempt(attempt) for attempt in full.attempts],
-            **columns(full.message, MessageOut),
-        )
-
-
-def _attempt(attempt: Attempt) -> AttemptOut:
-    return AttemptOut.model_validate(columns(attempt, AttemptOut))
+    def of(cls, attempt: Attempt) -> Self:
+        """Show an attempt."""
+        return cls(**columns(attempt, cls))

@@ -4,9 +4,9 @@ from datetime import datetime
 from typing import Literal, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
-from api.schemas.common import Traced, columns
+from api.schemas.common import Answer, Traced, columns
 from shared.keys import Role
 from shared.tables import Message, Worker
 
@@ -49,7 +49,7 @@ class Readiness(Traced):
     models: list[str] = Field(description="What a message may name as its `model`.")
 
 
-class QueueOut(BaseModel):
+class QueueOut(Answer):
     """What has not ended."""
 
     queued: int
@@ -59,7 +59,7 @@ class QueueOut(BaseModel):
     )
 
 
-class WorkerOut(BaseModel):
+class WorkerOut(Answer):
     """A worker process with a valid lease."""
 
     id: UUID
@@ -76,7 +76,7 @@ class WorkerOut(BaseModel):
         return cls(**columns(worker, cls))
 
 
-class MinuteOut(BaseModel):
+class MinuteOut(Answer):
     """What ended within a minute."""
 
     minutes_ago: int = Field(description="0: the last sixty seconds.")
@@ -89,14 +89,14 @@ class MinuteOut(BaseModel):
     p95_s: float | None = Field(description="What 95 % of the replies took at the most.")
 
 
-class FailuresOut(BaseModel):
+class FailuresOut(Answer):
     """How often messages failed for one reason."""
 
     code: str = Field(examples=["model_timeout"])
     messages: int
 
 
-class FailedOut(BaseModel):
+class FailedOut(Answer):
     """A message that failed."""
 
     message_id: UUID

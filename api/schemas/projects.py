@@ -4,9 +4,9 @@ from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import ConfigDict, Field, StringConstraints
 
-from api.schemas.common import PROJECT_ID, TIME, TRACE_ID, Body, Name, Text, Traced, columns
+from api.schemas.common import PROJECT_ID, TIME, TRACE_ID, Answer, Body, Name, Text, Traced, columns
 from api.schemas.usage import BUDGET_TOKENS, BUDGET_USD, BudgetTokens, BudgetUsd
 from shared.tables import Project, Revision
 from shared.workflow import Workflow, parse_workflow
@@ -86,7 +86,7 @@ class ProjectPatch(Body):
     budget_usd: BudgetUsd | None = BUDGET_USD
 
 
-class NodeOut(BaseModel):
+class NodeOut(Answer):
     """One agent of the workflow."""
 
     node_id: str = Field(examples=["triage"])
@@ -99,14 +99,14 @@ class NodeOut(BaseModel):
     handoffs: list[str]
 
 
-class EdgeOut(BaseModel):
+class EdgeOut(Answer):
     """One handoff, by node ids."""
 
     source: str
     target: str
 
 
-class ToolOut(BaseModel):
+class ToolOut(Answer):
     """One tool that the module defines."""
 
     name: str
@@ -133,7 +133,7 @@ class ProjectSummary(Traced):
         return cls(trace_id=trace_id, **columns(project, cls))
 
 
-class ProjectOut(BaseModel):
+class ProjectOut(Answer):
     """A project with its code."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})

@@ -4,9 +4,9 @@ from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StringConstraints
+from pydantic import ConfigDict, Field, StrictBool, StringConstraints
 
-from api.schemas.common import PROJECT_ID, SESSION_ID, TIME, TRACE_ID, Body, Text, Traced
+from api.schemas.common import PROJECT_ID, SESSION_ID, TIME, TRACE_ID, Answer, Body, Text, Traced
 from api.schemas.usage import BUDGET_TOKENS, BUDGET_USD, BudgetTokens, BudgetUsd
 from shared.store.sessions import SessionSummary
 from shared.tables import Item
@@ -71,14 +71,14 @@ class SessionPatch(Body):
     budget_usd: BudgetUsd | None = BUDGET_USD
 
 
-class TokenUsage(BaseModel):
+class TokenUsage(Answer):
     """Tokens of the messages since the session was last cleared; all: `/sessions/{id}/usage`."""
 
     input_tokens: int
     output_tokens: int
 
 
-class SessionOut(BaseModel):
+class SessionOut(Answer):
     """A conversation with VibeCoder."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
@@ -137,7 +137,7 @@ class SessionCleared(Traced):
     status: Literal["cleared"] = "cleared"
 
 
-class ItemOut(BaseModel):
+class ItemOut(Answer):
     """One thing that the model remembers, in the Agents SDK's form."""
 
     position: int

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any, Self
 from uuid import UUID
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from api.schemas.common import (
     MESSAGE_ID,
@@ -12,6 +12,7 @@ from api.schemas.common import (
     SESSION_ID,
     TIME,
     TRACE_ID,
+    Answer,
     Traced,
     columns,
 )
@@ -35,7 +36,7 @@ _SPAN: dict[str, Any] = {
 }
 
 
-class SpanOut(BaseModel):
+class SpanOut(Answer):
     """A step of a run, as the Agents SDK saw it."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [_SPAN]})
@@ -65,7 +66,7 @@ class TracedAttemptOut(AttemptOut):
     spans: list[SpanOut]
 
 
-class TracedMessageOut(BaseModel):
+class TracedMessageOut(Answer):
     """A message of the trace."""
 
     model_config = ConfigDict(use_enum_values=True)

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
+from pydantic import BeforeValidator, ConfigDict, Field, StringConstraints
 
-from api.schemas.common import TRACE_ID, Traced
+from api.schemas.common import TRACE_ID, Answer, Traced
 from shared.prices import CURRENCY, Prices, in_digits
 from shared.store.usage import Usage
 
@@ -61,7 +61,7 @@ _EXAMPLE: dict[str, Any] = {
 }
 
 
-class _Counts(BaseModel):
+class _Counts(Answer):
     calls: int = Field(description="Calls of the model, repeated and failed ones included.")
     uncounted_calls: int = Field(
         description="Those of them of whose tokens the model's server said nothing: they failed or "
@@ -73,7 +73,7 @@ class _Counts(BaseModel):
     reasoning_tokens: int = Field(description="Output tokens that nobody gets to see.")
 
 
-class _Row(BaseModel):
+class _Row(Answer):
     day: dt.date = Field(description="In UTC; of a call, when it ended.")
     model: str = Field(description="As the model's server names it.", examples=["gpt-5.1"])
 

@@ -4,7 +4,8 @@ from alembic import context
 from sqlalchemy import Connection
 
 import shared.checks
-import shared.keys  # noqa: F401 -- its table belongs to the schema
+import shared.keys
+import shared.webhooks  # noqa: F401 -- its tables belong to the schema
 from shared.database import sync_engine
 from shared.settings import load_settings
 from shared.tables import Base

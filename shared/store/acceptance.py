@@ -78,7 +78,7 @@ async def accept(
         known = await _known(db, situation.known, draft, lifetime_s=settings.key_lifetime_s)
         if known is not None:
             return Accepted(known, replayed=True)
-    ended = await _make_room(db, session_id, situation, draft, settings)
+    ended = await _make_room(db, place, situation, draft, settings)
     hinted = not situation.here and not situation.heads_wait
     hinted = hinted and situation.under_way < settings.project_concurrency
     message = await _insert(db, place, draft, hinted=hinted)
@@ -121,7 +121,7 @@ async def _is_forgotten(db: AsyncSession, message: Message, lifetime_s: float) -
 
 
 async def _make_room(
-    db: AsyncSession, session_id: UUID, situation: Any, draft: Draft, settings: Settings
+    db: AsyncSession, place: Any, situation: Any, draft: Draft, settings: Settings
 ) -> Ended:
     here = situation.here
     if here and draft.on_busy is OnBusy.REJECT:
@@ -135,7 +135,9 @@ async def _make_room(
         kind, detail = full
         wait_s = await rates.retry_after(db, situation.in_service)
         raise kind(f"{detail} Try again in {wait_s} s.", retry_after=wait_s)
-    return await cancels.cancel_session(db, session_id) if freed else Ended()
+    if not freed:
+        return Ended()
+    return await cancels.cancel_session(db, place.id, project_id=place.project_id)
 
 
 def _full(

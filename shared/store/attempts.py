@@ -18,12 +18,14 @@ class Ended:
     `ids` are the messages that ended (waiting clients want to know), `heads` those that became
     ready and are marked as hinted (a worker must hear of them), `stopped` those of the ended that
     a worker runs and need not run on. `codes` says why each ended (None: completed), for counting.
+    `outbox` tells that webhooks may have to hear of it.
     """
 
     ids: tuple[UUID, ...] = ()
     heads: tuple[UUID, ...] = ()
     stopped: tuple[UUID, ...] = ()
     codes: tuple[FailureCode | None, ...] = field(default=(), compare=False)
+    outbox: bool = False
 
     def __or__(self, other: "Ended") -> "Ended":
         return Ended(
@@ -31,6 +33,7 @@ class Ended:
             self.heads + other.heads,
             self.stopped + other.stopped,
             self.codes + other.codes,
+            self.outbox or other.outbox,
         )
 
 

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, func, or_, select, update
+from sqlalchemy import ColumnElement, Select, func, literal, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.database import clock
 from shared.errors import Failure, FailureCode
-from shared.store import heads, projects, sessions
+from shared.store import heads, outbox, projects, sessions
 from shared.store.claims import lost, record_loss
 from shared.store.states import is_queued, is_running, is_unfinished
 from shared.store.transitions import Ended, end
@@ -40,17 +40,17 @@ async def cancel(db: AsyncSession, message: Message, *, limit: int) -> Ended:
     if message.status not in UNFINISHED:
         return Ended()
     stopped = (message.id,) if message.status == MessageStatus.IN_PROGRESS else ()
-    await end(db, message, MessageStatus.CANCELLED, CANCELLED)
+    ended = await end(db, message, MessageStatus.CANCELLED, CANCELLED)
     ready = await heads.take_hints(db, message.project_id, limit=limit)
-    return Ended((message.id,), ready, stopped, codes=(CANCELLED.code,))
+    return ended | Ended(heads=ready, stopped=stopped)
 
 
-async def cancel_session(db: AsyncSession, session_id: UUID) -> Ended:
+async def cancel_session(db: AsyncSession, session_id: UUID, *, project_id: UUID) -> Ended:
     """End every unfinished message of a locked session; name them, in their order."""
-    return await _cancel_all(db, Message.session_id == session_id)
+    return await _cancel_all(db, Message.session_id == session_id, project_id)
 
 
-async def _cancel_all(db: AsyncSession, where: ColumnElement[bool]) -> Ended:
+async def _cancel_all(db: AsyncSession, where: ColumnElement[bool], project_id: UUID) -> Ended:
     """End all at once what is unfinished there; the caller holds the sessions' locks."""
     running = select(Message.id).where(
         where,
@@ -66,7 +66,7 @@ async def _cancel_all(db: AsyncSession, where: ColumnElement[bool]) -> Ended:
         .returning(Attempt.message_id)
         .execution_options(**unsynchronized)
     )
-    ended = await db.execute(
+    found = await db.execute(
         update(Message)
         .where(where, is_unfinished())
         .values(
@@ -75,11 +75,15 @@ async def _cancel_all(db: AsyncSession, where: ColumnElement[bool]) -> Ended:
             ended_at=clock(),
             event_count=Message.event_count + 1,
         )
-        .returning(Message.seq, Message.id)
+        .returning(Message.seq, Message.id, outbox.is_wanted(literal(project_id)))
         .execution_options(**unsynchronized)
     )
-    ids = tuple(row.id for row in sorted(ended.all()))
-    return Ended(ids=ids, stopped=tuple(stopped), codes=(CANCELLED.code,) * len(ids))
+    ended = sorted(found.all())
+    ids = tuple(row.id for row in ended)
+    told = any(row[-1] for row in ended)
+    if told:
+        await outbox.write(db, ids)
+    return Ended(ids, stopped=tuple(stopped), codes=(CANCELLED.code,) * len(ids), outbox=told)
 
 
 async def clear_session(db: AsyncSession, session_id: UUID, *, limit: int) -> Ended:
@@ -87,7 +91,7 @@ async def clear_session(db: AsyncSession, session_id: UUID, *, limit: int) -> En
     session = await sessions.lock(db, session_id)
     if session is None:
         return Ended()
-    ended = await cancel_session(db, session.id)
+    ended = await cancel_session(db, session.id, project_id=session.project_id)
     await sessions.start_generation(db, session)
     return ended | Ended(heads=await heads.take_hints(db, session.project_id, limit=limit))
 
@@ -96,7 +100,7 @@ async def delete_project(db: AsyncSession, project: Project) -> Ended:
     """Hide a locked project with all that is below it, and end what is unfinished there."""
     await projects.mark_deleted(db, project)
     await sessions.lock_all(db, project.id)
-    return await _cancel_all(db, Message.project_id == project.id)
+    return await _cancel_all(db, Message.project_id == project.id, project.id)
 
 
 async def expire(
@@ -112,9 +116,8 @@ async def expire(
     if found.status == MessageStatus.IN_PROGRESS:
         await record_loss(db, found)
         failure = lost(found.lost_count)
-    await end(db, found, MessageStatus.FAILED, failure)
-    ready = await heads.take_hints(db, found.project_id, limit=limit)
-    return Ended(ids=(found.id,), heads=ready, codes=(failure.code,))
+    ended = await end(db, found, MessageStatus.FAILED, failure)
+    return ended | Ended(heads=await heads.take_hints(db, found.project_id, limit=limit))
 
 
 async def overdue(db: AsyncSession, *, queue_timeout_s: float, limit: int) -> Sequence[Message]:

@@ -132,9 +132,8 @@ async def record_loss(db: AsyncSession, message: Message) -> None:
 async def _give_up(db: AsyncSession, message_id: UUID, *, limit: int) -> Ended:
     head = await db.get_one(Message, message_id)
     failure = lost(head.lost_count)
-    await end(db, head, MessageStatus.FAILED, failure)
-    ready = await heads.take_hints(db, head.project_id, limit=limit)
-    return Ended(ids=(head.id,), heads=ready, codes=(failure.code,))
+    ended = await end(db, head, MessageStatus.FAILED, failure)
+    return ended | Ended(heads=await heads.take_hints(db, head.project_id, limit=limit))
 
 
 def lost(count: int) -> Failure:

@@ -31,9 +31,8 @@ async def withdraw(db: AsyncSession, message: Message, *, limit: int) -> Ended:
         MessageNotQueued: a worker has it, or it has ended.
     """
     await _lock(db, message)
-    await end(db, message, MessageStatus.CANCELLED, WITHDRAWN)
-    ready = await heads.take_hints(db, message.project_id, limit=limit)
-    return Ended(ids=(message.id,), heads=ready, codes=(WITHDRAWN.code,))
+    ended = await end(db, message, MessageStatus.CANCELLED, WITHDRAWN)
+    return ended | Ended(heads=await heads.take_hints(db, message.project_id, limit=limit))
 
 
 async def _lock(db: AsyncSession, message: Message) -> None:

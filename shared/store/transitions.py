@@ -11,13 +11,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Integer, Uuid, bindparam, func, insert, select, update
+from sqlalchemy import Integer, Uuid, bindparam, func, insert, literal, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.database import clock
 from shared.errors import Failure, ProjectNotFound
 from shared.prepared import Prepared
-from shared.store import events, heads, projects, sessions
+from shared.store import events, heads, outbox, projects, sessions
 from shared.store.attempts import (
     CLAIMED,
     Call,
@@ -66,7 +66,7 @@ async def complete(
     project = await _lock_project(db, claim) if outcome.diff else None
     count = await _advance(db, claim, len(outcome.items))  # locks the session
     # the fence first: after a commit whose acknowledgement was lost the code has moved, by us
-    heads_wait = await _end_message(
+    ended = await _end_message(
         db,
         claim,
         told,
@@ -84,8 +84,8 @@ async def complete(
         )
     await _remember(db, claim, outcome, start=count - len(outcome.items))
     await _close(db, claim, AttemptOutcome.COMPLETED, calls, told, spans=spans)
-    ready = await heads.take_hints(db, claim.project_id, limit=limit) if heads_wait else ()
-    return Ended(ids=(claim.message_id,), heads=ready, codes=(None,))
+    ready = await heads.take_hints(db, claim.project_id, limit=limit) if ended.heads_wait else ()
+    return Ended((claim.message_id,), ready, codes=(None,), outbox=ended.outbox)
 
 
 async def ended_as(db: AsyncSession, claim: Claim) -> AttemptOutcome | None:
@@ -111,11 +111,11 @@ async def fail(
     """
     await sessions.lock(db, claim.session_id)
     error = failure.to_json()
-    ended = {"status": MessageStatus.FAILED, "error": error, "usage": total(calls)}
-    await _end_message(db, claim, told, **ended)
+    values = {"status": MessageStatus.FAILED, "error": error, "usage": total(calls)}
+    ended = await _end_message(db, claim, told, **values)
     await _close(db, claim, AttemptOutcome.FAILED, calls, told, spans=spans, error=error)
     ready = await heads.take_hints(db, claim.project_id, limit=limit)
-    return Ended(ids=(claim.message_id,), heads=ready, codes=(failure.code,))
+    return Ended((claim.message_id,), ready, codes=(failure.code,), outbox=ended.outbox)
 
 
 async def release(
@@ -195,8 +195,8 @@ async def _advance(db: AsyncSession, claim: Claim, items: int) -> int:
     return count
 
 
-async def _end_message(db: AsyncSession, claim: Claim, told: Batch | None, **values: Any) -> bool:
-    """End the message, if it is this attempt's; tell whether a head may wait for a worker."""
+async def _end_message(db: AsyncSession, claim: Claim, told: Batch | None, **values: Any) -> Any:
+    """End the message, if it is this attempt's; tell whether a head waits, and an outbox row."""
     fence = {
         "of_message": claim.message_id,
         "of_attempt": claim.attempt,
@@ -206,7 +206,9 @@ async def _end_message(db: AsyncSession, claim: Claim, told: Batch | None, **val
     ended = await _END.first(db, fence | values)
     if ended is None:
         raise LeaseLost
-    return bool(ended.heads_wait)
+    if ended.outbox:
+        await outbox.write(db, [claim.message_id])
+    return ended
 
 
 async def _fenced_update(db: AsyncSession, claim: Claim, **values: Any) -> None:
@@ -265,7 +267,10 @@ _END = Prepared(
     _FENCED.values(
         ended_at=clock(),
         event_count=func.coalesce(bindparam("newest", type_=Integer()), Message.event_count) + 1,
-    ).returning(heads.heads_wait(bindparam("of_project", type_=Uuid())).label("heads_wait"))
+    ).returning(
+        heads.heads_wait(bindparam("of_project", type_=Uuid())).label("heads_wait"),
+        outbox.is_wanted(bindparam("of_project", type_=Uuid())).label("outbox"),
+    )
 )
 _ADVANCE = Prepared(
     update(VibeSession)
@@ -277,11 +282,16 @@ _ADD_ITEM = Prepared(insert(Item))
 _ADD_RESPONSE = Prepared(insert(MessageResponse))
 
 
-async def end(db: AsyncSession, message: Message, status: MessageStatus, failure: Failure) -> None:
+async def end(db: AsyncSession, message: Message, status: MessageStatus, failure: Failure) -> Ended:
+    """End a message of a locked session that no attempt finishes; the next head is not taken."""
     if message.status == MessageStatus.IN_PROGRESS and status is MessageStatus.CANCELLED:
         await close_attempt(db, message.id, message.attempt, AttemptOutcome.CANCELLED)
     message.status = status
     message.error = failure.to_json()
-    message.ended_at = await db.scalar(select(clock()))
+    wanted = outbox.is_wanted(literal(message.project_id))
+    message.ended_at, told = (await db.execute(select(clock(), wanted))).one()
     message.event_count = Message.event_count + 1  # in SQL: a run may have reported meanwhile
     await db.flush()
+    if told:
+        await outbox.write(db, [message.id])
+    return Ended((message.id,), codes=(failure.code,), outbox=told)

@@ -33,6 +33,28 @@ def new_session(client: httpx2.Client, project_id: str | None = None, **body: An
     return str(opened.json()["session_id"])
 
 
+def new_webhook(
+    client: httpx2.Client, project_id: str, url: str = "https://example.com/hook", **body: Any
+) -> dict[str, Any]:
+    """Make a webhook; return it with its secret."""
+    made = client.post(f"/projects/{project_id}/webhooks", json={"url": url} | body)
+    assert made.status_code == 201, made.text
+    webhook: dict[str, Any] = made.json()
+    return webhook
+
+
+def new_delivery(client: httpx2.Client, project_id: str, session_id: str) -> tuple[str, str]:
+    """Make a webhook that is to be told of a cancelled message; return its and the delivery's id.
+
+    No worker can tell it: the name of its host is of those that do not exist.
+    """
+    webhook_id = new_webhook(client, project_id, "https://hooks.invalid/")["id"]
+    sent = send(client, session_id, headers=ASYNC).json()
+    client.post(f"/messages/{sent['message_id']}/cancel")
+    deliveries = client.get(f"/webhooks/{webhook_id}/deliveries").json()
+    return webhook_id, deliveries[0]["id"]
+
+
 def send(
     client: httpx2.Client,
     session_id: str,

@@ -22,6 +22,7 @@ from tests.api.calls import (
     NOBODYS_ID,
     assert_problem,
     at_once,
+    new_delivery,
     new_project,
     new_session,
     send,
@@ -72,6 +73,12 @@ OWNED: dict[tuple[str, str], object] = {
     ("GET", "/messages/{message_id}/full"): None,
     ("GET", "/messages/{message_id}/events"): None,
     ("POST", "/messages/{message_id}/cancel"): None,
+    ("GET", "/projects/{project_id}/webhooks"): None,
+    ("POST", "/projects/{project_id}/webhooks"): {"url": "https://example.com/hook"},
+    ("GET", "/webhooks/{webhook_id}"): None,
+    ("DELETE", "/webhooks/{webhook_id}"): None,
+    ("GET", "/webhooks/{webhook_id}/deliveries"): None,
+    ("POST", "/webhooks/{webhook_id}/deliveries/{delivery_id}/retry"): None,
 }
 # where everybody with a key finds their own
 OWN: dict[tuple[str, str], object] = {
@@ -131,9 +138,12 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
         client.headers.update(bearer(house.key("alice")))
         project_id = new_project(client)
         session_id = new_session(client, project_id)
+        webhook_id, delivery_id = new_delivery(client, project_id, session_id)
         message = send(client, session_id, headers=ASYNC).json()
         house.known = {
             "project_id": project_id,
+            "webhook_id": webhook_id,
+            "delivery_id": delivery_id,
             "session_id": session_id,
             "message_id": message["message_id"],
             "trace_id": message["trace_id"],

@@ -11,7 +11,9 @@ import httpx_sse
 import pytest
 from starlette.testclient import TestClient
 
+from shared.tables import EventKind
 from tests.api.calls import ASYNC, assert_problem, new_session, send, wait_for_status
+from tests.api.document import document, errors_of
 from tests.scrape import scrape
 from tests.streams import STREAM, Event, parse, posting, text_of, watch, watching, whole
 
@@ -101,6 +103,21 @@ def test_what_is_wrong_before_the_stream_is_a_problem_as_everywhere(client: Test
         f"/sessions/{new_session(client)}/messages", json={"prompt": ""}, headers=STREAM
     )
     assert_problem(empty, 422, "invalid_request")
+
+
+def test_each_event_says_what_the_document_describes(
+    client: TestClient, streaming: httpx2.Client
+) -> None:
+    message = send(client, new_session(client), "Create a triage agent", ASYNC).json()
+    wait_for_status(client, message["message_id"], "completed")
+    events = watch(client, message["message_id"])
+    with posting(streaming, new_session(streaming), "[[status 400]] no") as stream:
+        events += stream
+    assert {event.kind for event in events} == set(EventKind) - {"cancelled"}
+    described = document()["components"]["schemas"]["EventData"]
+    for event in events:
+        assert event.data.keys() <= described["properties"].keys()
+        assert errors_of(event.data, described) == []
 
 
 def test_a_client_that_takes_anything_gets_json(client: TestClient) -> None:

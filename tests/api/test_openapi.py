@@ -1,6 +1,8 @@
 """The OpenAPI document is complete and true; conftest.py holds every answer against it."""
 
+import json
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -8,7 +10,7 @@ from openapi_spec_validator import validate
 from starlette.testclient import TestClient
 
 from api.kinds import KINDS
-from tests.api.calls import ASYNC, new_project, new_session, send
+from tests.api.calls import ASYNC, new_delivery, new_project, new_session, send
 from tests.api.document import PROBLEM, Json, document, errors_of, operations
 
 STREAM = "text/event-stream"
@@ -74,6 +76,67 @@ def test_an_operation_documents_what_every_route_may_answer(
         assert {"400", "413", "415"} <= statuses
     if re.search("_id}", path):
         assert "404" in statuses
+
+
+@each_operation
+def test_an_answer_has_a_type_with_a_name(path: str, method: str, operation: Json) -> None:
+    for response in operation["responses"].values():
+        for media_type, content in response.get("content", {}).items():
+            described = content["schema"]
+            if media_type.endswith("json"):
+                assert "$ref" in described or "$ref" in described["items"]
+            else:
+                assert described["type"] == "string"
+
+
+@each_operation
+def test_what_a_request_may_leave_out_is_never_null(
+    path: str, method: str, operation: Json
+) -> None:
+    sent = operation.get("requestBody", {}).get("content", {}).values()
+    for part in (*operation.get("parameters", []), *sent):
+        assert {"$ref", "type"} & part["schema"].keys(), part
+
+
+def refs(described: object) -> Iterator[str]:
+    """Name the schemas that a part of the document leads to, in one step."""
+    if isinstance(described, dict):
+        if "$ref" in described:
+            yield described["$ref"].rpartition("/")[2]
+        yield from (name for part in described.values() for name in refs(part))
+    elif isinstance(described, list):
+        yield from (name for part in described for name in refs(part))
+
+
+def answers() -> set[str]:
+    """Name the schemas of what is answered where nothing is wrong."""
+    schemas = document()["components"]["schemas"]
+    begin = [
+        content["schema"]
+        for _, _, operation in operations()
+        for response in operation["responses"].values()
+        for media_type, content in response.get("content", {}).items()
+        if media_type == "application/json"
+    ]
+    found: set[str] = set()
+    coming = set(refs(begin))
+    while coming:
+        found |= coming
+        coming = {name for known in coming for name in refs(schemas[known])} - found
+    return found
+
+
+@pytest.mark.parametrize("name", sorted(answers()))
+def test_each_member_of_an_answer_is_always_there(name: str) -> None:
+    described = document()["components"]["schemas"][name]
+    assert described.get("required", []) == list(described.get("properties", ()))
+
+
+def test_what_a_problem_leaves_out_is_never_null() -> None:
+    for name in ("Problem", "InvalidPart"):
+        described = document()["components"]["schemas"][name]
+        assert len(described["required"]) < len(described["properties"])
+        assert "null" not in json.dumps(described)
 
 
 @each_operation
@@ -150,6 +213,7 @@ def test_the_answers_to_get_are_as_documented(client: TestClient) -> None:
         "trace_id": sent["trace_id"],
         "number": 2,
         "code": "expired",
+        "webhook_id": new_delivery(client, project_id, session_id)[0],
     }
     for path, method, _ in operations():
         if method == "get":  # the client compares the answer with the document

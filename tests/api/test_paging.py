@@ -7,7 +7,15 @@ import httpx2
 import pytest
 from starlette.testclient import TestClient
 
-from tests.api.calls import ASYNC, NOBODYS_ID, assert_problem, new_project, new_session, send
+from tests.api.calls import (
+    ASYNC,
+    NOBODYS_ID,
+    assert_problem,
+    new_project,
+    new_session,
+    new_webhook,
+    send,
+)
 
 NEXT = re.compile(r'<(/[^>]*)>; rel="next"')
 
@@ -28,12 +36,16 @@ def filled(client: TestClient) -> dict[str, str]:
     """Make five of everything; return the path of each list."""
     project_id = [new_project(client, code=f"x = {n}\n") for n in range(5)][-1]
     project = f"/projects/{project_id}"
-    session_id = [new_session(client, project_id, node_id=f"a{n}") for n in range(5)][-1]
+    cleared, *_, session_id = [new_session(client, project_id, node_id=f"a{n}") for n in range(5)]
+    webhook = f"/webhooks/{new_webhook(client, project_id)['id']}"
     for number in range(5):
         send(client, session_id, str(number), headers=ASYNC)
+        send(client, cleared, str(number), headers=ASYNC)
+    client.delete(f"/sessions/{cleared}")
     for number in range(10, 14):
         client.patch(project, json={"code": f"x = {number}\n"})
     return {
+        "deliveries": f"{webhook}/deliveries",
         "projects": "/projects",
         "sessions": f"{project}/sessions",
         "revisions": f"{project}/revisions",
@@ -41,11 +53,11 @@ def filled(client: TestClient) -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("kind", ["projects", "sessions", "revisions", "messages"])
+@pytest.mark.parametrize("kind", ["projects", "sessions", "revisions", "messages", "deliveries"])
 def test_all_pages_together_are_the_whole_list(idle: TestClient, kind: str) -> None:
     path = filled(idle)[kind]
-    identity = {"projects": "id", "revisions": "number", "sessions": "session_id"}
-    key = identity.get(kind, "message_id")
+    identity = {"revisions": "number", "sessions": "session_id", "messages": "message_id"}
+    key = identity.get(kind, "id")
     whole = [entry[key] for entry in idle.get(path).json()]
     assert len(whole) == 5
     for limit, sizes in ((2, [2, 2, 1]), (5, [5, 0]), (6, [5])):
@@ -73,6 +85,7 @@ def test_a_cursor_of_no_page_is_refused(client: TestClient, after: str) -> None:
         f"/projects/{project_id}/revisions",
         f"/sessions/{session_id}/messages",
         f"/sessions/{session_id}/items",
+        f"/webhooks/{new_webhook(client, project_id)['id']}/deliveries",
     ):
         answer = client.get(path, params={"after": after})
         assert assert_problem(answer, 422, "invalid_request")["errors"][0]["parameter"] == "after"

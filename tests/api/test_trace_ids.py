@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from tests.api.calls import TRACE_ID, new_project, new_session, send
+from tests.api.calls import TRACE_ID, new_delivery, new_project, new_session, send
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 PARENT = f"00-{TRACE}-b7ad6b7169203331-01"
@@ -74,7 +74,10 @@ def test_every_route_answers_with_the_trace_id(client: TestClient) -> None:
     session_id = new_session(client, project_id)
     sent = send(client, session_id, "Create a triage agent").json()
     message_id, trace_id = sent["message_id"], sent["trace_id"]
+    webhook_id, delivery_id = new_delivery(client, project_id, session_id)
     known = {
+        "webhook_id": webhook_id,
+        "delivery_id": delivery_id,
         "project_id": project_id,
         "session_id": session_id,
         "message_id": message_id,

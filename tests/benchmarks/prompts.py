@@ -24,8 +24,11 @@ TOOL_PROMPT = "[[tool outline {}]] What does this workflow do?"
 """The same with one call of a tool."""
 
 _SAID = " ".join(f"word{number}" for number in range(60))
-LONG_PROMPT = f"[[pace 0.01]] [[say {_SAID}]]"
-"""A reply of 60 words; as a stream it comes a word at a time, in 0.7 s."""
+LONG_PROMPT = f"[[delay 0.7]] [[say {_SAID}]]"
+"""A reply of 60 words that comes as a whole after 0.7 s."""
+
+STREAMED_PROMPT = f"[[pace 0.01]] [[say {_SAID}]]"
+"""The same as a stream, from a model that writes as fast: a word at a time, in 0.7 s."""
 
 
 def slow_prompt(model_s: float) -> str:
@@ -35,7 +38,7 @@ def slow_prompt(model_s: float) -> str:
 
 def echo(prompt: str, *, remembered: int) -> str:
     """Return what the stub says when the model was given the whole history and the prompt."""
-    if prompt == LONG_PROMPT:
+    if prompt in (LONG_PROMPT, STREAMED_PROMPT):
         return _SAID
     asked = remembered + 1
     if prompt == TOOL_PROMPT:

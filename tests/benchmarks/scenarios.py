@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from tests.benchmarks.client import Answer, Connection, talk_at_once
 from tests.benchmarks.contenders import Contender
-from tests.benchmarks.prompts import LONG_PROMPT, PROMPT, TOOL_PROMPT, slow_prompt
+from tests.benchmarks.prompts import LONG_PROMPT, PROMPT, STREAMED_PROMPT, TOOL_PROMPT, slow_prompt
 from tests.benchmarks.results import Note, Results
 from tests.benchmarks.usage import cpu_s, own_cpu_s, rss_mb
 
@@ -17,7 +17,7 @@ TURNS = 10
 _MODEL_S = 1.0
 _SAMPLE_S = 0.1
 TOOL, LONG, STREAMED = "tool ", "long ", "streamed "
-_PROMPTS = {"": PROMPT, TOOL: TOOL_PROMPT, LONG: LONG_PROMPT, STREAMED: LONG_PROMPT}
+_PROMPTS = {"": PROMPT, TOOL: TOOL_PROMPT, LONG: LONG_PROMPT, STREAMED: STREAMED_PROMPT}
 
 
 @dataclass

@@ -22,6 +22,7 @@ from tests.faults.cluster import Cluster
 from tests.faults.invariants import Record, violations
 from tests.faults.load import LoadedClient, open_sessions
 from tests.faults.memories import stale_files, wrong_memories
+from tests.faults.recoveries import recoveries
 from tests.services import ROOT, PostgresServer, RedisServer, migrate
 from tests.stub_process import StubOpenAI
 
@@ -131,11 +132,13 @@ def _judge(
     found = violations(record, sent)
     found += wrong_memories(record, cluster.database_url, folders)
     found += [f"no end for a client: {one}" for client in clients for one in client.unended]
-    recoveries = _recoveries(record, chaos)
-    every = [taken_at - killed_at for killed_at, taken_at in recoveries] or [0.0]
+    pids = {worker.id: worker.pid for worker in record.workers.values()}
+    killed = {one: chaos.killed[pid] for one, pid in pids.items() if pid in chaos.killed}
+    recovered = recoveries(record, killed)
+    every = [taken_at - killed_at for killed_at, taken_at in recovered] or [0.0]
     alone = [
         taken_at - killed_at
-        for killed_at, taken_at in recoveries
+        for killed_at, taken_at in recovered
         if not any(killed_at + _SAME_S < time < taken_at for time in chaos.times)
     ] or [0.0]
     seconds = [one for client in clients for one in client.seconds]
@@ -165,21 +168,6 @@ def _judge(
 
 def _keys(record: Record) -> set[object]:
     return {(m.session_id, m.content) for m in record.messages.values()}
-
-
-def _recoveries(record: Record, chaos: Chaos) -> list[tuple[float, float]]:
-    """List when each lost attempt's worker was killed, by us, and when its message was taken."""
-    found = []
-    for attempt in record.attempts:
-        worker = record.workers.get(attempt.worker_id)
-        if attempt.outcome == AttemptOutcome.LOST and worker and worker.pid in chaos.killed:
-            later = record.attempts_of(attempt.message_id)[attempt.number :]
-            ended_at = record.messages[attempt.message_id].ended_at or attempt.started_at
-            taken_at = later[0].started_at if later else ended_at
-            killed_at = chaos.killed[worker.pid]
-            if attempt.started_at <= killed_at <= taken_at:
-                found.append((killed_at, taken_at))
-    return found
 
 
 def _markdown(figures: Figures) -> str:

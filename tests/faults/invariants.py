@@ -260,11 +260,10 @@ def _wrong_answers(record: Record, sent: Sequence[Sent]) -> Iterator[Violation]:
                 message = record.messages[UUID(answer.message_id)]
                 if _told(answer.status, answer.body) != _stored(message):
                     yield message.id, f"message {message.id} was told as {answer}"
-    keys = Counter((m.session_id, m.content) for m in record.messages.values())
+    stored = Counter((m.session_id, m.content) for m in record.messages.values())
+    posted = Counter((UUID(one.session_id), one.prompt) for one in sent)
     for one in sent:
-        if keys[UUID(one.session_id), one.prompt] > sum(
-            (other.session_id, other.prompt) == (one.session_id, one.prompt) for other in sent
-        ):
+        if stored[place := (UUID(one.session_id), one.prompt)] > posted[place]:
             message_id = next(m.id for m in record.messages.values() if m.content == one.prompt)
             yield message_id, f"the prompt {one.prompt!r} was stored more often than sent"
 

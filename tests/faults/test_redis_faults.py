@@ -22,7 +22,7 @@ def test_redis_may_stop_for_10_s_and_come_back_empty(
 ) -> None:
     cluster = make_cluster(postgres_database, own_redis.url)
     cluster.api()
-    cluster.worker(VIBECODER_WORKER_CONCURRENCY="2")
+    worker = cluster.worker(VIBECODER_WORKER_CONCURRENCY="2")
     client = cluster.client()
     sessions = [client.session() for _ in range(4)]
     running = [client.asking(one, prompt("delay 4")) for one in sessions[:2]]
@@ -45,6 +45,7 @@ def test_redis_may_stop_for_10_s_and_come_back_empty(
     assert {answer.status for answer in answers} == {200}
     print(f"all answered {time.monotonic() - back:.1f} s after Redis was back")
     assert time.monotonic() - back < BACK_S
+    assert "DeprecationWarning" not in worker.output()
     cluster.check(client)
 
 

@@ -41,6 +41,24 @@ async def test_an_idempotency_key_costs_no_statement_of_its_own(world: World) ->
     assert len(accepting) == ACCEPT, accepting
 
 
+async def test_only_a_project_with_webhooks_pays_for_them_and_only_one_statement(
+    world: World,
+) -> None:
+    session, worker = await world.session(), await world.worker()
+    await world.webhook((await world.project()).id)
+    await world.webhook(session.project_id)
+    claim = await world.claim((await world.accept(session)).message, worker)
+    with counted() as completing:
+        ended = await world.complete(claim)
+    assert ended.outbox
+    assert len(completing) == COMPLETE + 1, completing
+    elsewhere = await world.claimed()
+    with counted() as completing:
+        ended = await world.complete(elsewhere)
+    assert not ended.outbox
+    assert len(completing) == COMPLETE, completing
+
+
 async def test_the_next_head_costs_one_statement(world: World) -> None:
     session, worker = await world.session(), await world.worker()
     first = (await world.accept(session)).message

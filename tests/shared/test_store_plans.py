@@ -8,7 +8,17 @@ from sqlalchemy import text
 from shared.database import Database
 from shared.errors import ServiceQueueFull
 from shared.settings import Settings
-from shared.store import cancels, messages, operations, rates, sweeps, usage
+from shared.statuses import DeliveryStatus
+from shared.store import (
+    cancels,
+    deliveries,
+    messages,
+    operations,
+    rates,
+    sweeps,
+    usage,
+    webhooks,
+)
 from shared.store.transitions import Claim
 from shared.tables import VibeSession
 from tests.shared.world import ON_POSTGRESQL, OWNER, World
@@ -38,6 +48,14 @@ FROM messages
 """
 
 
+_FILL_DELIVERIES = f"""
+INSERT INTO deliveries (id, webhook_id, message_id, status, tries, next_at, created_at)
+SELECT gen_random_uuid(), w.id, m.id,
+    CASE WHEN m.seq % {TIMES} = 0 THEN 'pending' ELSE 'delivered' END, 1, m.seq, m.seq
+FROM messages m JOIN webhooks w ON w.project_id = m.project_id
+"""
+
+
 @ON_POSTGRESQL
 async def test_no_verb_reads_all_messages(world: World, settings: Settings) -> None:
     sessions = [await world.session(project) for project in [await world.project()] * 20]
@@ -46,6 +64,10 @@ async def test_no_verb_reads_all_messages(world: World, settings: Settings) -> N
         await db.execute(text(_FILL))
         await db.execute(text("UPDATE sessions SET next_seq = 1000000"))
         await db.execute(text(_FILL_CALLS))
+    for session in sessions[-5:]:
+        await world.webhook(session.project_id)
+    async with world.database.begin() as db:
+        await db.execute(text(_FILL_DELIVERIES))
     async with world.database.begin() as db:
         await db.execute(text("ANALYZE"))
     await world.database.close()
@@ -97,14 +119,27 @@ def verbs(sessions: list[VibeSession]) -> list[Callable[[World], Awaitable[objec
             assert await usage.of_project(db, sessions[0].project_id, days=(7, 7))
             await usage.adopt(db, limit=1000)
 
-    return [finish, refuse, sweep, look, sum_up, lambda world: world.accept(sessions[1])]
+    async def deliver(world: World) -> None:
+        async with world.database.read() as db:
+            found = await deliveries.due(db, but_of=[sessions[0].id], limit=4)
+            assert await deliveries.overdue_s(db) > 0
+            await webhooks.deliveries(db, found[0].webhook_id, after=None, limit=10)
+        async with world.database.begin() as db:
+            taken = await deliveries.take(db, [each.id for each in found], lease_s=60)
+            for tried in taken:
+                await deliveries.record(
+                    db, tried, DeliveryStatus.DELIVERED, http_status=200, error=None
+                )
+        assert len(taken) == 4
+
+    return [finish, refuse, sweep, look, sum_up, deliver, lambda world: world.accept(sessions[1])]
 
 
 async def scans(settings: Settings) -> int:
-    """Count the times that the tables of messages or calls were read from end to end."""
+    """Count the times that tables of messages, calls or deliveries were read from end to end."""
     database = Database(settings, name="scans")
     async with database.read() as db:
-        tables = "('messages', 'model_calls')"
+        tables = "('messages', 'model_calls', 'deliveries')"
         query = f"SELECT sum(seq_scan) FROM pg_stat_user_tables WHERE relname IN {tables}"
         found = await db.scalar(text(query))
     await database.close()

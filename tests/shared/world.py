@@ -14,10 +14,20 @@ from shared.database import Database, clock
 from shared.errors import Failure, FailureCode
 from shared.schema import migrate
 from shared.settings import Settings
-from shared.store import cancels, claims, heads, messages, projects, sessions, transitions
+from shared.store import (
+    cancels,
+    claims,
+    heads,
+    messages,
+    projects,
+    sessions,
+    transitions,
+    webhooks,
+)
 from shared.store.acceptance import Accepted, Draft, OnBusy, accept
 from shared.store.transitions import Claim, Ended, Outcome
-from shared.tables import Attempt, Item, Message, Project, VibeSession, Worker
+from shared.tables import Attempt, Item, Message, MessageStatus, Project, VibeSession, Worker
+from shared.webhooks import Delivery, Webhook
 from shared.workflow import EMPTY_WORKFLOW, unified_diff
 
 OWNER = "anna"
@@ -25,6 +35,7 @@ ON_POSTGRESQL = pytest.mark.parametrize("settings", ["postgresql"], indirect=Tru
 """For what cannot happen on SQLite, where one transaction writes at a time."""
 ON_SQLITE = pytest.mark.parametrize("settings", ["sqlite"], indirect=True)
 """For what does not depend on the database."""
+ENDS = ("completed", "failed", "cancelled")
 BOOM = Failure(FailureCode.MODEL_ERROR, "It broke.", retryable=True)
 
 
@@ -257,6 +268,22 @@ class World:
         async with self.database.begin() as db:
             locked = await projects.lock(db, project.id, owner=OWNER)
             return await cancels.delete_project(db, locked)
+
+    async def webhook(
+        self,
+        project_id: UUID,
+        *statuses: str,
+        url: str = "https://example.com/hook",
+    ) -> Webhook:
+        """Add a webhook, of all statuses unless some are named."""
+        wanted = [MessageStatus(status) for status in statuses or ENDS]
+        async with self.database.begin() as db:
+            return await webhooks.create(db, project_id, owner=OWNER, url=url, statuses=wanted)
+
+    async def deliveries(self, webhook: Webhook) -> Sequence[Delivery]:
+        """List what a webhook is to be told or was told, newest first."""
+        async with self.database.read() as db:
+            return await webhooks.deliveries(db, webhook.id, after=None, limit=1000)
 
     async def take_hints(self, project: Project, *, limit: int) -> tuple[UUID, ...]:
         async with self.database.begin() as db:

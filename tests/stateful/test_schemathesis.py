@@ -14,14 +14,27 @@ from hypothesis import strategies as st
 from schemathesis import Case, GenerationMode, Response
 from schemathesis.checks import CHECKS, CheckFunction, load_all_checks
 
-from tests.api.calls import new_project, new_session, send
+from tests.api.calls import new_delivery, new_project, new_session, send
 from tests.api.document import document, operations
 
 load_all_checks()
 _ALL = cast(list[CheckFunction], CHECKS.get_all())
 _ACCEPTED = cast(CheckFunction, CHECKS.get_one("positive_data_acceptance"))
+_STREAM = "text/event-stream"
 _GONE = cast(CheckFunction, CHECKS.get_one("use_after_free"))
-_SCHEMA = schemathesis.openapi.from_dict(deepcopy(document()))  # it writes into what it is given
+
+
+def readable() -> dict[str, Any]:
+    """Give it a document of its own to write into, where streams have the schema of each event."""
+    own = deepcopy(document())
+    for path in own["paths"].values():
+        for operation in path.values():
+            if stream := operation["responses"].get("200", {}).get("content", {}).get(_STREAM):
+                stream["schema"] = stream["schema"]["contentSchema"]
+    return own
+
+
+_SCHEMA = schemathesis.openapi.from_dict(readable())
 _OPERATIONS = [operation for _, _, operation in operations()]
 _NAMES = [operation["operationId"] for operation in _OPERATIONS]
 _WITH_INPUT = [o["operationId"] for o in _OPERATIONS if {"parameters", "requestBody"} & o.keys()]
@@ -32,6 +45,7 @@ _REFUSED_BY_DESIGN = {
     "after": "cursors are opaque; each list takes only those that it gave",
     "to": "a period that ends before it begins is none",
     "#/model": "which models there are is a setting",
+    "#/url": "which addresses webhooks may call is a setting",
     "#/name": "a name of blanks alone is none; the pattern for it would be unreadable",
     "invalid_workflow": "that Python code is a workflow is no matter of its form",
     "revision_mismatch": "`If-Match` is there to be refused when it is out of date",
@@ -47,6 +61,8 @@ def known(live: httpx2.Client) -> dict[str, Any]:
     sent = send(live, session_id).json()
     named = {"project_id": project_id, "session_id": session_id}
     named |= {"message_id": sent["message_id"], "trace_id": sent["trace_id"]}
+    webhook_id, delivery_id = new_delivery(live, project_id, session_id)
+    named |= {"webhook_id": webhook_id, "delivery_id": delivery_id}
     return named | {"number": 1, "code": "expired"}
 
 

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from worker.model_sse import LeanDecoder
+from worker.model_sse import LeanDecoder, listening
 
 EVENTS = [
     ("response.created", {"type": "response.created"}),
@@ -47,3 +47,21 @@ async def test_events_without_names_all_count() -> None:
 async def test_data_in_several_lines_is_one_event() -> None:
     [(_, data)] = await decoded(b'event: error\ndata: {"a":\ndata:  1}\n\n', 100)
     assert json.loads(data) == {"a": 1}
+
+
+@pytest.mark.parametrize("size", [1, 7, 10_000])
+async def test_a_listener_is_told_the_text_and_keeps_the_response_as_it_was_sent(size: int) -> None:
+    told: list[str] = []
+    with listening(told.append) as listener:
+        found = await decoded(written("\n"), size)
+    assert told == ["é\u2028"]
+    assert [name for name, _ in found] == ["response.completed"], "the text is not given again"
+    assert listener.response == {}
+
+
+async def test_nobody_listens_after_the_end() -> None:
+    told: list[str] = []
+    with listening(told.append):
+        pass
+    assert len(await decoded(written("\n"), 100)) == 2
+    assert told == []

@@ -5,6 +5,8 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
+
 from shared.tables import VibeSession
 from tests.shared.world import ON_SQLITE, World, claim_of, said
 from tests.worker.test_memory import Host
@@ -93,3 +95,25 @@ async def test_threads_that_read_a_file_do_not_each_keep_it_open(
     for _ in range(80):
         await host.seen(session)
     assert open_descriptors() - before < 40
+
+
+@ON_SQLITE
+async def test_a_run_leaves_its_file_to_others_while_the_model_works(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worker.memory_files._OPEN_FILES", 2)
+    host, sessions = Host(world, tmp_path / "host"), [await world.session() for _ in range(6)]
+    for session in sessions:
+        await host.answer(session, "a")
+    host.files.close_idle()
+    before = open_descriptors()
+    claims = [claim_of(await world.stored_session(session)) for session in sessions]
+    memories = [await host.files.open(claim) for claim in claims]
+    for memory in memories:
+        assert [dict(item) for item in await memory.get_items()] == said("a")
+    held = open_descriptors() - before
+    again = [dict(item) for item in await memories[0].get_items()]
+    for memory in memories:
+        await memory.close()
+    assert again == said("a"), "it is taken again when it is wanted"
+    assert 0 < held <= 3 * 5, "each open file has five descriptors"

@@ -54,9 +54,11 @@ async def test_the_files_of_deleted_sessions_are_removed_on_every_host(
     folders = [tmp_path / "one", tmp_path / "two"]
     hosts = [MemoryFiles(world.database, folder) for folder in folders]
     claim = await world.claimed(session)
-    for host in hosts:
-        await (await host.open(claim)).close()
+    opened = [await host.open(claim) for host in hosts]
     await world.complete(claim)
+    for memory in opened:
+        await memory.sync_committed()
+        await memory.close()
     await age(world, session, days=31)
     await retention.delete_old()
     for host, folder in zip(hosts, folders, strict=True):

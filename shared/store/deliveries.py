@@ -1,0 +1,108 @@
+"""Deliveries as workers see them: which are due, who tries one, what became of it."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, func, literal_column, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from shared.database import clock
+from shared.statuses import DeliveryStatus
+from shared.tables import Message
+from shared.webhooks import Delivery, Webhook
+
+
+@dataclass(frozen=True)
+class Due:
+    """A delivery that somebody should try."""
+
+    id: UUID
+    webhook_id: UUID
+
+
+@dataclass(frozen=True)
+class Try:
+    """A delivery that this worker tries, with all that it needs; `tries` is the fence."""
+
+    id: UUID
+    tries: int
+    webhook_id: UUID
+    url: str
+    secret: str
+    message: Message
+
+
+async def due(db: AsyncSession, *, but_of: Collection[UUID], limit: int) -> Sequence[Due]:
+    """List what is due, the longest first, but not of these webhooks."""
+    found = await db.execute(
+        select(Delivery.id, Delivery.webhook_id)
+        .where(_is_due(), Delivery.webhook_id.not_in(but_of))
+        .order_by(Delivery.next_at)
+        .limit(limit)
+    )
+    return [Due(row.id, row.webhook_id) for row in found]
+
+
+async def take(db: AsyncSession, ids: Collection[UUID], *, lease_s: float) -> list[Try]:
+    """Take those of the deliveries that are still due and that nobody else is just taking."""
+    free = select(Delivery.id).where(Delivery.id.in_(ids), _is_due())
+    free = free.with_for_update(skip_locked=True)
+    taken = await db.scalars(
+        update(Delivery)
+        .where(Delivery.id.in_(select(free.cte().c.id)))
+        .values(tries=Delivery.tries + 1, next_at=clock() + lease_s)
+        .returning(Delivery.id)
+        .execution_options(synchronize_session=False)
+    )
+    rows = await db.execute(
+        select(Delivery.id, Delivery.tries, Webhook, Message)
+        .join(Webhook, Webhook.id == Delivery.webhook_id)
+        .join(Message, Message.id == Delivery.message_id)
+        .where(Delivery.id.in_(taken.all()))
+    )
+    return [
+        Try(row.id, row.tries, row.Webhook.id, row.Webhook.url, row.Webhook.secret, row.Message)
+        for row in rows
+    ]
+
+
+async def record(
+    db: AsyncSession,
+    tried: Try,
+    status: DeliveryStatus,
+    *,
+    http_status: int | None,
+    error: str | None,
+    again_in_s: float = 0.0,
+) -> None:
+    """Write what became of a try; nothing, if the lease was lost and somebody else tried again."""
+    at = clock()
+    await db.execute(
+        update(Delivery)
+        .where(Delivery.id == tried.id, Delivery.tries == tried.tries, _is_pending())
+        .values(
+            status=status,
+            next_at=at + again_in_s,
+            http_status=http_status,
+            error=error,
+            delivered_at=at if status is DeliveryStatus.DELIVERED else None,
+        )
+        .execution_options(synchronize_session=False)
+    )
+
+
+async def overdue_s(db: AsyncSession) -> float:
+    """Tell how long the delivery has been due that has been for the longest time."""
+    longest = clock() - func.min(Delivery.next_at)
+    return max(await db.scalar(select(longest).where(_is_pending())) or 0.0, 0.0)
+
+
+def _is_due() -> ColumnElement[bool]:
+    # a subquery: PostgreSQL uses no index for what it must compute anew for each row
+    return _is_pending() & (Delivery.next_at <= select(clock()).scalar_subquery())
+
+
+def _is_pending() -> ColumnElement[bool]:
+    # a constant: the index is for this very word
+    return Delivery.status == literal_column(f"'{DeliveryStatus.PENDING}'")

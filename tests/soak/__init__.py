@@ -1,0 +1,1 @@
+"""The compose deployment under load for a long time, harmed meanwhile: see `__main__.py`."""
