@@ -24,8 +24,9 @@ _Identity = tuple[int, int, int] | None
 _NAME = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.(\d{1,9})\.db(?:\.lock)?")
 _ITEMS = "SELECT message_data FROM agent_messages WHERE session_id = ? ORDER BY id"
 
-_CONTENTS = """SELECT count(*), (SELECT message_id FROM applied)
-    FROM agent_messages WHERE session_id = ?"""
+_COUNT = "SELECT count(*) FROM agent_messages WHERE session_id = ?"
+_CONTENTS = """SELECT (SELECT message_id FROM applied),
+    (SELECT count(*) FROM agent_messages WHERE session_id = ?)"""
 
 
 @dataclass(frozen=True)
@@ -211,7 +212,10 @@ def name_of(session_id: UUID, generation: int) -> str:
 
 
 def _contents(file: sqlite3.Connection, key: str) -> Contents:
-    (count, applied) = file.execute(_CONTENTS, (key,)).fetchone()
+    try:
+        applied, count = file.execute(_CONTENTS, (key,)).fetchone()
+    except sqlite3.OperationalError:  # somebody took the note away
+        (count,), applied = file.execute(_COUNT, (key,)).fetchone(), None
     return Contents(count, UUID(applied) if applied else None)
 
 
