@@ -24,7 +24,7 @@ from tests.benchmarks.scenarios import Bench
 from tests.benchmarks.stage import Stage
 from tests.benchmarks.usage import require_proc
 
-_LIMIT_S = 1000
+_LIMIT_S = 2400
 
 
 def main() -> None:
