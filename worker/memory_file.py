@@ -165,6 +165,7 @@ class MemoryFile:
             )
             if items:  # what is empty has no middle
                 faults.reach("in_sync")
+            file.execute("CREATE TABLE IF NOT EXISTS applied (message_id TEXT)")
             file.execute(
                 "REPLACE INTO applied (rowid, message_id) VALUES (1, ?)",
                 (applied and str(applied),),
@@ -195,7 +196,6 @@ class MemoryFile:
         self._own.execute("PRAGMA journal_mode=WAL")
         # no waiting for the disk: what a power cut takes or breaks is noticed, and healed
         self._own.execute("PRAGMA synchronous=OFF")
-        self._own.execute("CREATE TABLE IF NOT EXISTS applied (message_id TEXT)")
         self.session = SQLiteSession(self.key, self.path)
         self._identity = _identity(self.path)
 
@@ -214,7 +214,7 @@ def name_of(session_id: UUID, generation: int) -> str:
 def _contents(file: sqlite3.Connection, key: str) -> Contents:
     try:
         applied, count = file.execute(_CONTENTS, (key,)).fetchone()
-    except sqlite3.OperationalError:  # somebody took the note away
+    except sqlite3.OperationalError:  # there is no note yet, or somebody took it away
         (count,), applied = file.execute(_COUNT, (key,)).fetchone(), None
     return Contents(count, UUID(applied) if applied else None)
 

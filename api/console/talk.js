@@ -94,6 +94,7 @@ export class Conversation {
     if (known) {
       const later = !hasEnded(known.message) && (hasEnded(message) || message.content !== known.message.content);
       if (later) known.update(message);
+      if (later && hasEnded(message)) this._ended(known);
       return known;
     }
     const card = new MessageCard(message, this._actions());
@@ -205,7 +206,8 @@ export class Conversation {
     });
     if (sessionId !== this.sessionId) return;
     if (replace) await this.refresh();
-    this._show(message);
+    const card = this._show(message);
+    if (hasEnded(card.message)) this._ended(card); // a refresh saw it end before this answer came
     this._toEnd();
     this._follow();
     this.app.busy(this._unfinished());

@@ -100,6 +100,12 @@ def test_all_of_it_is_reached_with_the_keyboard(person: Person) -> None:
     expect(page.get_by_role("status")).to_contain_text("VibeCoder: ")
 
 
+def test_an_end_that_the_page_learns_of_without_its_stream_is_said_too(person: Person) -> None:
+    person.page.route("**/events", lambda route: None)  # never answered
+    person.hear("Create a triage agent")
+    expect(person.page.get_by_role("status")).to_contain_text("VibeCoder: ")
+
+
 def test_the_operations_page_shows_what_was_answered(person: Person) -> None:
     person.hear("Create a triage agent")
     page = person.page

@@ -129,12 +129,12 @@ def bare(item: dict[str, object]) -> str:
 
 @pytest.fixture
 def tiny_disk(tmp_path: Path) -> Iterator[Path]:
-    """Give a folder on a disk of 384 kB, which two open files need."""
+    """Give a folder on a disk of 256 kB."""
     if os.geteuid() != 0:
         pytest.skip("a full disk needs a tmpfs, and mounting one needs root")
     folder = tmp_path / "tiny"
     folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=384k", "tmpfs", str(folder)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)]
     if subprocess.run(mount, check=False, capture_output=True).returncode != 0:
         pytest.skip("a full disk needs a tmpfs, and this system does not let one be mounted")
     yield folder

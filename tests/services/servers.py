@@ -67,6 +67,7 @@ class PostgresServer(Service):
             "synchronous_commit": "off",
             "full_page_writes": "off",
             "max_connections": "200",
+            "log_checkpoints": "off",  # a line for each database made hides what a test's log says
         }
         settings = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
         return [*self._user, str(self.programs / "postgres"), "-D", str(self._data), *settings]
