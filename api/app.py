@@ -39,6 +39,7 @@ from api.bodies import BoundedBody
 from api.context import RequestContext
 from api.dependencies import Services
 from api.embedded import embedded_worker
+from api.event_reader import EventReader
 from api.gate import Gate
 from api.metrics import Scrape
 from api.rate_limit import RateLimit
@@ -190,9 +191,18 @@ async def _open(settings: Settings, celery: Celery, stack: AsyncExitStack) -> Se
     rate_limit = RateLimit(channel.redis, namespace=settings.namespace, limit=settings.rate_limit)
     door = Door(settings, database, rate_limit)
     await door.require_protection()
-    scrape = Scrape(database, channel, replies, watchers)
     return Services(
-        settings, database, channel, announcer, replies, watchers, gate, prices, door, scrape
+        settings=settings,
+        database=database,
+        channel=channel,
+        announcer=announcer,
+        replies=replies,
+        watchers=watchers,
+        reader=EventReader(database),
+        gate=gate,
+        prices=prices,
+        door=door,
+        scrape=Scrape(database, channel, replies, watchers),
     )
 
 

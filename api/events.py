@@ -1,42 +1,33 @@
 """A message's events as a stream (server-sent events), while they happen and afterwards."""
 
 import asyncio
-import json
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from datetime import UTC, datetime
-from functools import partial
-from typing import Annotated, Any
+from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response, status
 from fastapi.responses import StreamingResponse
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.types import Send
 from typing_extensions import override
 
 from api.context import about
 from api.dependencies import Caller, LastEventId, Services, ServicesDep
 from api.openapi import described, problems
-from api.problems import problem_members
 from api.schemas.events import STREAM
-from api.schemas.messages import MessageOut
 from api.watchers import Part
 from shared import errors
 from shared.channels import Topic
 from shared.database import Database, retried
-from shared.errors import MessageFailed
 from shared.logging import get_logger
-from shared.store import events, messages, rates
-from shared.store.events import Page, Told
-from shared.tables import EventKind, Message
+from shared.store import events, messages
+from shared.tables import Message
 
 router = APIRouter(prefix="/messages", tags=["messages"])
 _MISSING = problems(errors.MessageNotFound)
 _KEEP_ALIVE_S = 15.0
 _AGAIN_S = 1.0
-_PAGE = 200
 # without an empty line, as the keep-alive: some clients take it for an event that says nothing
 _FIRST = b"retry: 1000\n"
 _KEEP_ALIVE = b": keep-alive\n"
@@ -116,12 +107,11 @@ async def _want(database: Database, message_id: UUID) -> bool:
 
 
 async def _source(services: Services, message_id: UUID, after: int) -> AsyncGenerator[bytes, None]:
-    read = partial(_read, services.database)
     begun = _FIRST
     async with services.watchers.watching(message_id) as watcher:
         while True:
             try:
-                part = await watcher.read(after, read)
+                part = await watcher.read(after, services.reader.read)
             except (SQLAlchemyError, OSError) as error:
                 _log.info("the database is away, reading again", error=type(error).__name__)
                 await asyncio.sleep(_AGAIN_S)
@@ -135,54 +125,3 @@ async def _source(services: Services, message_id: UUID, after: int) -> AsyncGene
             if not part.more and not await watcher.news(within_s=_KEEP_ALIVE_S):
                 yield begun + _KEEP_ALIVE
                 begun = b""
-
-
-async def _read(database: Database, message_id: UUID, after: int) -> Part:
-    """Read and encode what follows an event."""
-    async with database.read() as db:
-        page = await events.page(db, message_id, after=after, limit=_PAGE)
-        message = await db.get(Message, message_id) if page.ended and page.events else None
-        outlook = await _outlook(db, page)
-    frames = []
-    for told in page.events:
-        data: dict[str, Any] = {"message_id": str(message_id), "at": _time(told.created_at)}
-        match told.kind:
-            case EventKind.QUEUED:
-                data |= told.data | outlook
-            case EventKind.COMPLETED | EventKind.FAILED | EventKind.CANCELLED if message:
-                data |= {"attempt": told.attempt} | _end(message)
-            case _:
-                data |= {"attempt": told.attempt} | told.data
-        frames.append(_frame(told, data))
-    last = page.events[-1].seq if page.events else after
-    return Part(b"".join(frames), last, ended=page.ended, more=page.more)
-
-
-async def _outlook(db: AsyncSession, page: Page) -> dict[str, Any]:
-    """Say what a message may expect, to who hears that it is queued."""
-    if not page.events or page.events[0].kind is not EventKind.QUEUED:
-        return {}
-    state = page.state
-    outlook = await rates.outlook_of(
-        db, state.status, state.session_id, state.place, queued_at=state.queued_at
-    )
-    return {"position": outlook.position, "starts_in_s": outlook.starts_in_s}
-
-
-def _end(message: Message) -> dict[str, Any]:
-    """Give the message, and the problem that a POST which waited would be answered with."""
-    shown: dict[str, Any] = {"message": MessageOut.of(message).model_dump(mode="json")}
-    if message.error is not None:
-        error = MessageFailed(message.error, message_id=message.id)
-        path = f"/messages/{message.id}"
-        shown["problem"] = problem_members(error, path=path, trace_id=message.trace_id)
-    return shown
-
-
-def _frame(told: Told, data: dict[str, Any]) -> bytes:
-    # escaped ASCII: one line, and half a surrogate pair passes too
-    return f"id: {told.seq}\nevent: {told.kind}\ndata: {json.dumps(data)}\n\n".encode()
-
-
-def _time(seconds: float | None) -> str | None:
-    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat()

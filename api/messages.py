@@ -77,11 +77,11 @@ async def _wait(
 ) -> Message:
     with services.replies.expecting(message.id) as ended:
         async with services.database.read() as db:  # it may have ended before the registration
-            message = await messages.reread(db, message)
+            message = await messages.reread(db, message.id)
         if not messages.has_ended(message):
             await wait_for_end(ended, seconds=seconds, receive=request.receive)
     async with services.database.read() as db:
-        return await messages.reread(db, message)
+        return await messages.reread(db, message.id)
 
 
 @router.get("/{message_id}/full", response_model=FullMessageOut, responses=_MISSING)

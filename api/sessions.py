@@ -118,7 +118,7 @@ async def send_message(
                 seconds = 0  # nothing before it can be answered soon either
             await wait_for_end(ended, seconds=seconds, receive=request.receive, hint=hint)
     async with services.database.read() as db:
-        message = await messages.reread(db, message)
+        message = await messages.reread(db, message.id)
     observe_reply(message, ended)
     return await answer(services, message, response, rolled_back=accepted.ended.ids)
 

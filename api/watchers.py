@@ -21,7 +21,7 @@ class Part:
     more: bool
 
 
-Read = Callable[[UUID, int], Awaitable[Part]]
+Read = Callable[[UUID, int], asyncio.Future[Part]]
 """Reads and encodes what follows an event of a message."""
 
 
@@ -31,7 +31,7 @@ class _Watched:
 
     watchers: set["Watcher"] = field(default_factory=set)
     version: int = 0
-    newest: tuple[int, int, "asyncio.Task[Part]"] | None = None
+    newest: tuple[int, int, "asyncio.Future[Part]"] | None = None
 
     def wake(self, count: float = math.inf) -> None:
         """Let those read on who have not read so many events, or all."""
@@ -56,13 +56,13 @@ class Watcher:
         watched = self._watched
         here = (after, watched.version)
         if watched.newest is None or watched.newest[:2] != here:
-            watched.newest = (*here, asyncio.create_task(_read(read, self._message_id, after)))
-        task = watched.newest[2]
+            watched.newest = (*here, read(self._message_id, after))
+        reading = watched.newest[2]
         try:
             # a client that leaves must not break off what others wait for, nor lose a connection
-            part = await asyncio.shield(task)
+            part = await asyncio.shield(reading)
         except Exception:
-            if watched.newest[2] is task:
+            if watched.newest[2] is reading:
                 watched.newest = None  # not to be told again
             raise
         self.at = part.last
@@ -76,10 +76,6 @@ class Watcher:
         except TimeoutError:
             return False
         return True
-
-
-async def _read(read: Read, message_id: UUID, after: int) -> Part:
-    return await read(message_id, after)
 
 
 class Watchers:

@@ -63,11 +63,12 @@ class LeanDecoder(SSEDecoder):
     def __init__(self) -> None:
         super().__init__()
         self._listener = _LISTENER.get()
+        self._whole = False
 
     @override
     async def aiter_bytes(self, iterator: AsyncIterator[bytes]) -> AsyncIterator[ServerSentEvent]:
         rest = b""
-        async for chunk in _gathered(iterator):
+        async for chunk in self._gathered(iterator):
             rest += chunk
             if b"\r" in rest:
                 rest = rest.replace(b"\r\n", b"\n")
@@ -86,22 +87,22 @@ class LeanDecoder(SSEDecoder):
             if self._listener and name == _TEXT:
                 self._listener.wrote(json.loads(data)["delta"])
                 continue
-            if self._listener and name == _COMPLETED:
+            self._whole = name == _COMPLETED
+            if self._listener and self._whole:
                 self._listener.response = json.loads(data)["response"]
             yield ServerSentEvent(event=name.decode() or None, data=data.decode())
 
-
-async def _gathered(iterator: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Read what has come, then let more come: a read costs as much as ten events in it."""
-    while True:
-        asked = time.monotonic()
-        chunk = await anext(iterator, None)
-        if chunk is None:
-            return
-        waited = time.monotonic() - asked > _AT_HAND_S
-        yield chunk
-        if waited:  # for the network: nothing else had come
-            await asyncio.sleep(_GATHER_S)
+    async def _gathered(self, iterator: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """Read what has come, then let more come: a read costs as much as ten events in it."""
+        while True:
+            asked = time.monotonic()
+            chunk = await anext(iterator, None)
+            if chunk is None:
+                return
+            waited = time.monotonic() - asked > _AT_HAND_S
+            yield chunk
+            if waited and not self._whole:  # for the network: nothing else had come
+                await asyncio.sleep(_GATHER_S)
 
 
 def _parsed(block: bytes) -> tuple[bytes, bytes]:

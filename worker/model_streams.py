@@ -1,7 +1,8 @@
 """An answer asked for as a stream, so that its text can be told while it is written."""
 
-from collections.abc import Callable
-from contextlib import aclosing
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing, suppress
 from typing import Any
 
 from agents import Model, ModelResponse
@@ -17,6 +18,8 @@ from openai.types.responses import (
 from worker.events import RunEvents
 from worker.failures import UnusableAnswer
 from worker.model_sse import listening
+
+_END_S = 0.5
 
 
 async def ask_streaming(
@@ -38,8 +41,17 @@ async def ask_streaming(
                     case ResponseTextDeltaEvent():
                         wrote(event.delta)
                     case ResponseCompletedEvent():
+                        await _read_out(stream)
                         return event.response, listener.response
     raise UnusableAnswer
+
+
+async def _read_out(stream: AsyncIterator[object]) -> None:
+    """Read on to the end, which comes soon: then the connection serves the next call."""
+    with suppress(Exception):  # the answer is whole, whatever becomes of its connection
+        async with asyncio.timeout(_END_S):
+            async for _ in stream:
+                pass
 
 
 def as_model_response(response: Response) -> ModelResponse:

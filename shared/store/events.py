@@ -5,13 +5,13 @@ reports are rows of `events`, and the end has the last number (`messages.event_c
 that nobody watches costs no row; who reads puts them together.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Integer, and_, bindparam, select, update
+from sqlalchemy import Integer, Uuid, and_, bindparam, column, select, update, values
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.database import insert_new
@@ -118,27 +118,49 @@ async def counts(db: AsyncSession, message_ids: Sequence[UUID]) -> Mapping[UUID,
     return {row.id: row.event_count for row in await db.execute(query)}
 
 
-async def page(db: AsyncSession, message_id: UUID, *, after: int, limit: int) -> Page:
-    """Read the events after a number, `limit` at the most, and one or two without a row."""
-    rows = await _PAGE.all(db, {"of_message": message_id, "after": after, "most": limit})
+async def pages(
+    db: AsyncSession, asked: Collection[tuple[UUID, int]], *, limit: int
+) -> Sequence[Page]:
+    """Read what follows numbers of messages, up to so many events of each, with one statement.
+
+    What nobody asked for twice is asked once; the pages are in the order of the question.
+    """
+    found: dict[tuple[UUID, int], list[Any]] = {place: [] for place in asked}
+    places = list(found)
+    for first in range(0, len(places), _AT_ONCE):
+        for row in await _rows(db, places[first : first + _AT_ONCE], limit):
+            found[row.id, row.after].append(row)
+    return [await _page(db, place, rows, limit) for place, rows in found.items()]
+
+
+async def _rows(db: AsyncSession, asked: Sequence[tuple[UUID, int]], limit: int) -> Sequence[Any]:
+    room = next(size for size in _SIZES if size >= len(asked))
+    filled = [*asked, *[_NOTHING] * (room - len(asked))]
+    given: dict[str, Any] = {"most": limit}
+    for number, (message_id, after) in enumerate(filled):
+        given |= {f"message{number}": message_id, f"after{number}": after}
+    return await _PAGES[room].all(db, given)
+
+
+async def _page(db: AsyncSession, place: tuple[UUID, int], rows: Sequence[Any], limit: int) -> Page:
     if not rows:
         return Page((), ended=True)
-    state = rows[0]
+    (message_id, after), state = place, rows[0]
     found = [_stored(row) for row in rows if row.seq is not None]
-    more, ended = len(found) == limit, state.status not in UNFINISHED
+    until, ended = after + limit, state.status not in UNFINISHED
+    more = state.event_count > until
     if after == 0:
         found = [_queued(state), *found]
     # the attempts' numbers are what is missing, mostly nothing: then they need not be read
-    if more or after + len(found) + ended != state.event_count:
+    if after + len(found) + (ended and not more) != min(until, state.event_count):
         known = await _ATTEMPTS.all(db, {"of_message": message_id})
         begun = [_claimed(known, place) for place in range(len(known))]
-        until = found[-1].seq if more else state.event_count
-        found += [told for told in begun if after < told.seq <= until]
+        found += [told for told in begun if after < told.seq <= min(until, state.event_count)]
         found.sort(key=_number)
     if not ended:  # read in two steps: what came meanwhile may leave a gap
         found = [told for number, told in enumerate(found, after + 1) if told.seq == number]
     if more or not ended:
-        return Page(found, state, more=more)
+        return Page(found, state, more=more and bool(found))
     end = max(state.event_count, found[-1].seq + 1 if found else 0)
     if end > after:
         found.append(Told(end, EventKind(state.status), state.of_attempt, {}, state.ended_at))
@@ -179,28 +201,51 @@ _COUNT = Prepared(
     .returning(Message.id)
 )
 _INSERT = Prepared(partial(insert_new, Event))
-_PAGE = Prepared(
-    select(
-        Message.status,
-        Message.attempt.label("of_attempt"),
-        Message.event_count,
-        Message.session_id,
-        Message.seq.label("place"),
-        Message.trace_id,
-        Message.created_at,
-        Message.queued_at,
-        Message.ended_at,
-        Event.seq,
-        Event.kind,
-        Event.attempt,
-        Event.data,
-        Event.created_at.label("told_at"),
+_NOTHING = (UUID(int=0), 0)
+_SIZES = (1, 4, 16, 64)
+_AT_ONCE = _SIZES[-1]
+
+
+def _pages(size: int) -> Prepared:
+    asked = values(column("message_id", Uuid()), column("after", Integer()), name="asked").data(
+        [
+            (bindparam(f"message{n}", type_=Uuid()), bindparam(f"after{n}", type_=Integer()))
+            for n in range(size)
+        ]
     )
-    .outerjoin(Event, and_(Event.message_id == Message.id, Event.seq > bindparam("after")))
-    .where(Message.id == bindparam("of_message"))
-    .order_by(Event.seq)
-    .limit(bindparam("most", type_=Integer()))
-)
+    of = asked.cte("asked")
+    # a range, not a number of rows: so they can be read for many at once
+    next_ones = and_(
+        Event.message_id == of.c.message_id,
+        Event.seq > of.c.after,
+        Event.seq <= of.c.after + bindparam("most", type_=Integer()),
+    )
+    return Prepared(
+        select(
+            Message.id,
+            of.c.after,
+            Message.status,
+            Message.attempt.label("of_attempt"),
+            Message.event_count,
+            Message.session_id,
+            Message.seq.label("place"),
+            Message.trace_id,
+            Message.created_at,
+            Message.queued_at,
+            Message.ended_at,
+            Event.seq,
+            Event.kind,
+            Event.attempt,
+            Event.data,
+            Event.created_at.label("told_at"),
+        )
+        .join(of, of.c.message_id == Message.id)
+        .outerjoin(Event, next_ones)
+        .order_by(Event.seq)
+    )
+
+
+_PAGES = {size: _pages(size) for size in _SIZES}
 _ATTEMPTS = Prepared(
     select(Attempt.number, Attempt.event, Attempt.started_at, Attempt.outcome)
     .where(Attempt.message_id == bindparam("of_message"))

@@ -43,9 +43,9 @@ async def get(db: AsyncSession, message_id: UUID, *, owner: str) -> Message:
     return message
 
 
-async def reread(db: AsyncSession, message: Message) -> Message:
-    """Read a message again, also when its project was deleted in the meantime."""
-    found = await _BY_ID.first(db, {"of_message": message.id})
+async def reread(db: AsyncSession, message_id: UUID) -> Message:
+    """Read a message that was there before, also when its project was deleted in the meantime."""
+    found = await _BY_ID.first(db, {"of_message": message_id})
     assert found is not None, "messages of a deleted project are purged much later"
     return Message(**found._asdict())
 

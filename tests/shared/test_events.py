@@ -27,7 +27,8 @@ async def append(world: World, told: Batch) -> None:
 
 async def read(world: World, claim: Claim, *, after: int = 0, limit: int = 100) -> Page:
     async with world.database.read() as db:
-        return await events.page(db, claim.message_id, after=after, limit=limit)
+        (page,) = await events.pages(db, [(claim.message_id, after)], limit=limit)
+        return page
 
 
 async def kinds(world: World, claim: Claim) -> list[tuple[int, str]]:
@@ -43,7 +44,7 @@ async def test_a_message_that_nobody_watches_has_events_and_no_row_of_them(world
     session = await world.session()
     accepted = (await world.accept(session)).message
     async with world.database.read() as db:
-        page = await events.page(db, accepted.id, after=0, limit=9)
+        (page,) = await events.pages(db, [(accepted.id, 0)], limit=9)
     assert [(told.seq, told.kind) for told in page.events] == [(1, EventKind.QUEUED)]
     claim = await world.claim(accepted)
     await world.complete(claim)

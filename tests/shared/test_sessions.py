@@ -102,7 +102,7 @@ async def test_a_position_counts_the_unfinished_before_it(world: World) -> None:
     claim = await world.claimed(session)
     last = (await world.accept(session)).message
     async with world.database.read() as db:
-        assert (await rates.outlook(db, await messages.reread(db, last))).position == 1
+        assert (await rates.outlook(db, await messages.reread(db, last.id))).position == 1
         head = await messages.get(db, claim.message_id, owner=OWNER)
         assert (await rates.outlook(db, head)).position == 0
 

@@ -25,7 +25,7 @@ async def test_a_message_costs_the_same_few_statements_whichever_it_is(
         ended = await world.complete(claim, spans=[{"span_id": "span_1"}])
     with counted() as reading:
         async with world.database.read() as db:
-            await messages.reread(db, accepted.message)
+            await messages.reread(db, accepted.message.id)
     assert accepted.ended.heads == (accepted.message.id,)
     assert ended.heads == ()
     assert len(accepting) == ACCEPT, accepting

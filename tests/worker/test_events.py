@@ -44,7 +44,7 @@ def attempts(world: World, tmp_path: Path, heard: Heard) -> Attempts:
 
 async def told(world: World, message: Message) -> list[Told]:
     async with world.database.read() as db:
-        page = await events.page(db, message.id, after=0, limit=100)
+        (page,) = await events.pages(db, [(message.id, 0)], limit=100)
     assert [event.seq for event in page.events] == list(range(1, len(page.events) + 1))
     return list(page.events)
 
