@@ -191,18 +191,11 @@ async def _open(settings: Settings, celery: Celery, stack: AsyncExitStack) -> Se
     rate_limit = RateLimit(channel.redis, namespace=settings.namespace, limit=settings.rate_limit)
     door = Door(settings, database, rate_limit)
     await door.require_protection()
+    scrape = Scrape(database, channel, replies, watchers)
+    reader = EventReader(database)
     return Services(
-        settings=settings,
-        database=database,
-        channel=channel,
-        announcer=announcer,
-        replies=replies,
-        watchers=watchers,
-        reader=EventReader(database),
-        gate=gate,
-        prices=prices,
-        door=door,
-        scrape=Scrape(database, channel, replies, watchers),
+        *(settings, database, channel, announcer, replies, watchers, reader),
+        *(gate, prices, door, scrape),
     )
 
 

@@ -55,6 +55,8 @@ class Stub:
     delay: float = 0
     record: int = 0
     calls: int = 0
+    connections: int = 0
+    """Those over which a model was asked."""
     running: int = 0
     most_running: int = 0
     left: int = 0
@@ -65,16 +67,19 @@ class Stub:
     async def connection(self, reader: StreamReader, writer: StreamWriter) -> None:
         """Serve a connection until either side ends it."""
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError, Hangup):
+            request = await _read(reader)
+            self.connections += request.method == "POST"
             while True:
-                await self._serve(await _read(reader), reader, writer)
+                await self._serve(request, reader, writer)
                 await writer.drain()
+                request = await _read(reader)
         writer.close()
 
     async def _serve(self, request: Request, reader: StreamReader, writer: StreamWriter) -> None:
         match request.method, request.path:
             case "GET", "/stats":
                 counts = {"calls": self.calls, "max_concurrent": self.most_running}
-                _send(writer, 200, counts | {"left": self.left})
+                _send(writer, 200, counts | {"left": self.left, "connections": self.connections})
             case "GET", "/requests":
                 _send(writer, 200, list(self.recorded))
             case "POST", "/v1/responses" | "/v1/chat/completions":

@@ -47,7 +47,7 @@ class StubOpenAI:
         return f"http://{self._address}:{self.port}/v1"
 
     def stats(self) -> dict[str, int]:
-        """Return `calls` and `max_concurrent` since the start."""
+        """Return `calls`, `connections` and `max_concurrent` since the start."""
         counts: dict[str, int] = self._get("/stats")
         return counts
 

@@ -18,7 +18,7 @@ from shared.store.events import Batch, RunEvent
 from shared.store.transitions import Claim
 from shared.tables import EventKind
 
-_EVERY_S = 1 / 3
+_EVERY_S = 0.4
 _AT_ONCE = 50
 _REMEMBERED = 1000
 _log = get_logger(__name__)

@@ -7,6 +7,7 @@ from shared.store import events, transitions
 from shared.store.events import Batch, Page, RunEvent
 from shared.store.transitions import Claim, LeaseLost
 from shared.tables import Event, EventKind
+from tests.shared.statements import counted
 from tests.shared.world import BOOM, Spent, World, outcome
 
 
@@ -185,6 +186,20 @@ async def test_a_long_story_is_read_in_pages(world: World) -> None:
     assert seen == list(range(1, 11))
     assert (await read(world, claim, after=10)).events == []
     assert (await read(world, claim, after=99)).ended
+
+
+async def test_what_follows_in_many_messages_is_read_with_one_statement(world: World) -> None:
+    claims = [await world.claimed() for _ in range(5)]
+    for number, claim in enumerate(claims[1:], 1):
+        await append(world, batch(claim, *"abc"[:number]))
+    asked = [(claim.message_id, 2) for claim in claims] + [(claims[4].message_id, 4)]
+    async with world.database.read() as db:
+        with counted() as reading:
+            pages = await events.pages(db, asked, limit=2)
+    assert len(reading) == 1, reading
+    texts = [[told.data["text"] for told in page.events] for page in pages]
+    assert texts == [[], ["a"], ["a", "b"], ["a", "b"], ["a", "b"], ["c"]]
+    assert [page.more for page in pages] == [False, False, False, True, True, False]
 
 
 async def test_what_a_model_writes_is_stored_whatever_it_is(world: World) -> None:

@@ -407,6 +407,15 @@ async def test_the_body_of_a_watched_answer_is_what_the_server_sent(
     await client.models.aclose()
 
 
+async def test_watched_calls_share_a_connection(client: Client, stub: StubOpenAI) -> None:
+    before = stub.stats()
+    for _ in range(3):
+        await watched(client, unique("[[pace 0.01]] [[say one two three]]"))
+    after = stub.stats()
+    assert after["calls"] - before["calls"] == 3
+    assert after["connections"] - before["connections"] <= 1
+
+
 async def test_a_call_that_is_tried_again_writes_its_text_anew(client: Client) -> None:
     result, told, _ = await watched(client, unique("[[broken times 1]] [[say one two three]]"))
     assert result.final_output == "one two three"
