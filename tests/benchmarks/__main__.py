@@ -10,6 +10,7 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Coroutine
 from contextlib import ExitStack
 from datetime import UTC, datetime
@@ -87,6 +88,9 @@ async def _bounded(work: Coroutine[None, None, None], results: Results) -> None:
             await work
     except (TimeoutError, asyncio.CancelledError):
         results.faults.append(f"ours: ended early, by a signal or after {_LIMIT_S} s")
+    except Exception as error:  # noqa: BLE001 -- what was measured so far is printed
+        traceback.print_exc()
+        results.faults.append(f"ours: ended early: {error!r}")
 
 
 if __name__ == "__main__":

@@ -30,8 +30,9 @@ async def _watching(contender: Contender, watchers: int) -> AsyncIterator[list[s
     untold: list[str] = []
     async with AsyncExitStack() as stack:
         (conversation,) = await contender.begin(1)
-        control = await stack.enter_async_context(Connection(contender.port))
-        paths = [await _queued(control, conversation.path) for _ in range(min(watchers, _MESSAGES))]
+        async with Connection(contender.port) as control:
+            count = min(watchers, _MESSAGES)
+            paths = [await _queued(control, conversation.path) for _ in range(count)]
         streams = []
         for number in range(watchers):
             stream = await stack.enter_async_context(Connection(contender.port))
@@ -39,8 +40,9 @@ async def _watching(contender: Contender, watchers: int) -> AsyncIterator[list[s
             assert await stream.ask("GET", path, accept="text/event-stream") == 200
             streams.append(stream)
         yield untold
-        await control.ask("DELETE", conversation.path.removesuffix("/messages"))
-        await control.rest()
+        async with Connection(contender.port) as control:  # the first was idle for too long
+            await control.ask("DELETE", conversation.path.removesuffix("/messages"))
+            await control.rest()
         told = await asyncio.gather(*(stream.rest() for stream in streams))
         last = [events.rpartition(b"event: ")[2].partition(b"\n")[0].decode() for events in told]
         untold += [kind for kind in last if kind != "cancelled"]
