@@ -179,7 +179,7 @@ async def _open(settings: Settings, celery: Celery, stack: AsyncExitStack) -> Se
         async with database.read() as db:
             return await event_store.counts(db, ids)
 
-    watchers = Watchers(event_counts)
+    watchers = Watchers(EventReader(database).read, event_counts)
     replies = Replies(channel, ended_among, watchers)
     replies.start()
     stack.push_async_callback(replies.close)
@@ -192,10 +192,8 @@ async def _open(settings: Settings, celery: Celery, stack: AsyncExitStack) -> Se
     door = Door(settings, database, rate_limit)
     await door.require_protection()
     scrape = Scrape(database, channel, replies, watchers)
-    reader = EventReader(database)
     return Services(
-        *(settings, database, channel, announcer, replies, watchers, reader),
-        *(gate, prices, door, scrape),
+        settings, database, channel, announcer, replies, watchers, gate, prices, door, scrape
     )
 
 

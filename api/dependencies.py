@@ -12,7 +12,6 @@ from fastapi import Depends, Header, Query, Request
 
 from api.access import Door, Identity
 from api.context import trace_id_of
-from api.event_reader import EventReader
 from api.gate import Gate
 from api.metrics import Scrape
 from api.replies import Replies
@@ -39,7 +38,6 @@ class Services:
     announcer: Announcer
     replies: Replies
     watchers: Watchers
-    reader: EventReader
     gate: Gate
     prices: Prices
     door: Door

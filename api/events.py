@@ -111,7 +111,7 @@ async def _source(services: Services, message_id: UUID, after: int) -> AsyncGene
     async with services.watchers.watching(message_id) as watcher:
         while True:
             try:
-                part = await watcher.read(after, services.reader.read)
+                part = await watcher.read(after)
             except (SQLAlchemyError, OSError) as error:
                 _log.info("the database is away, reading again", error=type(error).__name__)
                 await asyncio.sleep(_AGAIN_S)

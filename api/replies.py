@@ -25,12 +25,10 @@ class Replies:
     What it hears and asks it passes on to those who watch messages: one subscription for all.
     """
 
-    def __init__(
-        self, channel: Channel, ended_among: EndedAmong, watchers: Watchers | None = None
-    ) -> None:
+    def __init__(self, channel: Channel, ended_among: EndedAmong, watchers: Watchers) -> None:
         self._channel = channel
         self._ended_among = ended_among
-        self._watchers = watchers or Watchers()
+        self._watchers = watchers
         self._waiting: dict[UUID, set[asyncio.Future[bool]]] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._given_up = False

@@ -44,19 +44,20 @@ class _Watched:
 class Watcher:
     """One client's place in the stream of a message."""
 
-    def __init__(self, message_id: UUID, watched: _Watched) -> None:
+    def __init__(self, message_id: UUID, watched: _Watched, read: Read) -> None:
         self.at = 0
         self.woken = asyncio.Event()
         self._message_id = message_id
         self._watched = watched
+        self._read = read
 
-    async def read(self, after: int, read: Read) -> Part:
+    async def read(self, after: int) -> Part:
         """Read on; clients that are at the same place share one reading."""
         self.woken.clear()  # before the reading: what comes during it wakes again
         watched = self._watched
         here = (after, watched.version)
         if watched.newest is None or watched.newest[:2] != here:
-            watched.newest = (*here, read(self._message_id, after))
+            watched.newest = (*here, self._read(self._message_id, after))
         reading = watched.newest[2]
         try:
             # a client that leaves must not break off what others wait for, nor lose a connection
@@ -81,7 +82,8 @@ class Watcher:
 class Watchers:
     """All who watch at this process."""
 
-    def __init__(self, event_counts: EventCounts | None = None) -> None:
+    def __init__(self, read: Read, event_counts: EventCounts) -> None:
+        self._read = read
         self._event_counts = event_counts
         self._watched: dict[UUID, _Watched] = {}
         self.given_up = False
@@ -90,7 +92,7 @@ class Watchers:
     async def watching(self, message_id: UUID) -> AsyncIterator[Watcher]:
         """Be woken when a message has news, from here on."""
         watched = self._watched.setdefault(message_id, _Watched())
-        watcher = Watcher(message_id, watched)
+        watcher = Watcher(message_id, watched, self._read)
         watched.watchers.add(watcher)
         try:
             yield watcher
@@ -107,7 +109,7 @@ class Watchers:
 
     async def ask(self) -> None:
         """Wake whom no channel told of news: one query for all messages that are watched."""
-        if not self._watched or self._event_counts is None:
+        if not self._watched:
             return
         counts = await self._event_counts(list(self._watched))
         for message_id, watched in self._watched.items():

@@ -46,6 +46,7 @@ class Sweeper:
         self._memories = memories
         self._housekeeping_at = time.monotonic()
         self._asking: asyncio.Future[int] | None = None
+        self._asked_at = 0.0
         self._broker_away = False
         self._calls_incomplete = False
 
@@ -90,7 +91,9 @@ class Sweeper:
 
         It may take long to say that it is away: what is overdue does not wait for that.
         """
-        self._asking = self._asking or asyncio.ensure_future(self._hinter.length())
+        if self._asking is None:
+            self._asking = asyncio.ensure_future(self._hinter.length())
+            self._asked_at = time.monotonic()
         done, _ = await asyncio.wait([self._asking], timeout=_BROKER_S)
         if not done:
             return None
@@ -117,6 +120,7 @@ class Sweeper:
                 hinted_before_s=_HINT_LOST_S if waiting else settings.heartbeat_s,
                 run_limit_s=settings.run_limit_s,
                 limit=room,
+                counted_s_ago=time.monotonic() - self._asked_at,
             )
             return lost + await sweeps.take_unhinted(
                 db, project_limit=settings.project_concurrency, limit=room - len(lost)

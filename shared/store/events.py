@@ -121,9 +121,10 @@ async def counts(db: AsyncSession, message_ids: Sequence[UUID]) -> Mapping[UUID,
 async def pages(
     db: AsyncSession, asked: Collection[tuple[UUID, int]], *, limit: int
 ) -> Sequence[Page]:
-    """Read what follows numbers of messages, up to so many events of each, with one statement.
+    """Read what follows an event of each message, up to `limit` numbers further.
 
-    What nobody asked for twice is asked once; the pages are in the order of the question.
+    One statement for up to 64 of them, and one for each attempt that began since, each end and
+    each place asked about for the first time; the pages are in the order of the question.
     """
     found: dict[tuple[UUID, int], list[Any]] = {place: [] for place in asked}
     places = list(found)

@@ -53,16 +53,25 @@ async def take_unhinted(db: AsyncSession, *, project_limit: int, limit: int) -> 
 
 
 async def take_lost_hints(
-    db: AsyncSession, *, waiting: int, hinted_before_s: float, run_limit_s: float, limit: int
+    db: AsyncSession,
+    *,
+    waiting: int,
+    hinted_before_s: float,
+    run_limit_s: float,
+    limit: int,
+    counted_s_ago: float = 0,
 ) -> tuple[UUID, ...]:
     """Mark and name the oldest messages whose worker is gone, or whose hint seems lost.
 
-    `waiting` hints are in the broker: they are not lost, however long ago they were sent.
+    `waiting` hints were in the broker when they were counted: they are not lost, however long ago
+    they were sent. What was hinted since is not among them, and not missing either.
     """
     stale = Message.hinted_at < clock() - hinted_before_s
     orphans = _orphans(run_limit_s).where(or_(Message.hinted_at.is_(None), stale))
     orphaned = await _mark(db, orphans.order_by(Message.queued_at).limit(limit))
-    hinted = select(func.count(Message.id)).where(is_queued(), Message.hinted_at.is_not(None))
+    hinted = select(func.count(Message.id)).where(
+        is_queued(), Message.hinted_at <= clock() - counted_s_ago
+    )
     missing = max((await db.scalar(hinted) or 0) - waiting, 0)
     late = heads.queued_heads().where(stale).order_by(Message.queued_at, Message.seq)
     return orphaned + await _mark(db, late.limit(min(limit - len(orphaned), missing)))

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from functools import partial
 from pathlib import Path
+from unittest.mock import AsyncMock
 from uuid import UUID, uuid4
 
 import httpx2
@@ -18,6 +19,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.types import Message
 
 from api.replies import Replies, wait_for_end
+from api.watchers import Watchers
 from shared.channels import Channel, Topic
 from shared.settings import Settings
 from tests.api.calls import ASYNC, new_session, send, statuses, wait_for_status
@@ -49,7 +51,7 @@ class Ended:
 @asynccontextmanager
 async def listening(settings: Settings, ended: Ended) -> AsyncIterator[Replies]:
     channel = Channel(settings)
-    replies = Replies(channel, ended.among)
+    replies = Replies(channel, ended.among, Watchers(AsyncMock(), AsyncMock()))
     replies.start()
     yield replies
     await replies.close()

@@ -125,8 +125,7 @@ def test_no_lease_is_lost_while_every_slot_is_busy(
     print("full slots:", hints / 1200)
     assert count(fresh, "status = 'completed'") == 1200
     assert count(fresh, "outcome <> 'completed'", table="attempts") == 0
-    # when many messages end at once, hints that were marked and not yet sent look lost
-    assert hints <= 1.3 * 1200
+    assert hints <= 1.2 * 1200
     fresh.check()
 
 

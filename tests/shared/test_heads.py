@@ -195,3 +195,17 @@ async def test_hints_that_still_wait_in_the_broker_are_not_lost(world: World) ->
             db, waiting=2, hinted_before_s=-1, run_limit_s=world.settings.run_limit_s, limit=100
         )
     assert len(taken) == 1
+
+
+async def test_a_hint_that_was_sent_after_the_broker_was_asked_is_not_lost(world: World) -> None:
+    await world.accept(await world.session())
+    async with world.database.begin() as db:
+        taken = await sweeps.take_lost_hints(
+            db,
+            waiting=0,
+            hinted_before_s=-1,
+            run_limit_s=world.settings.run_limit_s,
+            limit=100,
+            counted_s_ago=60,
+        )
+    assert not taken
