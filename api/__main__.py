@@ -110,7 +110,7 @@ def _make_key() -> str:
 def _worker(settings: Settings) -> str:
     if settings.embedded:
         return f"Worker and SQLite in this process, data in {settings.data_dir}/. Ctrl-C ends it."
-    return "Workers are processes of their own: celery -A worker.app worker"
+    return "Workers are processes of their own: python -m worker"
 
 
 if __name__ == "__main__":

@@ -129,7 +129,7 @@ def _inside(db: Connection, settings: Settings) -> Iterator[Finding]:
 
 
 def _workers(workers: Sequence[diagnosis.WorkerSeen], settings: Settings) -> Iterator[Finding]:
-    command = "start some: celery -A worker.app worker --without-gossip --without-mingle"
+    command = "start some: python -m worker"
     if not workers and settings.embedded:
         yield Finding("workers", "the service brings its own, and does not run")
     elif not workers:

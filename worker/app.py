@@ -1,4 +1,4 @@
-"""`celery -A worker.app worker`: a worker process; pool and concurrency come from the settings."""
+"""`python -m worker`: the app of a worker process; pool and concurrency come from the settings."""
 
 import threading
 from typing import Any

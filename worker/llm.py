@@ -9,12 +9,13 @@ from agents import Model, ModelRetrySettings
 from agents.models.openai_chatcompletions import OpenAIChatCompletionsModel
 from agents.models.openai_responses import OpenAIResponsesModel
 from agents.retry import ModelRetryBackoffSettings, RetryDecision, RetryPolicyContext
+from aiohttp import ServerTimeoutError
 from openai import (
     APIConnectionError,
     APIStatusError,
     APITimeoutError,
     AsyncOpenAI,
-    DefaultAsyncHttpxClient,
+    DefaultAioHttpClient,
     omit,
 )
 from openai._streaming import SSEDecoder
@@ -74,6 +75,19 @@ class _Client(AsyncOpenAI):
         return super()._process_response_data(data=data, cast_to=cast_to, response=response)
 
 
+class _Connections(DefaultAioHttpClient):
+    """The client's connections, which say of themselves what became of them."""
+
+    @override
+    async def send(self, request: httpx2.Request, **how: Any) -> httpx2.Response:
+        try:
+            return await super().send(request, **how)
+        except httpx2.ConnectTimeout as error:  # its name for each connection that breaks
+            if isinstance(error.__cause__, ServerTimeoutError):
+                raise
+            raise httpx2.ConnectError(str(error)) from error
+
+
 class Models:
     """The models of one event loop, over one HTTP client."""
 
@@ -106,11 +120,11 @@ def _client(settings: Settings) -> AsyncOpenAI:
     key, url = settings.openai_api_key, settings.openai_base_url
     if not key and not url:
         raise ModelUnavailable
-    http = DefaultAsyncHttpxClient(
+    http = _Connections(
         event_hooks={"request": [hand_on_trace], "response": [hand_over]},
         follow_redirects=False,  # a redirect would carry the prompt to another host
         timeout=httpx2.Timeout(settings.model_timeout_s, connect=_CONNECT_TIMEOUT_S),
-        limits=httpx2.Limits(max_keepalive_connections=settings.worker_concurrency),
+        limits=httpx2.Limits(max_connections=settings.worker_concurrency),
     )
     return _Client(
         api_key=key.get_secret_value() if key else _NO_KEY,

@@ -63,7 +63,7 @@ class EmbeddedService(ApiProcess):
 
 
 class WorkerProcess(Service):
-    """`celery -A worker.app worker` with these settings; ready once its row is in the database."""
+    """`python -m worker` with these settings; ready once its row is in the database."""
 
     ready_every_s = 0.1  # each time is a new connection to the database
 
@@ -74,8 +74,7 @@ class WorkerProcess(Service):
         self.settings = {"VIBECODER_DATA_DIR": str(directory / f"{name}-data")} | dict(settings)
 
     def command(self) -> list[str]:
-        options = ["--without-gossip", "--without-mingle", "--loglevel", "WARNING"]
-        return [sys.executable, "-m", "celery", "-A", "worker.app", "worker", *options]
+        return [sys.executable, "-m", "worker"]
 
     def environment(self) -> dict[str, str]:
         return clean_environment(self.settings)

@@ -1,0 +1,40 @@
+"""The commands that start a worker process."""
+
+import sys
+from pathlib import Path
+from uuid import uuid4
+
+import httpx2
+import pytest
+from typing_extensions import override
+
+from tests.api.calls import new_session, send
+from tests.services import ApiProcess, RedisServer, WorkerProcess, migrate
+
+
+class CeleryCommand(WorkerProcess):
+    """The same by Celery's own command line."""
+
+    @override
+    def command(self) -> list[str]:
+        options = ["--without-gossip", "--without-mingle"]
+        return [sys.executable, "-m", "celery", "-A", "worker.app", "worker", *options]
+
+
+@pytest.mark.parametrize("command", [WorkerProcess, CeleryCommand])
+def test_a_worker_answers_however_it_is_started_and_ends_when_asked(
+    command: type[WorkerProcess], tmp_path: Path, redis_server: RedisServer
+) -> None:
+    settings = {
+        "VIBECODER_DATABASE_URL": f"sqlite:///{tmp_path / 'vibecoder.db'}",
+        "VIBECODER_REDIS_URL": redis_server.url,
+        "VIBECODER_NAMESPACE": f"test-{uuid4()}",
+    }
+    migrate(settings["VIBECODER_DATABASE_URL"])
+    with (
+        ApiProcess(tmp_path, settings) as api,
+        command(tmp_path, settings) as worker,
+        httpx2.Client(base_url=api.url, timeout=30, trust_env=False) as client,
+    ):
+        assert send(client, new_session(client)).status_code == 200
+        assert worker.terminate() == 0
