@@ -26,6 +26,7 @@ from worker.llm import ModelCall, RecordingModel
 from worker.memory import SessionMemory
 from worker.metrics import attempting
 from worker.parts import Parts
+from worker.remembered import remembered_by, sent_first
 from worker.replaying import on_newer_code
 from worker.responses import responses, tool_calls
 from worker.runs import Released
@@ -155,16 +156,17 @@ class _Attempt:
                 inner, name=claim.model, events=self._events, budget=budget
             )
             self._recording = self._parts.calls.begin(claim, self._model.calls)
-            result = await run_vibecoder(
-                prompt=claim.prompt,
-                workbench=workbench,
-                project_instructions=claim.instructions,
-                memory=self._memory,
-                model=self._model,
-                trace_id=claim.trace_id,
-                settings=settings,
-                events=self._events,
-            )
+            with sent_first(await remembered_by(self._memory, inner, settings)):
+                result = await run_vibecoder(
+                    prompt=claim.prompt,
+                    workbench=workbench,
+                    project_instructions=claim.instructions,
+                    memory=self._memory,
+                    model=self._model,
+                    trace_id=claim.trace_id,
+                    settings=settings,
+                    events=self._events,
+                )
         return self._made(result, self._memory, workbench), workbench
 
     def _made(self, result: RunResult, memory: SessionMemory, bench: Workbench) -> Outcome:

@@ -29,6 +29,7 @@ from worker.model_calls import RecordingModel, hand_over
 from worker.model_records import ModelCall
 from worker.model_sse import LeanDecoder
 from worker.offline import OfflineModel
+from worker.remembered import first
 from worker.tracing import hand_on_trace
 
 __all__ = ["ModelCall", "Models", "RecordingModel", "retry_settings"]
@@ -41,7 +42,7 @@ _PASSING_STATUSES = frozenset({408, 429, *range(500, 600)})
 
 
 class _PlainResponses(AsyncResponses):
-    """Sends `input` and `tools` as they are.
+    """Sends `input` and `tools` as they are, after what the model remembers.
 
     They are plain JSON already. The client would walk through each item to rename what needs no
     renaming: with ten turns that is most of what a run costs.
@@ -51,6 +52,7 @@ class _PlainResponses(AsyncResponses):
     async def create(self, **params: Any) -> Any:
         plain = {name: params.pop(name) for name in ("input", "tools") if name in params}
         sent = {name: value for name, value in plain.items() if value is not omit}
+        sent["input"] = [*first(), *sent.get("input", [])]
         body = {**sent, **(params.pop("extra_body", None) or {})}
         return await super().create(**params, extra_body=body)
 

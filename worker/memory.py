@@ -61,6 +61,7 @@ class SessionMemory:
         self._file = open_files.take(claim)
         self._has_file = True
         self._ram: SQLiteSession | None = None
+        self._handed_out = False
         # only the end of this attempt, or of one that fences it off, changes what was claimed
         self._known = Contents(claim.item_count, claim.last_message_id)
 
@@ -77,11 +78,21 @@ class SessionMemory:
 
     async def get_items(self, limit: int | None = None) -> list[TResponseInputItem]:
         """Return the newest `limit` items (all of them when None), oldest first."""
+        if self._handed_out:
+            return self.added[:] if limit is None else self.added[-limit:]
         if not self._has_file and self._ram is None:
             await self.open()
         items = await self._read(limit) + self.added
         await self._leave_file()  # the model may take long, and what is open takes memory
         return items if limit is None else items[-limit:]
+
+    async def hand_out(
+        self, *, if_: Callable[[list[TResponseInputItem]], bool]
+    ) -> list[TResponseInputItem]:
+        """Return all items, if they suit, for who sends them himself: others get the new ones."""
+        items = await self.get_items()
+        self._handed_out = if_(items)
+        return items if self._handed_out else []
 
     async def add_items(self, items: list[TResponseInputItem]) -> None:
         """Keep the items for commit 3; the SDK writes the prompt before the first model call."""

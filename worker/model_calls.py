@@ -44,6 +44,7 @@ from worker.model_records import (
     usage_json,
 )
 from worker.model_streams import as_model_response, ask_streaming, report_text
+from worker.remembered import first, sent_first
 from worker.tracing import call_ended, call_timed_out
 
 _LastEvent = ResponseCompletedEvent | ResponseFailedEvent | ResponseIncompleteEvent
@@ -129,7 +130,8 @@ class RecordingModel(Model):
         try:
             return await self._ask_once(exchange, *args, **kwargs)
         except UnicodeEncodeError:
-            return await self._ask_once(exchange, *encodable(list(args)), **encodable(kwargs))
+            with sent_first(encodable(list(first()))):
+                return await self._ask_once(exchange, *encodable(list(args)), **encodable(kwargs))
 
     async def _ask_once(self, exchange: _Exchange, *args: Any, **kwargs: Any) -> ModelResponse:
         events = self._events
