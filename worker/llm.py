@@ -2,7 +2,7 @@
 
 import random
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import httpx2
 from agents import Model, ModelRetrySettings
@@ -18,6 +18,7 @@ from openai import (
     DefaultAioHttpClient,
     omit,
 )
+from openai._models import FinalRequestOptions
 from openai._streaming import SSEDecoder
 from openai.resources.responses import AsyncResponses
 from openai.types.responses import ResponseCompletedEvent
@@ -25,7 +26,7 @@ from typing_extensions import override
 
 from shared.settings import OFFLINE, Settings
 from worker.failures import QUOTA, ModelUnavailable
-from worker.model_calls import RecordingModel, hand_over
+from worker.model_calls import RecordingModel, asked, hand_over
 from worker.model_records import ModelCall
 from worker.model_sse import LeanDecoder
 from worker.offline import OfflineModel
@@ -59,6 +60,12 @@ class _PlainResponses(AsyncResponses):
 
 class _Client(AsyncOpenAI):
     """The OpenAI client, with the above, and with cheap streams."""
+
+    @override
+    async def _prepare_options(self, options: FinalRequestOptions) -> FinalRequestOptions:
+        # here the body is not text yet: to read that takes as long as to write it
+        asked({**cast("dict[str, Any]", options.json_data or {}), **(options.extra_json or {})})
+        return options
 
     @cached_property
     @override

@@ -1,11 +1,11 @@
-"""The record of a model's calls, with what its server sent.
+"""The record of a model's calls, with what its server was sent and what it sent.
 
-An event hook of the HTTP client hands each response to the call under way through a context
-variable, so calls at the same time do not mix.
+The client hands both to the call under way through a context variable, so calls at the same time
+do not mix.
 """
 
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
@@ -54,6 +54,7 @@ _LAST_EVENTS = (ResponseCompletedEvent, ResponseFailedEvent, ResponseIncompleteE
 @dataclass
 class _Exchange:
     started_at: float = field(default_factory=time.time)
+    request: dict[str, Any] | None = None
     response: httpx2.Response | None = None
     streamed: Response | None = None
     raw: Any = None
@@ -61,6 +62,12 @@ class _Exchange:
 
 
 _EXCHANGE: ContextVar[_Exchange | None] = ContextVar("exchange", default=None)
+
+
+def asked(body: Mapping[str, Any]) -> None:
+    """Give the call that is made now the body of its request."""
+    if exchange := _EXCHANGE.get():
+        exchange.request = request_of(body)
 
 
 async def hand_over(response: httpx2.Response) -> None:
@@ -219,7 +226,7 @@ class RecordingModel(Model):
             model=text(body.get("model")) or self._name,
             response_id=None if body.get("id") == FAKE_RESPONSES_ID else text(body.get("id")),
             request_id=exchange.request_id,
-            request=request_of(exchange.response),
+            request=exchange.request,
             usage=usage or spent(body),
             raw=raw,
             error=error,

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,17 +47,15 @@ def kind_of(error: BaseException) -> str:
             return type(error).__name__
 
 
-def request_of(response: httpx2.Response | None) -> dict[str, Any] | None:
-    """Read what the server was sent; of the conversation, which only grows, how many items.
+def request_of(body: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the server is sent; of the conversation, which only grows, how many items.
 
     Stored with each call, a long conversation would take the square of its length.
     """
-    if response is None:
-        return None
-    body: dict[str, Any] = json.loads(response.request.content)
-    items = body.pop("input", None) or body.pop("messages", None) or []
+    items = body.get("input") or body.get("messages") or []
     told = [item for item in items if item.get("role") in ("system", "developer")]
-    return body | {"input": told, "input_items": len(items) - len(told)}
+    rest = {name: value for name, value in body.items() if name not in ("input", "messages")}
+    return rest | {"input": told, "input_items": len(items) - len(told)}
 
 
 def body_of(response: httpx2.Response | None) -> Any:

@@ -104,7 +104,13 @@ def unique(text: str) -> str:
     return f"{text} #{uuid.uuid4().hex}"
 
 
-async def test_what_was_asked_is_recorded_but_for_the_conversation(client: Client) -> None:
+def without(names: set[str], body: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in body.items() if name not in names}
+
+
+async def test_what_was_asked_is_recorded_but_for_the_conversation(
+    client: Client, stub: StubOpenAI
+) -> None:
     prompt = unique("What is it?")
     await client.ask(prompt)
     [call] = client.calls
@@ -112,6 +118,9 @@ async def test_what_was_asked_is_recorded_but_for_the_conversation(client: Clien
     assert (call.request["model"], call.request["input_items"]) == ("gpt-test", 1)
     assert "Add two numbers." in json.dumps(call.request["tools"])
     assert prompt not in json.dumps(call.request)
+    [request] = stub.requests(prompt)
+    conversation = {"input", "input_items", "messages"}
+    assert without(conversation, call.request) == without(conversation, request["body"])
 
 
 async def test_a_plain_prompt_is_answered_and_recorded(client: Client) -> None:
@@ -267,6 +276,7 @@ async def test_a_server_that_is_not_there_is_tried_again_then_fails(unused_port:
     failure = await client.fail("hello")
     assert (failure.code, failure.retryable) == (FailureCode.MODEL_ERROR, True)
     assert client.errors == ["APIConnectionError"] * 2
+    assert all(call.request for call in client.calls)
     await client.models.aclose()
 
 
