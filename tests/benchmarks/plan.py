@@ -33,7 +33,7 @@ async def quick(bench: Bench, found: Sequence[Contender]) -> None:
         "100 clients", found, lambda c: bench.many_clients(c, clients=100, messages=TURNS), rounds=1
     )
     await _alternate("500 clients", found, lambda c: bench.crowd(c, clients=CROWD), rounds=1)
-    await _streams(bench, found)
+    await _streams(bench, found, rounds=2)
 
 
 async def full(bench: Bench, found: Sequence[Contender], stage: Stage) -> None:
@@ -56,7 +56,7 @@ async def full(bench: Bench, found: Sequence[Contender], stage: Stage) -> None:
         lambda c: _long_sessions(bench, c),
         rounds=2,
     )
-    await _streams(bench, found)
+    await _streams(bench, found, rounds=5)
     ours = next(c for c in found if isinstance(c, Ours) and c.name == OURS)
     floors = [c for c in found if c.name in (FLOOR, FLOOR_2)]
     await waiting(bench, [*floors, ours], ours, clients=WAITING)
@@ -66,9 +66,9 @@ async def full(bench: Bench, found: Sequence[Contender], stage: Stage) -> None:
     await parts.measure(bench, stage, ours)
 
 
-async def _streams(bench: Bench, found: Sequence[Contender]) -> None:
+async def _streams(bench: Bench, found: Sequence[Contender], *, rounds: int) -> None:
     ours = [contender for contender in found if isinstance(contender, Ours)]
-    for kind in (LONG, STREAMED) * 2:
+    for kind in (LONG, STREAMED) * rounds:
         turn = partial(bench.many_clients, clients=30, messages=2, kind=kind)
         await _alternate(f"30 clients, {kind}reply", ours, turn, rounds=1)
 

@@ -32,7 +32,7 @@ def writing(person: Person) -> None:
 
 def test_a_reply_arrives_in_pieces(visitor: Person) -> None:
     visitor.page.get_by_role("log").evaluate(_LISTEN)
-    answered(visitor.say(SLOW))
+    answered(visitor.say(f"[[pace 0.2]] [[say {_WORDS}]]"))  # 4 s: ten batches of text
     heard = visitor.page.evaluate("() => window.heard")
     assert len(heard) > 3
     assert all(later.startswith(earlier) for earlier, later in pairwise(heard))
