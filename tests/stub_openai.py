@@ -100,7 +100,7 @@ class Stub:
         self, request: Request, reader: StreamReader, writer: StreamWriter
     ) -> None:
         arrived = time.time()
-        call = Call.of(request.path, json.loads(request.content))
+        call = Call.of(request.path, request.content)
         script = list(self._due(call))
         by_name = {directive.name: directive for directive in script}
         entry = self._record(request, call, arrived)

@@ -80,20 +80,22 @@ class Call:
 
     path: str
     body: Json
+    size: int
     prompt: str
     items: int
     outputs: int
 
     @classmethod
-    def of(cls, path: str, body: Json) -> "Call":
+    def of(cls, path: str, content: bytes) -> "Call":
         """Read a Responses or a Chat Completions request."""
+        body: Json = json.loads(content)
         items: Any = body.get("input", body.get("messages", []))
         items = [{"role": "user", "content": items}] if isinstance(items, str) else items
         items = [item for item in items if item.get("role") not in ("system", "developer")]
         last = max((i for i, item in enumerate(items) if item.get("role") == "user"), default=-1)
         prompt = _text(items[last]["content"]) if items else ""
         outputs = [i for i in items[last + 1 :] if _is_tool_output(i)]
-        return cls(path, body, prompt, len(items), len(outputs))
+        return cls(path, body, len(content), prompt, len(items), len(outputs))
 
 
 def _is_tool_output(item: Json) -> bool:
@@ -133,7 +135,7 @@ def answer(call: Call, script: list[Directive]) -> Answer:
 
 
 def _usage(call: Call, reply: Answer, names: tuple[str, str]) -> Json:
-    read, written = len(json.dumps(call.body)) // 4, 1 + len(reply.text + reply.arguments) // 4
+    read, written = call.size // 4, 1 + len(reply.text + reply.arguments) // 4
     return {
         f"{names[0]}_tokens": read,
         f"{names[0]}_tokens_details": {"cached_tokens": read // 2},
