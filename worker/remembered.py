@@ -21,7 +21,6 @@ _NOT_SENT = frozenset(
     {"provider_data", "created_by", "_agents_tool_description", "_agents_tool_title"}
 )
 _NAMED = ("function_call", "function_call_output", "reasoning")
-_KINDS = ("message", *_NAMED)
 _FIRST: ContextVar[Sequence[Any]] = ContextVar("first", default=())
 
 
@@ -41,15 +40,16 @@ def goes_as_stored(items: Sequence[Mapping[str, Any]]) -> bool:
     It changes what another API's model made, and drops what came twice by one id or lacks its
     other half.
     """
-    if any(item.get("id") == FAKE_RESPONSES_ID or _NOT_SENT & item.keys() for item in items):
-        return False
-    ids: dict[str, list[str]] = {kind: [] for kind in _KINDS}
+    ids: dict[str, list[str]] = {kind: [] for kind in _NAMED}
     for item in items:
-        kind = item.get("type", "message")
-        if kind not in ids:
+        if item.get("id") == FAKE_RESPONSES_ID or not _NOT_SENT.isdisjoint(item):
             return False
-        ids[kind].append(str(item.get("call_id") or item.get("id")))
-    once = all(len(ids[kind]) == len(set(ids[kind])) for kind in _NAMED)
+        kind = item.get("type", "message")
+        if kind in ids:
+            ids[kind].append(str(item.get("call_id") or item.get("id")))
+        elif kind != "message":
+            return False
+    once = all(len(found) == len(set(found)) for found in ids.values())
     return once and set(ids["function_call"]) == set(ids["function_call_output"])
 
 
