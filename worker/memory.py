@@ -119,6 +119,8 @@ class SessionMemory:
             _log.warning("memory file not written, it heals when it can", error=repr(error))
 
     async def _append(self) -> bool:
+        if self._known.count == 0:
+            return False  # there is no file yet
         append = partial(self._file.append, self._known, self.added, self._claim.message_id)
         try:
             return await self._when_free(append)
@@ -181,22 +183,18 @@ class SessionMemory:
             OSError, sqlite3.Error: the file cannot be locked or written.
         """
         try:
-            await self._when_free(self._file.lock)
-            contents = None if anew else await self._in_thread(self._file.look)
+            look = self._file.lock if anew else self._file.lock_and_look
+            contents = await self._when_free(look)
             known, start, items = await self._ask(contents)
             if known != contents:
-                await self._write(known, start, items)
+                write = partial(self._file.write, items, known.applied, anew=start == 0)
+                await self._in_thread(write)
             self._known = known
         finally:
-            await self._in_thread(self._file.unlock)
+            self._file.unlock()  # takes less than the way into a thread
 
     async def _when_free(self, call: Callable[[], T]) -> T:
         return await when_free(call, self._in_thread, timeout_s=self._lock_timeout_s)
-
-    async def _write(self, known: Contents, start: int, items: list[TResponseInputItem]) -> None:
-        if start == 0:
-            await self._in_thread(self._file.start_anew)
-        await self._in_thread(partial(self._file.add, items, known.applied))
 
     async def _ask(
         self, contents: Contents | None

@@ -21,7 +21,7 @@ def files(folder: Path) -> OpenFiles:
 
 def opened(files: OpenFiles, session: VibeSession) -> MemoryFile:
     file = files.take(claim_of(session))
-    file.start_anew()
+    file.write([], None, anew=True)
     return file
 
 
