@@ -15,9 +15,6 @@ from shared.store.states import is_queued, is_running, is_unfinished
 from shared.tables import Message, MessageStatus
 
 _WINDOW_S = 60
-_ENOUGH = 200
-"""How many ends make a rate: a busy service has thousands of them in a minute, to count each time.
-"""
 
 
 @dataclass(frozen=True)
@@ -34,16 +31,8 @@ class Outlook:
 
 async def retry_after(db: AsyncSession, unfinished: int) -> int:
     """Estimate when a tenth of the queue is gone, by what ended in the last minute (1 to 60 s)."""
-    found = await _ENDED.first(db, {})
-    assert found is not None, "counts are always there"
-    rate = _rate(found) or 1 / _WINDOW_S
+    rate = max(await db.scalar(select(_ended_lately())) or 0, 1) / _WINDOW_S
     return min(max(math.ceil(unfinished / 10 / rate), 1), 60)
-
-
-def _rate(lately: Any) -> float:
-    """Return how many messages end in a second; 0: none did in the last minute."""
-    seconds = _WINDOW_S if lately.ended < _ENOUGH else max(lately.since_s, 0.001)
-    return float(lately.ended / seconds)
 
 
 @dataclass(frozen=True)
@@ -78,30 +67,20 @@ async def outlook_of(
     place = {"of_session": session_id, "before": seq, "since": queued_at}
     found = await _OUTLOOK.first(db, place)
     assert found is not None, "counts are always there"
-    if not (rate := _rate(found)):
-        return Outlook(found.position, None)
-    return Outlook(found.position, round(max(found.position, found.before) / rate, 1))
+    position, before, ended = found
+    if not ended:
+        return Outlook(position, None)
+    return Outlook(position, round(max(position, before) * _WINDOW_S / ended, 1))
 
 
 def _waiting(where: Any) -> Any:
     return select(func.count(Message.id)).where(is_unfinished(), where).scalar_subquery()
 
 
-def _with_ends(*columns: Any) -> Any:
+def _ended_lately() -> Any:
     # a subquery: PostgreSQL uses no index for what it must compute anew for each row
     since = select(clock() - _WINDOW_S).scalar_subquery()
-    newest = (
-        select(Message.ended_at)
-        .where(Message.ended_at > since)
-        .order_by(Message.ended_at.desc())
-        .limit(_ENOUGH)
-        .subquery()
-    )
-    return select(
-        *columns,
-        func.count(newest.c.ended_at).label("ended"),
-        (clock() - func.min(newest.c.ended_at)).label("since_s"),
-    )
+    return select(func.count(Message.id)).where(Message.ended_at > since).scalar_subquery()
 
 
 def _backlog() -> Any:
@@ -117,10 +96,10 @@ def _backlog() -> Any:
 # built once: to build a statement takes longer than to run it
 _BACKLOG = _backlog()
 _BEFORE = (Message.session_id == bindparam("of_session")) & (Message.seq < bindparam("before"))
-_ENDED = Prepared(_with_ends())
 _OUTLOOK = Prepared(
-    _with_ends(
+    select(
         _waiting(_BEFORE).label("position"),
         _waiting(Message.queued_at < bindparam("since")).label("before"),
+        _ended_lately().label("ended"),
     )
 )

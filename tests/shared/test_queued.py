@@ -1,15 +1,11 @@
 """A queued message may be changed and withdrawn; what it may expect is estimated."""
 
-from uuid import uuid4
-
 import pytest
-from sqlalchemy import insert, select
 
 from shared.errors import MessageNotQueued
 from shared.store import messages, queued, rates
 from shared.store.rates import Outlook
 from shared.store.transitions import Ended
-from shared.tables import Message
 from tests.shared.world import OWNER, World
 
 
@@ -23,12 +19,6 @@ async def withdraw(world: World, message_id: object) -> Ended:
     async with world.database.begin() as db:
         message = await messages.get(db, message_id, owner=OWNER)  # type: ignore[arg-type]
         return await queued.withdraw(db, message, limit=world.cap)
-
-
-async def outlook(world: World, message_id: object) -> Outlook:
-    async with world.database.read() as db:
-        message = await messages.get(db, message_id, owner=OWNER)  # type: ignore[arg-type]
-        return await rates.outlook(db, message)
 
 
 async def test_a_worker_gets_the_prompt_as_it_was_changed(world: World) -> None:
@@ -65,27 +55,15 @@ async def test_a_start_is_estimated_by_what_ended_lately(world: World) -> None:
     session = await world.session()
     waiting = [(await world.accept(session)).message.id for _ in range(3)]
 
-    assert await outlook(world, waiting[2]) == Outlook(2, None), "nothing ended: unknown"
+    async def outlook(message_id: object) -> Outlook:
+        async with world.database.read() as db:
+            message = await messages.get(db, message_id, owner=OWNER)  # type: ignore[arg-type]
+            return await rates.outlook(db, message)
+
+    assert await outlook(waiting[2]) == Outlook(2, None), "nothing ended: unknown"
     for _ in range(6):  # six a minute: one in ten seconds
         await world.answer(await world.session())
-    assert await outlook(world, waiting[0]) == Outlook(0, 0.0)
-    assert await outlook(world, waiting[2]) == Outlook(2, 20.0)
+    assert await outlook(waiting[0]) == Outlook(0, 0.0)
+    assert await outlook(waiting[2]) == Outlook(2, 20.0)
     await world.claim(waiting[0])
-    assert await outlook(world, waiting[0]) == Outlook(0, None), "it has started"
-
-
-async def test_a_busy_service_counts_its_newest_ends_only(world: World) -> None:
-    session = await world.session()
-    waiting = [(await world.accept(session)).message.id for _ in range(3)]
-    ended = await world.answer(await world.session())
-    async with world.database.begin() as db:
-        row = (await db.execute(select(*Message.__table__.columns))).mappings()
-        one = next(dict(each) for each in row if each["id"] == ended.message_id)
-        others = [  # for 25 s, ten a second
-            one | {"id": uuid4(), "seq": n + 1, "ended_at": one["ended_at"] - n / 10}
-            for n in range(1, 250)
-        ]
-        await db.execute(insert(Message), others)
-    assert await outlook(world, waiting[2]) == Outlook(2, 0.2)
-    async with world.database.read() as db:
-        assert await rates.retry_after(db, 1_000) in (10, 11)
+    assert await outlook(waiting[0]) == Outlook(0, None), "it has started"
