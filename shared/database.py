@@ -28,6 +28,7 @@ T = TypeVar("T")
 
 _RETRY_DELAYS_S = (0.02, 0.1, 0.4)
 _AWAY_S = 0.3
+_SILENT_S = 15
 _DEADLOCK_OR_SERIALIZATION = {"40P01", "40001"}
 _log = get_logger(__name__)
 
@@ -247,7 +248,10 @@ def _postgresql_arguments(settings: Settings, name: str) -> dict[str, Any]:
     return {
         "application_name": f"{settings.namespace}-{name}",
         "connect_timeout": 5,
-        "options": "-c timezone=UTC",
+        "options": "-c timezone=UTC"
+        # nor may a process that froze, or its host that vanished, hold locks for others
+        f" -c idle_in_transaction_session_timeout={_SILENT_S}s"
+        " -c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3",
         # a host that vanished must not hold a worker for the kernel's two hours
         "keepalives_idle": 5,
         "keepalives_interval": 2,

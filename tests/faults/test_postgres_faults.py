@@ -1,11 +1,17 @@
 """PostgreSQL restarted, cut off, and cut off in the middle of commit 3."""
 
+import asyncio
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import select
+from sqlalchemy.exc import DBAPIError
 
+from shared.database import Database, will_pass
+from shared.settings import Settings
+from shared.store import sweeps
 from tests.faults.cluster import Cluster
 from tests.faults.prompts import add_agent, prompt
 from tests.faults.proxy import Proxy
@@ -45,6 +51,32 @@ def test_postgresql_may_restart_while_messages_run_wait_and_come(
     # the model was not asked again: what was run was kept until it could be committed
     assert [len(cluster.stub.requests(text)) for text in texts] == [2, 2, 2]
     cluster.check(client)
+
+
+async def test_who_falls_silent_in_a_transaction_holds_its_locks_for_seconds_only(
+    postgres_database: str, redis_server: RedisServer
+) -> None:
+    settings = Settings(database_url=postgres_database, redis_url=redis_server.url)
+    silent, other = Database(settings, name="silent"), Database(settings, name="other")
+
+    async def leads(database: Database) -> bool:
+        async with database.begin() as db:
+            return await sweeps.lead(db, "a namespace")
+
+    async def lead_and_fall_silent() -> None:
+        async with silent.begin() as db:
+            assert await sweeps.lead(db, "a namespace")
+            assert not await leads(other)
+            await asyncio.sleep(16)
+            assert await leads(other)
+            await db.execute(select(1))
+
+    with pytest.raises(DBAPIError) as raised:
+        await lead_and_fall_silent()
+    assert will_pass(raised.value)
+    assert await leads(silent), "with another connection"
+    await silent.close()
+    await other.close()
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
