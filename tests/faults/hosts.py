@@ -90,7 +90,9 @@ def hosts(count: int) -> Iterator[tuple[str, list[Host]]]:
         yield f"{_NET}.1", made
     finally:
         for host in made:
-            _ip("netns", "delete", host.name, check=False)  # its link goes with it
+            # first: with its host it would go a moment later, and the next test takes its name
+            _ip("link", "delete", host.name, check=False)
+            _ip("netns", "delete", host.name, check=False)
         _ip("link", "delete", bridge, check=False)
 
 
