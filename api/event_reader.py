@@ -59,13 +59,12 @@ class EventReader:
 async def _part(db: AsyncSession, place: _Place, page: Page) -> Part:
     message_id, after = place
     message = await messages.reread(db, message_id) if page.ended and page.events else None
-    outlook = await _outlook(db, page)
     frames = []
     for told in page.events:
         data: dict[str, Any] = {"message_id": str(message_id), "at": _time(told.created_at)}
         match told.kind:
             case EventKind.QUEUED:
-                data |= told.data | outlook
+                data |= told.data | _outlook(page.state)
             case EventKind.COMPLETED | EventKind.FAILED | EventKind.CANCELLED if message:
                 data |= {"attempt": told.attempt} | _end(message)
             case _:
@@ -75,14 +74,9 @@ async def _part(db: AsyncSession, place: _Place, page: Page) -> Part:
     return Part(b"".join(frames), last, ended=page.ended, more=page.more)
 
 
-async def _outlook(db: AsyncSession, page: Page) -> dict[str, Any]:
+def _outlook(state: Any) -> dict[str, Any]:
     """Say what a message may expect, to who hears that it is queued."""
-    if not page.events or page.events[0].kind is not EventKind.QUEUED:
-        return {}
-    state = page.state
-    outlook = await rates.outlook_of(
-        db, state.status, state.session_id, state.place, queued_at=state.queued_at
-    )
+    outlook = rates.outlook_of(state)
     return {"position": outlook.position, "starts_in_s": outlook.starts_in_s}
 
 

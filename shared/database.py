@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from importlib import import_module
 from typing import Any, ParamSpec, TypeVar, cast
 
 from sqlalchemy import URL, Double, Engine, create_engine, event, make_url
@@ -233,15 +234,24 @@ def _configure_sqlite(engine: Engine, settings: Settings, *, begin: str) -> None
 
 
 def _postgresql_engine(settings: Settings, *, name: str, **options: Any) -> AsyncEngine:
-    return create_async_engine(
+    engine = create_async_engine(
         database_url(settings, driver="+psycopg"),
         pool_size=settings.database_pool,
+        pool_use_lifo=True,  # a few connections that know their statements, not all in turn
         **options,
         max_overflow=0,
         pool_timeout=60,
         hide_parameters=True,  # they are prompts and replies; errors are logged
         connect_args=_postgresql_arguments(settings, name),
     )
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def connect(connection: Any, _record: Any) -> None:
+        # by itself psycopg types a number by its size: another statement for each mixture of sizes
+        big = import_module("psycopg.types.numeric").Int8BinaryDumper
+        connection.driver_connection.adapters.register_dumper(int, big)
+
+    return engine
 
 
 def _postgresql_arguments(settings: Settings, name: str) -> dict[str, Any]:

@@ -4,19 +4,21 @@ SQLAlchemy builds them and knows their types. Its own way from there to rows tak
 the driver and the database together, and a message takes more than a dozen of them.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple, cast
 
-from sqlalchemy import Executable
+from sqlalchemy import CTE, Executable, bindparam, column, select, true, values
 from sqlalchemy.engine import Dialect
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 from sqlalchemy.sql.compiler import SQLCompiler
 
 Process = Callable[[Any], Any]
-Values = Mapping[str, Any]
+Values = dict[str, Any]
+_SIZES = (64, 16, 4, 2, 1)
 
 
 class Prepared:
@@ -39,12 +41,6 @@ class Prepared:
         rows = await self.all(db, values)
         return rows[0] if rows else None
 
-    async def each(self, db: AsyncSession, rows: Sequence[Values]) -> None:
-        """Run it for each row of values, which all have the same names."""
-        if rows:
-            driver = await _driver_of(db)
-            await driver.run_each(self._plan(driver.dialect, rows[0]), rows)
-
     def _plan(self, dialect: Dialect, values: Values) -> "_Plan":
         key = (dialect.name, *values)
         plan = self._plans.get(key)
@@ -53,6 +49,52 @@ class Prepared:
             statement = made if isinstance(made, Executable) else made(dialect.name)
             plan = self._plans[key] = _plan(statement, dialect, values)
         return plan
+
+
+class PreparedRows:
+    """A statement about rows, which it is given as a table: so many cost few round trips.
+
+    It is compiled for some numbers of rows, and takes as many at once as it can. Columns of any
+    table say the names and types of the rows' values.
+    """
+
+    def __init__(self, columns: Iterable[Any], make: Callable[[CTE, str], Executable]) -> None:
+        self._columns = [column(str(of.key), of.type) for of in columns]
+        self._sizes = {size: Prepared(partial(self._made, make, size)) for size in _SIZES}
+
+    async def all(self, db: AsyncSession, rows: Sequence[Values], **others: Any) -> list[Any]:
+        """Run it in the transaction of `db` for all rows; return all that it returns."""
+        found: list[Any] = []
+        rest = list(rows)
+        while rest:
+            size = next(size for size in _SIZES if size <= len(rest))
+            given, rest = rest[:size], rest[size:]
+            named = {_name(key, n): row[key] for n, row in enumerate(given) for key in row}
+            found += await self._sizes[size].all(db, named | others)
+        return found
+
+    def _made(self, make: Callable[[CTE, str], Executable], size: int, dialect: str) -> Executable:
+        rows = [
+            tuple(bindparam(_name(of.name, n), type_=of.type) for of in self._columns)
+            for n in range(size)
+        ]
+        return make(values(*self._columns, name="given").data(rows).cte("given"), dialect)
+
+
+def _name(key: str, row: int) -> str:
+    return f"{key}_of_{row}"
+
+
+def insert_rows(table: Any, insert: Callable[[Any, str], Any]) -> PreparedRows:
+    """Make the statement that inserts rows, which say every column of a table."""
+    columns = list(table.__table__.columns)
+
+    def make(given: CTE, dialect: str) -> Executable:
+        # SQLite would take a conflict's ON for a join's, were there no WHERE
+        made: Executable = insert(table, dialect).from_select(columns, select(given).where(true()))
+        return made
+
+    return PreparedRows(columns, make)
 
 
 @dataclass(frozen=True)
@@ -127,19 +169,8 @@ class _Driver:
             bound = plan.bind(values)
             if self.dialect.name == "sqlite":
                 return [plan.row(row) for row in await self._raw.execute_fetchall(plan.sql, bound)]
-            cursor = await self._raw.execute(plan.sql, bound)
+            cursor = await self._raw.execute(plan.sql, bound, prepare=True)
             return [plan.row(row) async for row in cursor] if cursor.description else []
-        except Exception as error:
-            raise await self._told(plan.sql, error) from error
-
-    async def run_each(self, plan: _Plan, rows: Sequence[Values]) -> None:
-        try:
-            bound = [plan.bind(values) for values in rows]
-            if self.dialect.name == "sqlite":
-                await self._raw.executemany(plan.sql, bound)
-                return
-            for each in bound:  # few: to send them at once costs the driver more
-                await self._raw.execute(plan.sql, each)
         except Exception as error:
             raise await self._told(plan.sql, error) from error
 

@@ -7,15 +7,25 @@ that nobody watches costs no row; who reads puts them together.
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Integer, Uuid, and_, bindparam, column, select, update, values
+from sqlalchemy import (
+    CTE,
+    Executable,
+    Integer,
+    Select,
+    and_,
+    bindparam,
+    column,
+    select,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.database import insert_new
-from shared.prepared import Prepared
+from shared.prepared import Prepared, PreparedRows, insert_rows
+from shared.store import rates
 from shared.store.states import is_running, is_unfinished
 from shared.tables import UNFINISHED, Attempt, Event, EventKind, Message
 
@@ -75,10 +85,10 @@ async def append(db: AsyncSession, batches: Sequence[Batch]) -> None:
     order of the messages' ids, as everyone who locks several of them.
     """
     fences = [
-        {"of_message": batch.message_id, "of_attempt": batch.attempt, "last": batch.last}
-        for batch in sorted(batches, key=lambda batch: batch.message_id)
+        {"message_id": batch.message_id, "attempt": batch.attempt, "event_count": batch.last}
+        for batch in batches
     ]
-    passed = {counted.id for fence in fences for counted in await _COUNT.all(db, fence)}
+    passed = {counted.id for counted in await _COUNT.all(db, fences)}
     await insert(db, *(batch for batch in batches if batch.message_id in passed))
 
 
@@ -96,7 +106,7 @@ async def insert(db: AsyncSession, *batches: Batch) -> None:
         for batch in batches
         for event in batch.events
     ]
-    await _INSERT.each(db, rows)
+    await _INSERT.all(db, rows)
 
 
 async def want(db: AsyncSession, message_id: UUID) -> bool:
@@ -123,24 +133,16 @@ async def pages(
 ) -> Sequence[Page]:
     """Read what follows an event of each message, up to `limit` numbers further.
 
-    One statement for up to 64 of them, and one for each attempt that began since, each end and
-    each place asked about for the first time; the pages are in the order of the question.
+    One statement for up to 64 of them, and one for each that begins another attempt than its
+    first; the pages are in the order of the question.
     """
     found: dict[tuple[UUID, int], list[Any]] = {place: [] for place in asked}
-    places = list(found)
-    for first in range(0, len(places), _AT_ONCE):
-        for row in await _rows(db, places[first : first + _AT_ONCE], limit):
-            found[row.id, row.after].append(row)
+    room = next((size for size in _ROOMS if size >= len(found)), len(found))
+    filled = [*found, *[_NOTHING] * (room - len(found))]
+    places = [{"message_id": message_id, "after": after} for message_id, after in filled]
+    for row in await _PAGES.all(db, places, most=limit):
+        found[row.id, row.after].append(row)
     return [await _page(db, place, rows, limit) for place, rows in found.items()]
-
-
-async def _rows(db: AsyncSession, asked: Sequence[tuple[UUID, int]], limit: int) -> Sequence[Any]:
-    room = next(size for size in _SIZES if size >= len(asked))
-    filled = [*asked, *[_NOTHING] * (room - len(asked))]
-    given: dict[str, Any] = {"most": limit}
-    for number, (message_id, after) in enumerate(filled):
-        given |= {f"message{number}": message_id, f"after{number}": after}
-    return await _PAGES[room].all(db, given)
 
 
 async def _page(db: AsyncSession, place: tuple[UUID, int], rows: Sequence[Any], limit: int) -> Page:
@@ -154,7 +156,9 @@ async def _page(db: AsyncSession, place: tuple[UUID, int], rows: Sequence[Any], 
         found = [_queued(state), *found]
     # the attempts' numbers are what is missing, mostly nothing: then they need not be read
     if after + len(found) + (ended and not more) != min(until, state.event_count):
-        known = await _ATTEMPTS.all(db, {"of_message": message_id})
+        known = (
+            [state] if state.number == 1 else await _ATTEMPTS.all(db, {"of_message": message_id})
+        )
         begun = [_claimed(known, place) for place in range(len(known))]
         found += [told for told in begun if after < told.seq <= min(until, state.event_count)]
         found.sort(key=_number)
@@ -189,64 +193,59 @@ def _claimed(rows: Sequence[Any], place: int) -> Told:
     return Told(row.event or 0, EventKind.CLAIMED, row.number, data, row.started_at)
 
 
-# built once: to build a statement takes longer than to run it
-_CURRENT = and_(
-    Message.id == bindparam("of_message"),
-    Message.attempt == bindparam("of_attempt"),
-    is_running(),
-)
-_COUNT = Prepared(
-    update(Message)
-    .where(_CURRENT)
-    .values(event_count=bindparam("last", type_=Integer()))
-    .returning(Message.id)
-)
-_INSERT = Prepared(partial(insert_new, Event))
-_NOTHING = (UUID(int=0), 0)
-_SIZES = (1, 4, 16, 64)
-_AT_ONCE = _SIZES[-1]
-
-
-def _pages(size: int) -> Prepared:
-    asked = values(column("message_id", Uuid()), column("after", Integer()), name="asked").data(
-        [
-            (bindparam(f"message{n}", type_=Uuid()), bindparam(f"after{n}", type_=Integer()))
-            for n in range(size)
-        ]
+def _counted(given: CTE, _: str) -> Executable:
+    current = and_(
+        Message.id == given.c.message_id, Message.attempt == given.c.attempt, is_running()
     )
-    of = asked.cte("asked")
+    # in the order of the messages' ids, as everyone locks them who locks several
+    locked = select(Message.id, given.c.event_count).join(given, current).order_by(Message.id)
+    passed = locked.with_for_update(of=Message, key_share=True).cte("passed")
+    counted = update(Message).where(Message.id == passed.c.id)
+    return counted.values(event_count=passed.c.event_count).returning(Message.id)
+
+
+def _pages(given: CTE, _: str) -> Executable:
+    state = _states(given).cte("state").prefix_with("MATERIALIZED")
     # a range, not a number of rows: so they can be read for many at once
     next_ones = and_(
-        Event.message_id == of.c.message_id,
-        Event.seq > of.c.after,
-        Event.seq <= of.c.after + bindparam("most", type_=Integer()),
+        Event.message_id == state.c.id,
+        Event.seq > state.c.after,
+        Event.seq <= state.c.after + bindparam("most", type_=Integer()),
     )
-    return Prepared(
+    told = (Event.seq, Event.kind, Event.attempt, Event.data, Event.created_at.label("told_at"))
+    return select(state, *told).outerjoin(Event, next_ones).order_by(Event.seq)
+
+
+def _states(given: CTE) -> Select[Any]:
+    """Read the messages that are asked about, with their newest attempts."""
+    newest = and_(Attempt.message_id == Message.id, Attempt.number == Message.attempt)
+    return (
         select(
             Message.id,
-            of.c.after,
+            given.c.after,
             Message.status,
             Message.attempt.label("of_attempt"),
             Message.event_count,
             Message.session_id,
-            Message.seq.label("place"),
             Message.trace_id,
             Message.created_at,
-            Message.queued_at,
             Message.ended_at,
-            Event.seq,
-            Event.kind,
-            Event.attempt,
-            Event.data,
-            Event.created_at.label("told_at"),
+            Attempt.number,
+            Attempt.event,
+            Attempt.started_at,
+            *rates.figures(given.c.after == 0),
         )
-        .join(of, of.c.message_id == Message.id)
-        .outerjoin(Event, next_ones)
-        .order_by(Event.seq)
+        .join(given, given.c.message_id == Message.id)
+        .outerjoin(Attempt, newest)
     )
 
 
-_PAGES = {size: _pages(size) for size in _SIZES}
+# built once: to build a statement takes longer than to run it
+_COUNT = PreparedRows((Event.message_id, Event.attempt, Message.event_count), _counted)
+_NOTHING = (UUID(int=0), 0)
+_ROOMS = (1, 4, 16, 64)
+_INSERT = insert_rows(Event, insert_new)
+_PAGES = PreparedRows((Event.message_id, column("after", Integer())), _pages)
 _ATTEMPTS = Prepared(
     select(Attempt.number, Attempt.event, Attempt.started_at, Attempt.outcome)
     .where(Attempt.message_id == bindparam("of_message"))

@@ -1,12 +1,13 @@
 """How fast the queue drains, measured: what Retry-After and the estimate of a start are from."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
-from uuid import UUID
 
-from sqlalchemy import bindparam, func, select
+from sqlalchemy import ColumnElement, and_, bindparam, case, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
 
 from shared.database import clock
 from shared.prepared import Prepared
@@ -53,34 +54,42 @@ async def backlog(db: AsyncSession) -> Backlog:
 
 async def outlook(db: AsyncSession, message: Message) -> Outlook:
     """Say what comes before an unfinished message, and when its turn may be."""
-    return await outlook_of(
-        db, message.status, message.session_id, message.seq, queued_at=message.queued_at
-    )
+    if message.status != MessageStatus.QUEUED:
+        return outlook_of(None)  # it need not be asked
+    return outlook_of(await _OUTLOOK.first(db, {"of_message": message.id}))
 
 
-async def outlook_of(
-    db: AsyncSession, status: str, session_id: UUID, seq: int, *, queued_at: float
-) -> Outlook:
-    """Say the same of a message by what is known of it."""
-    if status != MessageStatus.QUEUED:
-        return Outlook(0, None)  # what runs is its session's first
-    place = {"of_session": session_id, "before": seq, "since": queued_at}
-    found = await _OUTLOOK.first(db, place)
-    assert found is not None, "counts are always there"
-    position, before, ended = found
-    if not ended:
-        return Outlook(position, None)
-    return Outlook(position, round(max(position, before) * _WINDOW_S / ended, 1))
+def outlook_of(row: Any | None) -> Outlook:
+    """Say the same by the `figures` of a message; without them it is its session's first."""
+    if row is None or row.position is None:
+        return Outlook(0, None)
+    if not row.ended:
+        return Outlook(row.position, None)
+    return Outlook(row.position, round(max(row.position, row.before) * _WINDOW_S / row.ended, 1))
 
 
-def _waiting(where: Any) -> Any:
-    return select(func.count(Message.id)).where(is_unfinished(), where).scalar_subquery()
+def figures(*conditions: ColumnElement[bool]) -> Sequence[ColumnElement[int | None]]:
+    """Make the columns that an outlook is from, in a statement about messages.
+
+    They are NULL for messages that are not queued, and where a condition is not true.
+    """
+    other = aliased(Message)
+    same_session = (other.session_id == Message.session_id) & (other.seq < Message.seq)
+    waiting = select(func.count(other.id)).where(is_unfinished(other))
+    counted = {
+        "position": waiting.where(same_session).scalar_subquery(),
+        "before": waiting.where(other.queued_at < Message.queued_at).scalar_subquery(),
+        "ended": _ended_lately(),
+    }
+    asked = and_(is_queued(), *conditions)
+    return [case((asked, count)).label(name) for name, count in counted.items()]
 
 
 def _ended_lately() -> Any:
     # a subquery: PostgreSQL uses no index for what it must compute anew for each row
     since = select(clock() - _WINDOW_S).scalar_subquery()
-    return select(func.count(Message.id)).where(Message.ended_at > since).scalar_subquery()
+    ended = select(func.count(Message.id)).where(Message.ended_at > since)
+    return ended.correlate(None).scalar_subquery()
 
 
 def _backlog() -> Any:
@@ -95,11 +104,4 @@ def _backlog() -> Any:
 
 # built once: to build a statement takes longer than to run it
 _BACKLOG = _backlog()
-_BEFORE = (Message.session_id == bindparam("of_session")) & (Message.seq < bindparam("before"))
-_OUTLOOK = Prepared(
-    select(
-        _waiting(_BEFORE).label("position"),
-        _waiting(Message.queued_at < bindparam("since")).label("before"),
-        _ended_lately().label("ended"),
-    )
-)
+_OUTLOOK = Prepared(select(*figures()).where(Message.id == bindparam("of_message")))

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -10,7 +9,7 @@ from sqlalchemy import bindparam, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.database import clock, insert_new
-from shared.prepared import Prepared
+from shared.prepared import Prepared, insert_rows
 from shared.store.attempts import Call, Claim
 from shared.tables import Attempt, AttemptOutcome, ModelCall
 
@@ -37,7 +36,7 @@ async def close_attempt(
 async def record_calls(db: AsyncSession, *made: tuple[Claim, Sequence[Call]]) -> None:
     """Record what attempts tried, also what came to nothing; tolerates a repetition."""
     rows = [_row(claim, call) for claim, calls in made for call in calls]
-    await _ADD_CALL.each(db, rows)
+    await _ADD_CALLS.all(db, rows)
 
 
 def _row(claim: Claim, call: Call) -> dict[str, Any]:
@@ -79,7 +78,7 @@ _CLOSE = Prepared(
     .where(Attempt.message_id == bindparam("of_message"), Attempt.number == bindparam("of_number"))
     .values(ended_at=clock())
 )
-_ADD_CALL = Prepared(partial(insert_new, ModelCall))
+_ADD_CALLS = insert_rows(ModelCall, insert_new)
 
 
 def total(calls: Sequence[Call]) -> dict[str, Any]:

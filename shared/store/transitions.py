@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.database import clock
 from shared.errors import Failure, ProjectNotFound
-from shared.prepared import Prepared
+from shared.prepared import Prepared, insert_rows
 from shared.store import events, heads, outbox, projects, sessions
 from shared.store.attempts import (
     CLAIMED,
@@ -229,7 +229,7 @@ async def _remember(db: AsyncSession, claim: Claim, outcome: Outcome, *, start: 
         }
         for position, item in enumerate(outcome.items, start)
     ]
-    await _ADD_ITEM.each(db, rows)
+    await _ADD_ITEMS.all(db, rows)
     response = {
         "message_id": claim.message_id,
         "responses": outcome.responses,
@@ -278,7 +278,7 @@ _ADVANCE = Prepared(
     .values(item_count=VibeSession.item_count + bindparam("more", type_=Integer()))
     .returning(VibeSession.item_count)
 )
-_ADD_ITEM = Prepared(insert(Item))
+_ADD_ITEMS = insert_rows(Item, lambda table, _: insert(table))
 _ADD_RESPONSE = Prepared(insert(MessageResponse))
 
 

@@ -202,6 +202,21 @@ async def test_what_follows_in_many_messages_is_read_with_one_statement(world: W
     assert [page.more for page in pages] == [False, False, False, True, True, False]
 
 
+async def test_who_watches_from_the_start_costs_one_statement_a_page(world: World) -> None:
+    queued = (await world.accept(await world.session())).message
+    claim = await world.claimed()
+    async with world.database.read() as db:
+        with counted() as reading:
+            waiting, running = await events.pages(
+                db, [(queued.id, 0), (claim.message_id, 0)], limit=9
+            )
+    assert len(reading) == 1, reading
+    assert [told.kind for told in waiting.events] == ["queued"]
+    assert (waiting.state.position, waiting.state.before) == (0, 0)
+    assert [told.kind for told in running.events] == ["queued", "claimed"]
+    assert running.state.position is None, "it waits no more"
+
+
 async def test_what_a_model_writes_is_stored_whatever_it_is(world: World) -> None:
     claim = await world.claimed()
     odd = "NUL \x00, half \ud83d, \u2028"

@@ -7,7 +7,7 @@ from tests.shared.statements import counted
 from tests.shared.world import World
 
 ACCEPT, CLAIM, READ = 3, 4, 1
-COMPLETE = 5 + 2  # the prompt and its reply are rows that are sent one by one
+COMPLETE = 6
 
 
 @pytest.mark.parametrize("before", [0, 3], ids=["the first", "the fourth"])
