@@ -28,7 +28,7 @@ from shared.settings import OFFLINE, Settings
 from worker.failures import QUOTA, ModelUnavailable
 from worker.model_calls import RecordingModel, asked, hand_over
 from worker.model_records import ModelCall
-from worker.model_sse import LeanDecoder
+from worker.model_sse import LeanDecoder, listen_to
 from worker.offline import OfflineModel
 from worker.remembered import first
 from worker.tracing import hand_on_trace
@@ -130,7 +130,7 @@ def _client(settings: Settings) -> AsyncOpenAI:
     if not key and not url:
         raise ModelUnavailable
     http = _Connections(
-        event_hooks={"request": [hand_on_trace], "response": [hand_over]},
+        event_hooks={"request": [hand_on_trace], "response": [hand_over, listen_to]},
         follow_redirects=False,  # a redirect would carry the prompt to another host
         timeout=httpx2.Timeout(settings.model_timeout_s, connect=_CONNECT_TIMEOUT_S),
         limits=httpx2.Limits(max_connections=settings.worker_concurrency),

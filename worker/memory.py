@@ -120,7 +120,7 @@ class SessionMemory:
 
     async def _append(self) -> bool:
         if self._known.count == 0:
-            return False  # there is no file yet
+            return False  # there is no file yet, or one of nobody's
         append = partial(self._file.append, self._known, self.added, self._claim.message_id)
         try:
             return await self._when_free(append)
@@ -191,7 +191,7 @@ class SessionMemory:
                 await self._in_thread(write)
             self._known = known
         finally:
-            self._file.unlock()  # takes less than the way into a thread
+            self._file.unlock()
 
     async def _when_free(self, call: Callable[[], T]) -> T:
         return await when_free(call, self._in_thread, timeout_s=self._lock_timeout_s)

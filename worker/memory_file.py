@@ -1,6 +1,6 @@
 """One conversation's file on this host's disk: its lock, what it holds, and its removal.
 
-Everything here blocks and runs in threads. The file is the Agents SDK's SQLiteSession plus a
+What blocks here runs in threads; what a loop may call says so. The file is the Agents SDK's SQLiteSession plus a
 one-row table of ours, `applied`, that names the message whose items came last.
 """
 
@@ -63,7 +63,7 @@ class MemoryFile:
         self._lock.acquire()
 
     def unlock(self) -> None:
-        """Let others in; nothing happens if it is not locked here."""
+        """Let others in; nothing happens if it is not locked here. Short enough for a loop."""
         self._lock.release()
 
     def lock_and_look(self) -> Contents | None:
@@ -97,8 +97,9 @@ class MemoryFile:
 
     def holds(self, contents: Contents) -> bool:
         """Lock the file and tell whether it holds just this; raise as `lock` does."""
+        self.lock()
         try:
-            return self.lock_and_look() == contents
+            return self.look() == contents
         finally:
             self.unlock()
 
@@ -111,8 +112,9 @@ class MemoryFile:
             sqlite3.Error: it is broken deep inside.
             TimeoutError, OSError: as for `lock`.
         """
+        self.lock()
         try:
-            if self.lock_and_look() != before:
+            if self.look() != before:
                 return False
             self.add(items, message_id)
             return True

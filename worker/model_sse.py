@@ -8,11 +8,12 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
+import httpx2
 from openai._streaming import ServerSentEvent, SSEDecoder
 from typing_extensions import override
 
@@ -38,6 +39,20 @@ class Listener:
 
     wrote: Callable[[str], None]
     response: Any = None
+    source: Any = None
+
+    @contextmanager
+    def at_rest(self) -> Iterator[None]:
+        """Leave in the kernel what comes meanwhile: ten pieces then cost one waking of the loop."""
+        connection = self.source and self.source.connection
+        transport = connection and connection.transport
+        if transport and not transport.is_closing():
+            transport.pause_reading()
+        try:
+            yield
+        finally:
+            if transport and not transport.is_closing():
+                transport.resume_reading()
 
 
 _LISTENER: ContextVar[Listener | None] = ContextVar("listener", default=None)
@@ -52,6 +67,15 @@ def listening(wrote: Callable[[str], None]) -> Iterator[Listener]:
         yield listener
     finally:
         _LISTENER.reset(token)
+
+
+async def listen_to(response: httpx2.Response) -> None:
+    """Let who listens rest from a response's connection; a `response` hook of the HTTP client."""
+    if listener := _LISTENER.get():
+        # of no client but aiohttp's; there is no public way from a response to its connection
+        listener.source = getattr(
+            getattr(response.stream, "_stream", None), "_aiohttp_response", None
+        )
 
 
 class LeanDecoder(SSEDecoder):
@@ -102,7 +126,8 @@ class LeanDecoder(SSEDecoder):
             waited = time.monotonic() - asked > _AT_HAND_S
             yield chunk
             if waited and not self._whole:  # for the network: nothing else had come
-                await asyncio.sleep(_GATHER_S)
+                with self._listener.at_rest() if self._listener else nullcontext():
+                    await asyncio.sleep(_GATHER_S)
 
 
 def _parsed(block: bytes) -> tuple[bytes, bytes]:

@@ -5,6 +5,7 @@ import json
 import logging
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Iterator
+from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -28,6 +29,7 @@ from tests.stub_replies import VENDOR
 from worker.events import RunEvents
 from worker.failures import ModelUnavailable, failure_from
 from worker.llm import ModelCall, Models, RecordingModel, retry_settings
+from worker.model_sse import Listener
 
 APIS = ["responses", "chat_completions"]
 
@@ -403,6 +405,26 @@ async def test_a_watched_run_is_the_same_run(client: Client, stub: StubOpenAI) -
         assert call.usage is not None
         assert set(call.usage) == set(plain.usage or {})
     assert {call["body"].get("stream") for call in stub.requests(prompt)} == {True, None}
+
+
+async def test_between_two_looks_the_answer_of_a_watched_call_waits_in_the_kernel(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading: list[bool] = []
+    rest = Listener.at_rest
+
+    @contextmanager
+    def seen(listener: Listener) -> Iterator[None]:
+        with rest(listener):
+            reading.append(listener.source.connection.transport.is_reading())
+            yield
+
+    monkeypatch.setattr(Listener, "at_rest", seen)
+    said = " ".join(["word"] * 60)
+    result, _, _ = await watched(client, f"[[pace 0.01]] [[say {said}]]")
+    assert result.final_output == said
+    assert reading, "it was never at rest"
+    assert not any(reading)
 
 
 async def test_the_body_of_a_watched_answer_is_what_the_server_sent(
