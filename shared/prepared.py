@@ -170,7 +170,7 @@ class _Driver:
             if self.dialect.name == "sqlite":
                 return [plan.row(row) for row in await self._raw.execute_fetchall(plan.sql, bound)]
             cursor = await self._raw.execute(plan.sql, bound, prepare=True)
-            return [plan.row(row) async for row in cursor] if cursor.description else []
+            return [plan.row(row) for row in await cursor.fetchall()] if cursor.description else []
         except Exception as error:
             raise await self._told(plan.sql, error) from error
 
