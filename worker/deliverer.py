@@ -52,8 +52,11 @@ class Deliverer:
             while True:
                 self._news.clear()
                 await self._begin_or_tell()
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(self._news.wait(), _POLL_S)
+                with suppress(
+                    TimeoutError
+                ):  # not wait_for: before Python 3.12 it may lose a cancel
+                    async with asyncio.timeout(_POLL_S):
+                        await self._news.wait()
         finally:
             for task in self._under_way:
                 task.cancel()

@@ -1,7 +1,7 @@
 """One conversation's file on this host's disk: its lock, what it holds, and its removal.
 
-What blocks here runs in threads; what a loop may call says so. The file is the Agents SDK's SQLiteSession plus a
-one-row table of ours, `applied`, that names the message whose items came last.
+What blocks here runs in threads; what a loop may call says so. The file is the Agents SDK's
+SQLiteSession plus a one-row table of ours, `applied`, that names the message whose items came last.
 """
 
 import functools
