@@ -4,6 +4,7 @@ SQLAlchemy builds them and knows their types. Its own way from there to rows tak
 the driver and the database together, and a message takes more than a dozen of them.
 """
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,6 +19,10 @@ from sqlalchemy.sql.compiler import SQLCompiler
 
 Process = Callable[[Any], Any]
 Values = dict[str, Any]
+Step = tuple["Prepared", Values]
+"""A statement and its values, to be run later."""
+_PARAMETER = re.compile(r"%\((\w+)\)s")
+_MOST_JOINED = 200
 _SIZES = (64, 16, 4, 2, 1)
 
 
@@ -34,14 +39,15 @@ class Prepared:
     async def all(self, db: AsyncSession, values: Values) -> list[Any]:
         """Run it in the transaction of `db`; return the rows, with columns as attributes."""
         driver = await _driver_of(db)
-        return await driver.fetch(self._plan(driver.dialect, values), values)
+        return await driver.fetch(self.plan(driver.dialect, values), values)
 
     async def first(self, db: AsyncSession, values: Values) -> Any | None:
         """Run it and return the first row; None: there is none."""
         rows = await self.all(db, values)
         return rows[0] if rows else None
 
-    def _plan(self, dialect: Dialect, values: Values) -> "_Plan":
+    def plan(self, dialect: Dialect, values: Values) -> "_Plan":
+        """Compile it for these parameters, once."""
         key = (dialect.name, *values)
         plan = self._plans.get(key)
         if plan is None:
@@ -65,13 +71,20 @@ class PreparedRows:
     async def all(self, db: AsyncSession, rows: Sequence[Values], **others: Any) -> list[Any]:
         """Run it in the transaction of `db` for all rows; return all that it returns."""
         found: list[Any] = []
+        for statement, given in self.steps(rows):
+            found += await statement.all(db, given | others)
+        return found
+
+    def steps(self, rows: Sequence[Values]) -> list[Step]:
+        """Give what runs it for all rows."""
+        steps: list[Step] = []
         rest = list(rows)
         while rest:
             size = next(size for size in _SIZES if size <= len(rest))
             given, rest = rest[:size], rest[size:]
             named = {_name(key, n): row[key] for n, row in enumerate(given) for key in row}
-            found += await self._sizes[size].all(db, named | others)
-        return found
+            steps.append((self._sizes[size], named))
+        return steps
 
     def _made(self, make: Callable[[CTE, str], Executable], size: int, dialect: str) -> Executable:
         rows = [
@@ -97,6 +110,25 @@ def insert_rows(table: Any, insert: Callable[[Any, str], Any]) -> PreparedRows:
     return PreparedRows(columns, make)
 
 
+async def together(db: AsyncSession, steps: Sequence[Step]) -> None:
+    """Run statements that do not need each other, on PostgreSQL as one: in one round trip.
+
+    There each sees what was before all of them, so no two may change the same row.
+    """
+    driver = await _driver_of(db)
+    if driver.dialect.name == "sqlite" or not steps:
+        for statement, given in steps:
+            await statement.all(db, given)
+        return
+    key = tuple((statement, *given) for statement, given in steps)
+    plan = _JOINED.get(key)
+    if plan is None:
+        if len(_JOINED) >= _MOST_JOINED:
+            _JOINED.clear()
+        plan = _JOINED[key] = _joined([one.plan(driver.dialect, given) for one, given in steps])
+    await driver.fetch(plan, _merged(given for _, given in steps))
+
+
 @dataclass(frozen=True)
 class _Plan:
     sql: str
@@ -104,6 +136,8 @@ class _Plan:
     binders: Mapping[str, Process]
     places: list[str] | None
     row: Process
+    prepare: bool | None = True
+    """By the server: at once, or (None) when it has come a few times."""
 
     def bind(self, values: Values) -> dict[str, Any] | list[Any]:
         """Give the driver's form of the parameters: by name, or in the order of their places."""
@@ -135,6 +169,27 @@ def _plan(statement: Any, dialect: Dialect, values: Values) -> _Plan:
         places=compiled.positiontup,
         row=_row(statement, dialect),
     )
+
+
+_JOINED: dict[tuple[Any, ...], _Plan] = {}
+
+
+def _joined(plans: Sequence[_Plan]) -> _Plan:
+    """Make one statement of several, each with a prefix to the names of its parameters."""
+    parts = [_PARAMETER.sub(rf"%(s{n}_\1)s", plan.sql) for n, plan in enumerate(plans)]
+    each = ", ".join(f"s{n} AS ({part})" for n, part in enumerate(parts))
+    return _Plan(
+        sql=f"WITH {each} SELECT 1",
+        fixed=_merged(plan.fixed for plan in plans),
+        binders=_merged(plan.binders for plan in plans),
+        places=None,
+        row=tuple,
+        prepare=None,  # of many shapes, most of them rare
+    )
+
+
+def _merged(named: Iterable[Mapping[str, Any]]) -> Values:
+    return {f"s{n}_{name}": value for n, one in enumerate(named) for name, value in one.items()}
 
 
 def _row(statement: Any, dialect: Dialect) -> Process:
@@ -169,7 +224,7 @@ class _Driver:
             bound = plan.bind(values)
             if self.dialect.name == "sqlite":
                 return [plan.row(row) for row in await self._raw.execute_fetchall(plan.sql, bound)]
-            cursor = await self._raw.execute(plan.sql, bound, prepare=True)
+            cursor = await self._raw.execute(plan.sql, bound, prepare=plan.prepare)
             return [plan.row(row) for row in await cursor.fetchall()] if cursor.description else []
         except Exception as error:
             raise await self._told(plan.sql, error) from error

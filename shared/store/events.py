@@ -24,7 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.database import insert_new
-from shared.prepared import Prepared, PreparedRows, insert_rows
+from shared.prepared import Prepared, PreparedRows, Step, insert_rows, together
 from shared.store import rates
 from shared.store.states import is_running, is_unfinished
 from shared.tables import UNFINISHED, Attempt, Event, EventKind, Message
@@ -89,10 +89,10 @@ async def append(db: AsyncSession, batches: Sequence[Batch]) -> None:
         for batch in batches
     ]
     passed = {counted.id for counted in await _COUNT.all(db, fences)}
-    await insert(db, *(batch for batch in batches if batch.message_id in passed))
+    await together(db, inserting(*(batch for batch in batches if batch.message_id in passed)))
 
 
-async def insert(db: AsyncSession, *batches: Batch) -> None:
+def inserting(*batches: Batch) -> list[Step]:
     """Store the rows alone: for a transaction that has passed the fence and counted them."""
     rows = [
         {
@@ -106,7 +106,7 @@ async def insert(db: AsyncSession, *batches: Batch) -> None:
         for batch in batches
         for event in batch.events
     ]
-    await _INSERT.all(db, rows)
+    return _INSERT.steps(rows)
 
 
 async def want(db: AsyncSession, message_id: UUID) -> bool:

@@ -9,28 +9,43 @@ from sqlalchemy import bindparam, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.database import clock, insert_new
-from shared.prepared import Prepared, insert_rows
+from shared.prepared import Prepared, Step, insert_rows
+from shared.store import events
 from shared.store.attempts import Call, Claim
+from shared.store.events import Batch
 from shared.tables import Attempt, AttemptOutcome, ModelCall
 
+Spans = Sequence[dict[str, Any]] | None
 DAY_S = 86_400
 _MOST_TOKENS = 10**15
 _REFUSED = re.compile("[\\x00\\ud800-\\udfff]")
 
 
 async def close_attempt(
-    db: AsyncSession,
-    message_id: UUID,
-    number: int,
-    outcome: AttemptOutcome,
-    *,
-    error: dict[str, Any] | None = None,
-    spans: Sequence[dict[str, Any]] | None = None,
+    db: AsyncSession, message_id: UUID, number: int, outcome: AttemptOutcome
 ) -> None:
-    """Write how an attempt ended; without spans those stay that were stored while it ran."""
+    """Write how an attempt ended of which nothing else is known."""
     of_attempt = {"of_message": message_id, "of_number": number}
+    await _CLOSE.all(db, of_attempt | {"outcome": outcome, "error": None})
+
+
+def closing(
+    claim: Claim,
+    outcome: AttemptOutcome,
+    calls: Sequence[Call],
+    told: Batch | None,
+    *,
+    spans: Spans,
+    error: dict[str, Any] | None = None,
+) -> list[Step]:
+    """Write how an attempt ended, what it asked of the model, and its last events.
+
+    Without spans those stay that were stored while it ran. The events have passed their fence.
+    """
+    of_attempt = {"of_message": claim.message_id, "of_number": claim.attempt}
     known = {"outcome": outcome, "error": error} | ({} if spans is None else {"spans": spans})
-    await _CLOSE.all(db, of_attempt | known)
+    made = _ADD_CALLS.steps([_row(claim, call) for call in calls])
+    return [(_CLOSE, of_attempt | known), *made, *events.inserting(*([told] if told else []))]
 
 
 async def record_calls(db: AsyncSession, *made: tuple[Claim, Sequence[Call]]) -> None:

@@ -16,8 +16,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.database import clock
 from shared.errors import Failure, ProjectNotFound
-from shared.prepared import Prepared, insert_rows
-from shared.store import events, heads, outbox, projects, sessions
+from shared.prepared import Prepared, Step, insert_rows, together
+from shared.store import heads, outbox, projects, sessions
 from shared.store.attempts import (
     CLAIMED,
     Call,
@@ -29,7 +29,7 @@ from shared.store.attempts import (
     as_claim,
 )
 from shared.store.events import Batch
-from shared.store.records import close_attempt, record_calls, storable, total
+from shared.store.records import Spans, close_attempt, closing, storable, total
 from shared.store.states import is_running
 from shared.tables import (
     Attempt,
@@ -43,8 +43,6 @@ from shared.tables import (
 )
 
 __all__ = ["Call", "Claim", "CodeMoved", "Ended", "LeaseLost", "Outcome"]
-
-Spans = Sequence[dict[str, Any]] | None
 
 
 async def complete(
@@ -82,8 +80,8 @@ async def complete(
         await projects.revise(
             db, project, code=outcome.code, diff=outcome.diff, message_id=claim.message_id
         )
-    await _remember(db, claim, outcome, start=count - len(outcome.items))
-    await _close(db, claim, AttemptOutcome.COMPLETED, calls, told, spans=spans)
+    closed = closing(claim, AttemptOutcome.COMPLETED, calls, told, spans=spans)
+    await together(db, [*_remembering(claim, outcome, end=count), *closed])
     ready = await heads.take_hints(db, claim.project_id, limit=limit) if ended.heads_wait else ()
     return Ended((claim.message_id,), ready, codes=(None,), outbox=ended.outbox)
 
@@ -113,7 +111,7 @@ async def fail(
     error = failure.to_json()
     values = {"status": MessageStatus.FAILED, "error": error, "usage": total(calls)}
     ended = await _end_message(db, claim, told, **values)
-    await _close(db, claim, AttemptOutcome.FAILED, calls, told, spans=spans, error=error)
+    await together(db, closing(claim, AttemptOutcome.FAILED, calls, told, spans=spans, error=error))
     ready = await heads.take_hints(db, claim.project_id, limit=limit)
     return Ended((claim.message_id,), ready, codes=(failure.code,), outbox=ended.outbox)
 
@@ -142,7 +140,7 @@ async def release(
         queued_at=clock(),
         event_count=_newest(told),
     )
-    await _close(db, claim, AttemptOutcome.RELEASED, calls, told, spans=spans)
+    await together(db, closing(claim, AttemptOutcome.RELEASED, calls, told, spans=spans))
     return Ended(heads=await heads.take_hints(db, claim.project_id, limit=limit))
 
 
@@ -168,7 +166,7 @@ async def run_again(
         claimed_at=clock(),
         event_count=_newest(told) + 1,
     )
-    await _close(db, claim, AttemptOutcome.CONFLICT, calls, told, spans=spans)
+    await together(db, closing(claim, AttemptOutcome.CONFLICT, calls, told, spans=spans))
     begun = insert(Attempt).from_select(
         ["message_id", "number", "worker_id", "event"],
         select(Message.id, Message.attempt, Message.worker_id, Message.event_count).where(
@@ -218,7 +216,8 @@ async def _fenced_update(db: AsyncSession, claim: Claim, **values: Any) -> None:
         raise LeaseLost
 
 
-async def _remember(db: AsyncSession, claim: Claim, outcome: Outcome, *, start: int) -> None:
+def _remembering(claim: Claim, outcome: Outcome, *, end: int) -> list[Step]:
+    """Store what the model remembers of it, up to so many items, and its full response."""
     rows = [
         {
             "session_id": claim.session_id,
@@ -227,32 +226,14 @@ async def _remember(db: AsyncSession, claim: Claim, outcome: Outcome, *, start: 
             "message_id": claim.message_id,
             "item": item,
         }
-        for position, item in enumerate(outcome.items, start)
+        for position, item in enumerate(outcome.items, end - len(outcome.items))
     ]
-    await _ADD_ITEMS.all(db, rows)
     response = {
         "message_id": claim.message_id,
         "responses": outcome.responses,
         "tool_calls": outcome.tool_calls,
     }
-    await _ADD_RESPONSE.all(db, response)
-
-
-async def _close(
-    db: AsyncSession,
-    claim: Claim,
-    outcome: AttemptOutcome,
-    calls: Sequence[Call],
-    told: Batch | None,
-    *,
-    spans: Spans,
-    error: dict[str, Any] | None = None,
-) -> None:
-    number = claim.attempt
-    await close_attempt(db, claim.message_id, number, outcome, error=error, spans=spans)
-    await record_calls(db, (claim, calls))
-    if told:
-        await events.insert(db, told)
+    return [*_ADD_ITEMS.steps(rows), (_ADD_RESPONSE, response)]
 
 
 def _newest(told: Batch | None) -> Any:
