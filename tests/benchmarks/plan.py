@@ -132,8 +132,8 @@ async def many_runs(bench: Bench, stage: Stage, *, runs: int = 300, model_s: flo
         await bench.runs(contender, runs=runs, model_s=model_s)
 
 
-async def warm_up(found: Sequence[Contender]) -> None:
+async def warm_up(found: Sequence[Contender], kind: str = "") -> None:
     """Let each answer some messages that do not count."""
     discarded = Bench(Results(), helpers=[])
     for contender in found:
-        await discarded.many_clients(contender, clients=10, messages=3)
+        await discarded.many_clients(contender, clients=30, messages=2, kind=kind)
