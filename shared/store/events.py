@@ -86,7 +86,7 @@ async def append(db: AsyncSession, batches: Sequence[Batch]) -> None:
     """
     fences = [
         {"message_id": batch.message_id, "attempt": batch.attempt, "event_count": batch.last}
-        for batch in batches
+        for batch in sorted(batches, key=lambda batch: batch.message_id)
     ]
     passed = {counted.id for counted in await _COUNT.all(db, fences)}
     await together(db, inserting(*(batch for batch in batches if batch.message_id in passed)))

@@ -1,14 +1,17 @@
 """Events are numbered without gaps, come from one attempt at a time, and end with the message."""
 
+import asyncio
+
 import pytest
+from sqlalchemy import select
 
 from shared.database import Database
 from shared.store import events, transitions
 from shared.store.events import Batch, Page, RunEvent
 from shared.store.transitions import Claim, LeaseLost
-from shared.tables import Event, EventKind
+from shared.tables import Event, EventKind, Message
 from tests.shared.statements import counted
-from tests.shared.world import BOOM, Spent, World, outcome
+from tests.shared.world import BOOM, ON_POSTGRESQL, Spent, World, outcome
 
 
 def batch(claim: Claim, *texts: str, first: int | None = None) -> Batch:
@@ -21,9 +24,9 @@ def batch(claim: Claim, *texts: str, first: int | None = None) -> Batch:
     return Batch(claim.message_id, claim.attempt, told)
 
 
-async def append(world: World, told: Batch) -> None:
+async def append(world: World, *told: Batch) -> None:
     async with world.database.begin() as db:
-        await events.append(db, [told])
+        await events.append(db, told)
 
 
 async def read(world: World, claim: Claim, *, after: int = 0, limit: int = 100) -> Page:
@@ -215,6 +218,22 @@ async def test_who_watches_from_the_start_costs_one_statement_a_page(world: Worl
     assert (waiting.state.position, waiting.state.before) == (0, 0)
     assert [told.kind for told in running.events] == ["queued", "claimed"]
     assert running.state.position is None, "it waits no more"
+
+
+@ON_POSTGRESQL
+async def test_batches_lock_their_messages_in_the_order_of_their_ids(world: World) -> None:
+    claims = sorted([await world.claimed() for _ in range(3)], key=lambda claim: claim.message_id)
+    told = [batch(claim, "a") for claim in reversed(claims)]
+    async with world.database.begin() as db:
+        lock = select(Message.id).with_for_update(nowait=True)
+        await db.execute(lock.where(Message.id == claims[0].message_id))
+        storing = asyncio.create_task(append(world, *told))
+        await asyncio.sleep(0.3)
+        assert not storing.done(), "it waits for the first"
+        await db.execute(lock.where(Message.id == claims[2].message_id))  # and has no other
+    await storing
+    for claim in claims:
+        assert [told.kind for told in (await read(world, claim, after=2)).events] == ["text"]
 
 
 async def test_what_a_model_writes_is_stored_whatever_it_is(world: World) -> None:
