@@ -27,11 +27,10 @@ from api.replies import wait_for_end
 from api.schemas.events import STREAM
 from api.schemas.messages import MessageIn, MessageOut
 from api.schemas.sessions import SessionCleared, SessionOut, SessionPatch
-from shared import errors
+from shared import commits, errors
 from shared.database import retried
 from shared.errors import FailureCode
 from shared.store import cancels, messages, sessions
-from shared.store.acceptance import Accepted, Draft, accept
 from shared.store.transitions import Ended
 from shared.telemetry import request_span_id
 
@@ -98,7 +97,9 @@ async def send_message(
     streamed = events or wait == 0
     draft = make_draft(body, services.settings, key=key, trace_id=trace_id, streamed=streamed)
     async with services.gate.passing():
-        accepted = await _accept(services, session_id, draft, owner)  # commit 1: accepted
+        accepted = await commits.accept(
+            services.database, session_id, draft, owner=owner, settings=services.settings
+        )  # commit 1: accepted
     count_accepted(accepted)
     message = accepted.message
     if accepted.replayed:
@@ -117,16 +118,10 @@ async def send_message(
             if hint is None and services.announcer.broker_lost:
                 seconds = 0  # nothing before it can be answered soon either
             await wait_for_end(ended, seconds=seconds, receive=request.receive, hint=hint)
-    async with services.database.read() as db:
+    async with services.database.single() as db:
         message = await messages.reread(db, message.id)
     observe_reply(message, ended)
     return await answer(services, message, response, rolled_back=accepted.ended.ids)
-
-
-@retried
-async def _accept(services: Services, session_id: UUID, draft: Draft, owner: str) -> Accepted:
-    async with services.database.begin() as db:
-        return await accept(db, session_id, draft, owner=owner, settings=services.settings)
 
 
 @router.get("/sessions/{session_id}", responses=_MISSING)

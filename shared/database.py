@@ -18,11 +18,12 @@ from sqlalchemy.ext.asyncio import (
     create_async_engine,
 )
 from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.pool import QueuePool
 from sqlalchemy.sql.functions import FunctionElement
 
 from shared.logging import get_logger
+from shared.prepared import Db
 from shared.settings import Settings
+from shared.singles import Pool, Singles
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -71,15 +72,19 @@ class Database:
 
     def __init__(self, settings: Settings, *, name: str) -> None:
         self.dialect = settings.dialect
+        self._singles: Singles | None
         if self.dialect == "sqlite":
             self._writer = _sqlite_engine(settings, begin="BEGIN IMMEDIATE", pool_size=1)
             self._reader = _sqlite_engine(settings, begin="BEGIN", pool_size=4)
             self._snapshot = self._reader
+            self._singles = None
         else:
             self._writer = _postgresql_engine(settings, name=name)
             # of its own: to change a connection's isolation and back takes as long as a statement
             self._reader = _postgresql_engine(settings, name=name, isolation_level="AUTOCOMMIT")
             self._snapshot = self._writer.execution_options(isolation_level="REPEATABLE READ")
+            single = _postgresql_engine(settings, name=name, isolation_level="AUTOCOMMIT")
+            self._singles = Singles(single, most=settings.database_pool)
 
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[AsyncSession]:
@@ -110,13 +115,35 @@ class Database:
             yield db
             await db.commit()  # psycopg forgets its prepared statements at each ROLLBACK
 
-    def pools(self) -> dict[str, QueuePool]:
+    @asynccontextmanager
+    async def single(self) -> AsyncIterator[Db]:
+        """Open what runs one statement, a transaction of its own; on SQLite one that reads.
+
+        Raises:
+            CommitUnknownError: the connection was lost; it may have happened or not.
+        """
+        if self._singles is None:
+            async with self.read() as db:
+                yield db
+            return
+        async with self._singles.take() as driver:
+            try:
+                yield driver
+            except DBAPIError as error:
+                if error.connection_invalidated:
+                    raise CommitUnknownError from error
+                raise
+
+    def pools(self) -> dict[str, Pool]:
         """Return the pools of connections by what they are for."""
         engines = {"transactions": self._writer, "reads": self._reader}
-        return {name: cast("QueuePool", engine.pool) for name, engine in engines.items()}
+        pools = {name: cast("Pool", engine.pool) for name, engine in engines.items()}
+        return pools | ({"single": self._singles} if self._singles else {})
 
     async def close(self) -> None:
         """Close every connection."""
+        if self._singles:
+            await self._singles.close()
         for engine in {self._writer, self._reader}:
             await engine.dispose()
 

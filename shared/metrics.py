@@ -7,9 +7,9 @@ acknowledgement was lost is not counted. The database is the record.
 from collections.abc import Iterable, Mapping
 
 from prometheus_client import Counter, Gauge, disable_created_metrics
-from sqlalchemy.pool import QueuePool
 
 from shared.errors import FailureCode
+from shared.singles import Pool
 
 # a second series for each counter that nobody reads
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -55,7 +55,7 @@ def _begin_at_zero() -> None:
 _begin_at_zero()
 
 
-def watch_pools(pools: Mapping[str, QueuePool], *, process: str) -> None:
+def watch_pools(pools: Mapping[str, Pool], *, process: str) -> None:
     """Let each scrape ask how many of a process's connections are in use."""
     for name, pool in pools.items():
         _POOL.labels(process, name).set_function(pool.checkedout)

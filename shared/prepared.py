@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple, cast
 
-from sqlalchemy import CTE, Executable, bindparam, column, select, true, values
+from sqlalchemy import CTE, ColumnElement, Executable, bindparam, column, select, true, values
 from sqlalchemy.engine import Dialect
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
@@ -24,6 +24,7 @@ Step = tuple["Prepared", Values]
 _PARAMETER = re.compile(r"%\((\w+)\)s")
 _MOST_JOINED = 200
 _SIZES = (64, 16, 4, 2, 1)
+_IS_FENCED: ColumnElement[bool] = column("EXISTS (SELECT 1 FROM fence)", is_literal=True)
 
 
 class Prepared:
@@ -36,12 +37,12 @@ class Prepared:
         self._statement = statement
         self._plans: dict[tuple[str, ...], _Plan] = {}
 
-    async def all(self, db: AsyncSession, values: Values) -> list[Any]:
+    async def all(self, db: "Db", values: Values) -> list[Any]:
         """Run it in the transaction of `db`; return the rows, with columns as attributes."""
         driver = await _driver_of(db)
         return await driver.fetch(self.plan(driver.dialect, values), values)
 
-    async def first(self, db: AsyncSession, values: Values) -> Any | None:
+    async def first(self, db: "Db", values: Values) -> Any | None:
         """Run it and return the first row; None: there is none."""
         rows = await self.all(db, values)
         return rows[0] if rows else None
@@ -99,34 +100,42 @@ def _name(key: str, row: int) -> str:
 
 
 def insert_rows(table: Any, insert: Callable[[Any, str], Any]) -> PreparedRows:
-    """Make the statement that inserts rows, which say every column of a table."""
+    """Make the step that inserts rows, which say every column of a table."""
     columns = list(table.__table__.columns)
 
     def make(given: CTE, dialect: str) -> Executable:
         # SQLite would take a conflict's ON for a join's, were there no WHERE
-        made: Executable = insert(table, dialect).from_select(columns, select(given).where(true()))
+        given_rows = select(given).where(is_fenced(dialect))
+        made: Executable = insert(table, dialect).from_select(columns, given_rows)
         return made
 
     return PreparedRows(columns, make)
 
 
-async def together(db: AsyncSession, steps: Sequence[Step]) -> None:
-    """Run statements that do not need each other, on PostgreSQL as one: in one round trip.
+def is_fenced(dialect: str) -> ColumnElement[bool]:
+    """Say in a step of `together` that its fence lets it through."""
+    return true() if dialect == "sqlite" else _IS_FENCED
 
-    There each sees what was before all of them, so no two may change the same row.
+
+async def together(db: "Db", steps: Sequence[Step], *, fence: Step | None = None) -> bool:
+    """Run steps that do not need each other, on PostgreSQL as one statement: in one round trip.
+
+    There each sees what was before all of them, so no two may change the same row. A fence, only
+    there, is a statement whose rows let all others through; the answer tells whether it did.
     """
     driver = await _driver_of(db)
-    if driver.dialect.name == "sqlite" or not steps:
+    if driver.dialect.name == "sqlite":
         for statement, given in steps:
             await statement.all(db, given)
-        return
-    key = tuple((statement, *given) for statement, given in steps)
+        return True
+    all_steps = [fence or _OPEN, *steps]
+    key = tuple((statement, *given) for statement, given in all_steps)
     plan = _JOINED.get(key)
     if plan is None:
         if len(_JOINED) >= _MOST_JOINED:
             _JOINED.clear()
-        plan = _JOINED[key] = _joined([one.plan(driver.dialect, given) for one, given in steps])
-    await driver.fetch(plan, _merged(given for _, given in steps))
+        plan = _JOINED[key] = _joined([one.plan(driver.dialect, given) for one, given in all_steps])
+    return bool(await driver.fetch(plan, _merged(given for _, given in all_steps)))
 
 
 @dataclass(frozen=True)
@@ -136,6 +145,8 @@ class _Plan:
     binders: Mapping[str, Process]
     places: list[str] | None
     row: Process
+    answers: bool
+    """With rows: the driver would have to describe them, to tell."""
     prepare: bool | None = True
     """By the server: at once, or (None) when it has come a few times."""
 
@@ -162,28 +173,32 @@ def _plan(statement: Any, dialect: Dialect, values: Values) -> _Plan:
         if (binder := bind.type.dialect_impl(dialect).bind_processor(dialect))
     }
     params = compiled.construct_params({**defaults, **values})
+    columns = list(getattr(statement, "exported_columns", ()))
     return _Plan(
         sql=str(compiled),
         fixed={name: value for name, value in params.items() if name not in values},
         binders=binders,
         places=compiled.positiontup,
-        row=_row(statement, dialect),
+        row=_row(columns, dialect),
+        answers=bool(columns),
     )
 
 
 _JOINED: dict[tuple[Any, ...], _Plan] = {}
+_OPEN: Step = (Prepared(select(column("1", is_literal=True).label("passed"))), {})
 
 
 def _joined(plans: Sequence[_Plan]) -> _Plan:
     """Make one statement of several, each with a prefix to the names of its parameters."""
     parts = [_PARAMETER.sub(rf"%(s{n}_\1)s", plan.sql) for n, plan in enumerate(plans)]
-    each = ", ".join(f"s{n} AS ({part})" for n, part in enumerate(parts))
+    steps = "".join(f", s{n} AS ({part})" for n, part in enumerate(parts[1:]))
     return _Plan(
-        sql=f"WITH {each} SELECT 1",
+        sql=f"WITH fence AS ({parts[0]}){steps} SELECT 1 FROM fence",  # noqa: S608 -- all our own
         fixed=_merged(plan.fixed for plan in plans),
         binders=_merged(plan.binders for plan in plans),
         places=None,
         row=tuple,
+        answers=True,
         prepare=None,  # of many shapes, most of them rare
     )
 
@@ -192,8 +207,7 @@ def _merged(named: Iterable[Mapping[str, Any]]) -> Values:
     return {f"s{n}_{name}": value for n, one in enumerate(named) for name, value in one.items()}
 
 
-def _row(statement: Any, dialect: Dialect) -> Process:
-    columns = list(getattr(statement, "exported_columns", ()))
+def _row(columns: Sequence[Any], dialect: Dialect) -> Process:
     make = cast("Any", NamedTuple)("Row", [(column.key, Any) for column in columns])._make
     processors = [
         (place, processor)
@@ -211,8 +225,8 @@ def _row(statement: Any, dialect: Dialect) -> Process:
     return row if processors else cast("Process", make)
 
 
-class _Driver:
-    """The driver's connection under a transaction of SQLAlchemy."""
+class Driver:
+    """The driver's connection, which runs plans; under a session of SQLAlchemy, or without one."""
 
     def __init__(self, connection: AsyncConnection, raw: Any) -> None:
         self.dialect = connection.dialect
@@ -220,12 +234,13 @@ class _Driver:
         self._raw = raw
 
     async def fetch(self, plan: _Plan, values: Values) -> list[Any]:
+        """Run a plan; return its rows."""
         try:
             bound = plan.bind(values)
             if self.dialect.name == "sqlite":
                 return [plan.row(row) for row in await self._raw.execute_fetchall(plan.sql, bound)]
             cursor = await self._raw.execute(plan.sql, bound, prepare=plan.prepare)
-            return [plan.row(row) for row in await cursor.fetchall()] if cursor.description else []
+            return [plan.row(row) for row in await cursor.fetchall()] if plan.answers else []
         except Exception as error:
             raise await self._told(plan.sql, error) from error
 
@@ -249,11 +264,30 @@ class _Driver:
             dialect=self.dialect,
         )
 
+    @property
+    def is_idle(self) -> bool:
+        """Tell whether PostgreSQL's connection is whole and in no transaction: for the next one."""
+        return not self._raw.closed and self._raw.info.transaction_status == 0
 
-async def _driver_of(db: AsyncSession) -> _Driver:
-    found: _Driver | None = db.info.get("driver")
+    async def close(self) -> None:
+        """Give the connection back to SQLAlchemy's pool, which closes it if it broke."""
+        await self._connection.close()
+
+
+Db = AsyncSession | Driver
+"""What a prepared statement runs on: a session of SQLAlchemy, or the bare connection."""
+
+
+async def driver_on(connection: AsyncConnection) -> Driver:
+    """Make what runs plans on a connection of SQLAlchemy."""
+    raw = (await connection.get_raw_connection()).driver_connection
+    return Driver(connection, raw)
+
+
+async def _driver_of(db: Db) -> Driver:
+    if isinstance(db, Driver):
+        return db
+    found: Driver | None = db.info.get("driver")
     if found is None:
-        connection = await db.connection()
-        raw = (await connection.get_raw_connection()).driver_connection
-        found = db.info["driver"] = _Driver(connection, raw)
+        found = db.info["driver"] = await driver_on(await db.connection())
     return found

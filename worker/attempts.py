@@ -11,10 +11,11 @@ from agents import RunResult
 from sqlalchemy.exc import DBAPIError, StatementError
 from structlog.contextvars import bound_contextvars
 
+from shared import commits
 from shared.database import CommitUnknownError, retried, until_done, will_pass
 from shared.errors import Failure, FailureCode
 from shared.logging import get_logger
-from shared.store import claims, records, traces, transitions
+from shared.store import records, traces, transitions
 from shared.store.transitions import Claim, CodeMoved, Ended, LeaseLost, Outcome
 from shared.tables import AttemptOutcome
 from shared.workflow import unified_diff
@@ -46,7 +47,9 @@ async def run_message(message_id: UUID, *, parts: Parts) -> None:
     if parts.runs.closed:  # this worker stops: not even what it released may begin here again
         return
     try:
-        claimed = await _claim(message_id, parts)
+        claimed = await commits.claim(
+            parts.database, message_id, worker_id=parts.worker_id, settings=parts.settings
+        )  # commit 2: claimed
     except (DBAPIError, CommitUnknownError) as error:
         if not will_pass(error):
             raise
@@ -63,20 +66,6 @@ async def run_message(message_id: UUID, *, parts: Parts) -> None:
             claimed = await _attempt(claimed, parts)
     if isinstance(claimed, Ended):
         await parts.announcer.announce(claimed)
-
-
-@retried
-async def _claim(message_id: UUID, parts: Parts) -> Claim | Ended | None:
-    settings = parts.settings
-    async with parts.database.begin() as db:  # commit 2: claimed
-        return await claims.claim(
-            db,
-            message_id,
-            worker_id=parts.worker_id,
-            max_lost=settings.max_lost,
-            run_limit_s=settings.run_limit_s,
-            limit=settings.project_concurrency,
-        )
 
 
 async def _attempt(claim: Claim, parts: Parts) -> Claim | None:
@@ -233,13 +222,12 @@ class _Attempt:
         """Take a step, again and again while the database is away: the fence allows it."""
         return await until_done(step, limit_s=_DATABASE_AWAY_S)
 
-    @retried
     async def _commit(self, outcome: Outcome) -> Ended:
         faults.reach("before_commit")
-        async with self._parts.database.begin() as db:  # commit 3: done
-            return await transitions.complete(
-                db, self._claim, outcome, self._calls, limit=self._limit, **self._told()
-            )
+        database, limit = self._parts.database, self._limit
+        return await commits.complete(  # commit 3: done
+            database, self._claim, outcome, self._calls, limit=limit, **self._told()
+        )
 
     @retried
     async def _commit_failure(self, failure: Failure, *, recorded: bool) -> Ended:

@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import ColumnElement, Uuid, bindparam, func, insert, select, update
+from sqlalchemy import ColumnElement, Uuid, bindparam, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.database import clock
@@ -35,7 +35,7 @@ class OnBusy(StrEnum):
 
 @dataclass(frozen=True)
 class Draft:
-    """What a client sent: a message before it is accepted."""
+    """What a client sent: a message before it is accepted, under the id that it will have."""
 
     prompt: str
     model: str
@@ -44,6 +44,7 @@ class Draft:
     request_hash: str
     trace_id: str
     streamed: bool = False
+    message_id: UUID = field(default_factory=uuid4)
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,8 @@ async def accept(
     """Store a message as the last of its session: commit 1.
 
     In this order, under the session's lock: idempotency key, on_busy, limits, insert. A refused
-    message changes nothing, since the caller's transaction is rolled back by the error.
+    message changes nothing, since the caller's transaction is rolled back by the error. May be
+    repeated with the same draft: it is accepted once.
 
     Raises:
         SessionNotFound, IdempotencyKeyReused, SessionBusy, and the three QueueFull.
@@ -74,6 +76,9 @@ async def accept(
     situation = await _look(db, place, draft, owner) if place else None
     if place is None or situation is None:
         raise SessionNotFound(f"There is no session {session_id}.")
+    if situation.known == draft.message_id:  # a commit whose acknowledgement was lost
+        accepted = await db.get_one(Message, draft.message_id)
+        return Accepted(accepted, ended=Ended(heads=(accepted.id,)))
     if situation.known is not None:
         known = await _known(db, situation.known, draft, lifetime_s=settings.key_lifetime_s)
         if known is not None:
@@ -95,7 +100,8 @@ async def _look(db: AsyncSession, place: Any, draft: Draft, owner: str) -> Any |
     sees that commit.
     """
     seen = {"of_session": place.id, "of_project": place.project_id, "of_owner": owner}
-    return await _SITUATION.first(db, seen | {"key": draft.idempotency_key})
+    sent = {"of_draft": draft.message_id, "key": draft.idempotency_key}
+    return await _SITUATION.first(db, seen | sent)
 
 
 async def _known(
@@ -154,7 +160,7 @@ def _full(
 
 async def _insert(db: AsyncSession, place: Any, draft: Draft, *, hinted: bool) -> Message:
     values: dict[str, Any] = {
-        "id": uuid4(),
+        "id": draft.message_id,
         "session_id": place.id,
         "project_id": place.project_id,
         "generation": place.generation,
@@ -185,7 +191,12 @@ _OF_SESSION = Message.session_id == bindparam("of_session")
 _SITUATION = Prepared(
     select(
         select(Message.id)
-        .where(_OF_SESSION, Message.idempotency_key == bindparam("key"))
+        .where(
+            or_(
+                Message.id == bindparam("of_draft"),
+                _OF_SESSION & (Message.idempotency_key == bindparam("key")),
+            )
+        )
         .scalar_subquery()
         .label("known"),
         _unfinished_count(_OF_SESSION).label("here"),

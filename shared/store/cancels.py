@@ -100,6 +100,7 @@ async def delete_project(db: AsyncSession, project: Project) -> Ended:
     """Hide a locked project with all that is below it, and end what is unfinished there."""
     await projects.mark_deleted(db, project)
     await sessions.lock_all(db, project.id)
+    await sessions.touch_all(db, project.id)
     return await _cancel_all(db, Message.project_id == project.id, project.id)
 
 

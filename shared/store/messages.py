@@ -12,7 +12,7 @@ from shared.database import clock
 from shared.errors import (
     MessageNotFound,
 )
-from shared.prepared import Prepared
+from shared.prepared import Db, Prepared
 from shared.store.states import is_unfinished
 from shared.tables import (
     UNFINISHED,
@@ -43,7 +43,7 @@ async def get(db: AsyncSession, message_id: UUID, *, owner: str) -> Message:
     return message
 
 
-async def reread(db: AsyncSession, message_id: UUID) -> Message:
+async def reread(db: Db, message_id: UUID) -> Message:
     """Read a message that was there before, also when its project was deleted in the meantime."""
     found = await _BY_ID.first(db, {"of_message": message_id})
     assert found is not None, "messages of a deleted project are purged much later"

@@ -9,7 +9,7 @@ from sqlalchemy import bindparam, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.database import clock, insert_new
-from shared.prepared import Prepared, Step, insert_rows
+from shared.prepared import Prepared, Step, insert_rows, is_fenced, together
 from shared.store import events
 from shared.store.attempts import Call, Claim
 from shared.store.events import Batch
@@ -26,7 +26,7 @@ async def close_attempt(
 ) -> None:
     """Write how an attempt ended of which nothing else is known."""
     of_attempt = {"of_message": message_id, "of_number": number}
-    await _CLOSE.all(db, of_attempt | {"outcome": outcome, "error": None})
+    await together(db, [(_CLOSE, of_attempt | {"outcome": outcome, "error": None})])
 
 
 def closing(
@@ -51,7 +51,7 @@ def closing(
 async def record_calls(db: AsyncSession, *made: tuple[Claim, Sequence[Call]]) -> None:
     """Record what attempts tried, also what came to nothing; tolerates a repetition."""
     rows = [_row(claim, call) for claim, calls in made for call in calls]
-    await _ADD_CALLS.all(db, rows)
+    await together(db, _ADD_CALLS.steps(rows))
 
 
 def _row(claim: Claim, call: Call) -> dict[str, Any]:
@@ -89,9 +89,15 @@ def _count(value: object) -> int | None:
 
 # built once: to build a statement takes longer than to run it
 _CLOSE = Prepared(
-    update(Attempt)
-    .where(Attempt.message_id == bindparam("of_message"), Attempt.number == bindparam("of_number"))
-    .values(ended_at=clock())
+    lambda dialect: (
+        update(Attempt)
+        .where(
+            Attempt.message_id == bindparam("of_message"),
+            Attempt.number == bindparam("of_number"),
+            is_fenced(dialect),
+        )
+        .values(ended_at=clock())
+    )
 )
 _ADD_CALLS = insert_rows(ModelCall, insert_new)
 

@@ -177,6 +177,13 @@ async def lock_all(db: AsyncSession, project_id: UUID) -> Sequence[VibeSession]:
     return found.all()
 
 
+async def touch_all(db: AsyncSession, project_id: UUID) -> None:
+    """Write every locked session of a project anew, so that who waits for one sees it changed."""
+    unchanged = {"next_seq": VibeSession.next_seq}
+    sessions = update(VibeSession).where(VibeSession.project_id == project_id)
+    await (await db.connection()).execute(sessions.values(**unchanged))
+
+
 async def memory(db: AsyncSession, session_id: UUID) -> Memory | None:
     """Read the memory's counters; with `items` of the same snapshot they belong together."""
     row = (

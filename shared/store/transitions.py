@@ -81,7 +81,7 @@ async def complete(
             db, project, code=outcome.code, diff=outcome.diff, message_id=claim.message_id
         )
     closed = closing(claim, AttemptOutcome.COMPLETED, calls, told, spans=spans)
-    await together(db, [*_remembering(claim, outcome, end=count), *closed])
+    await together(db, [*remembering(claim, outcome, end=count), *closed])
     ready = await heads.take_hints(db, claim.project_id, limit=limit) if ended.heads_wait else ()
     return Ended((claim.message_id,), ready, codes=(None,), outbox=ended.outbox)
 
@@ -216,7 +216,7 @@ async def _fenced_update(db: AsyncSession, claim: Claim, **values: Any) -> None:
         raise LeaseLost
 
 
-def _remembering(claim: Claim, outcome: Outcome, *, end: int) -> list[Step]:
+def remembering(claim: Claim, outcome: Outcome, *, end: int) -> list[Step]:
     """Store what the model remembers of it, up to so many items, and its full response."""
     rows = [
         {
@@ -233,7 +233,7 @@ def _remembering(claim: Claim, outcome: Outcome, *, end: int) -> list[Step]:
         "responses": outcome.responses,
         "tool_calls": outcome.tool_calls,
     }
-    return [*_ADD_ITEMS.steps(rows), (_ADD_RESPONSE, response)]
+    return [*_ADD_ITEMS.steps(rows), *_ADD_RESPONSE.steps([response])]
 
 
 def _newest(told: Batch | None) -> Any:
@@ -260,7 +260,7 @@ _ADVANCE = Prepared(
     .returning(VibeSession.item_count)
 )
 _ADD_ITEMS = insert_rows(Item, lambda table, _: insert(table))
-_ADD_RESPONSE = Prepared(insert(MessageResponse))
+_ADD_RESPONSE = insert_rows(MessageResponse, lambda table, _: insert(table))
 
 
 async def end(db: AsyncSession, message: Message, status: MessageStatus, failure: Failure) -> Ended:

@@ -168,7 +168,6 @@ async def test_a_connection_that_was_cut_is_replaced(
 async def test_when_all_connections_were_cut_the_next_try_has_a_new_one(
     world: World, postgres_server: PostgresServer
 ) -> None:
-    session = await world.session()
     everybody = asyncio.Barrier(5)
     tries = 0
 
@@ -181,7 +180,8 @@ async def test_when_all_connections_were_cut_the_next_try_has_a_new_one(
     async def step() -> None:
         nonlocal tries
         tries += 1
-        await world.accept(session)
+        async with world.database.begin() as db:
+            await db.execute(text("SELECT 1"))
 
     await asyncio.gather(*(connect() for _ in range(5)))
     cut(postgres_server, world.settings)

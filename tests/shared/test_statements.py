@@ -6,9 +6,13 @@ from shared.store import messages
 from tests.shared.statements import counted
 from tests.shared.world import World
 
-ACCEPT, CLAIM, READ = 3, 4, 1
-COMPLETE = {"postgresql": 3, "sqlite": 6}
-"""What needs nothing of one another goes to PostgreSQL at once; to SQLite nothing travels."""
+ACCEPT = {"postgresql": 1, "sqlite": 3}
+CLAIM = {"postgresql": 1, "sqlite": 4}
+COMPLETE = {"postgresql": 1, "sqlite": 6}
+READ = 1
+"""A message is four statements of PostgreSQL, the least there can be; to SQLite nothing travels."""
+UNUSUAL = {"postgresql": 1 + 3, "sqlite": 6}
+"""What it costs to complete what is not usual, before that is done: tried at once, in vain."""
 
 
 @pytest.mark.parametrize("before", [0, 3], ids=["the first", "the fourth"])
@@ -25,12 +29,12 @@ async def test_a_message_costs_the_same_few_statements_whichever_it_is(
     with counted() as completing:
         ended = await world.complete(claim, spans=[{"span_id": "span_1"}])
     with counted() as reading:
-        async with world.database.read() as db:
+        async with world.database.single() as db:
             await messages.reread(db, accepted.message.id)
     assert accepted.ended.heads == (accepted.message.id,)
     assert ended.heads == ()
-    assert len(accepting) == ACCEPT, accepting
-    assert len(claiming) == CLAIM, claiming
+    assert len(accepting) == ACCEPT[world.settings.dialect], accepting
+    assert len(claiming) == CLAIM[world.settings.dialect], claiming
     assert len(completing) == COMPLETE[world.settings.dialect], completing
     assert len(reading) == READ, reading
 
@@ -39,7 +43,7 @@ async def test_an_idempotency_key_costs_no_statement_of_its_own(world: World) ->
     session = await world.session()
     with counted() as accepting:
         await world.accept(session, key="once")
-    assert len(accepting) == ACCEPT, accepting
+    assert len(accepting) == ACCEPT[world.settings.dialect], accepting
 
 
 async def test_only_a_project_with_webhooks_pays_for_them_and_only_one_statement(
@@ -52,7 +56,7 @@ async def test_only_a_project_with_webhooks_pays_for_them_and_only_one_statement
     with counted() as completing:
         ended = await world.complete(claim)
     assert ended.outbox
-    assert len(completing) == COMPLETE[world.settings.dialect] + 1, completing
+    assert len(completing) == UNUSUAL[world.settings.dialect] + 1, completing
     elsewhere = await world.claimed()
     with counted() as completing:
         ended = await world.complete(elsewhere)
@@ -68,4 +72,4 @@ async def test_the_next_head_costs_one_statement(world: World) -> None:
     with counted() as completing:
         ended = await world.complete(claim)
     assert ended.heads == (second.id,)
-    assert len(completing) == COMPLETE[world.settings.dialect] + 1, completing
+    assert len(completing) == UNUSUAL[world.settings.dialect] + 1, completing

@@ -10,13 +10,13 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import func, insert, select, update
 
+from shared import commits
 from shared.database import Database, clock
 from shared.errors import Failure, FailureCode
 from shared.schema import migrate
 from shared.settings import Settings
 from shared.store import (
     cancels,
-    claims,
     heads,
     messages,
     projects,
@@ -24,7 +24,7 @@ from shared.store import (
     transitions,
     webhooks,
 )
-from shared.store.acceptance import Accepted, Draft, OnBusy, accept
+from shared.store.acceptance import Accepted, Draft, OnBusy
 from shared.store.transitions import Claim, Ended, Outcome
 from shared.tables import Attempt, Item, Message, MessageStatus, Project, VibeSession, Worker
 from shared.webhooks import Delivery, Webhook
@@ -202,19 +202,14 @@ class World:
         return await self.accept_draft(session.id, draft(prompt, **options))
 
     async def accept_draft(self, session_id: UUID, sent: Draft, *, owner: str = OWNER) -> Accepted:
-        async with self.database.begin() as db:
-            return await accept(db, session_id, sent, owner=owner, settings=self.settings)
+        return await commits.accept(
+            self.database, session_id, sent, owner=owner, settings=self.settings
+        )
 
     async def try_claim(self, message_id: UUID, worker_id: UUID) -> Claim | Ended | None:
-        async with self.database.begin() as db:
-            return await claims.claim(
-                db,
-                message_id,
-                worker_id=worker_id,
-                max_lost=self.settings.max_lost,
-                run_limit_s=self.settings.run_limit_s,
-                limit=self.cap,
-            )
+        return await commits.claim(
+            self.database, message_id, worker_id=worker_id, settings=self.settings
+        )
 
     async def claim(self, message: Message | UUID, worker_id: UUID | None = None) -> Claim:
         """Claim what must be claimable."""
@@ -232,10 +227,9 @@ class World:
         self, claim: Claim, result: Outcome | None = None, *, spans: Any = None, **made: Any
     ) -> Ended:
         made_so = result or outcome(claim, **made)
-        async with self.database.begin() as db:
-            return await transitions.complete(
-                db, claim, made_so, [Spent()], limit=self.cap, spans=spans
-            )
+        return await commits.complete(
+            self.database, claim, made_so, [Spent()], limit=self.cap, spans=spans
+        )
 
     async def answer(self, session: VibeSession, prompt: str = "hi") -> Claim:
         """Have a message accepted, claimed and completed."""
@@ -311,6 +305,10 @@ class World:
                 .order_by(Attempt.number)
             )
             return list(found)
+
+    async def session_of(self, claim: Claim) -> VibeSession:
+        async with self.database.read() as db:
+            return await db.get_one(VibeSession, claim.session_id)
 
     async def items(self, session: VibeSession, *, generation: int = 1) -> list[dict[str, Any]]:
         async with self.database.read() as db:

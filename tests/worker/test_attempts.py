@@ -16,6 +16,7 @@ from structlog.testing import capture_logs
 
 from shared.channels import Channel
 from shared.database import CommitUnknownError, Database
+from shared.prepared import Db
 from shared.prices import load_prices
 from shared.store import messages, projects
 from shared.store.transitions import Ended
@@ -79,6 +80,19 @@ class Breaking(Database):
             yield db
             if how == "before":
                 raise CommitUnknownError
+        if how == "after":
+            raise CommitUnknownError
+
+    @asynccontextmanager
+    async def single(self) -> AsyncIterator[Db]:
+        self.begun += 1
+        how = self.breaks.get(self.begun)
+        if how == "away":
+            raise OperationalError("SELECT 1", {}, Exception(), connection_invalidated=True)
+        if how == "before":
+            raise CommitUnknownError
+        async with super().single() as db:
+            yield db
         if how == "after":
             raise CommitUnknownError
 
