@@ -56,14 +56,21 @@ async def run_vibecoder(
 def _agent(
     workbench: Workbench, project_instructions: str, model: Model, settings: Settings
 ) -> Agent[Workbench]:
+    # copied: the SDK looks into each setting and its type when one is made
+    agent = copy.copy(_base_agent(settings))
+    agent.instructions = write_briefing(
+        code=workbench.code,
+        node_id=workbench.node_id,
+        project_instructions=project_instructions,
+    )
+    agent.model = model
+    return agent
+
+
+@functools.cache
+def _base_agent(settings: Settings) -> Agent[Workbench]:
     return Agent[Workbench](
         name=NAME,
-        instructions=write_briefing(
-            code=workbench.code,
-            node_id=workbench.node_id,
-            project_instructions=project_instructions,
-        ),
-        model=model,
         model_settings=ModelSettings(
             timeout=settings.model_timeout_s,
             preserve_raw_usage=True,
