@@ -49,6 +49,7 @@ def configure_logging(settings: Settings) -> None:
         ],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=BoundLogger,
+        cache_logger_on_first_use=True,
     )
     level = settings.log_level.upper()
     logging.config.dictConfig(

@@ -59,8 +59,7 @@ class MemoryFile:
             TimeoutError: somebody has it.
             OSError: it cannot be made.
         """
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._lock.acquire()
+        self._lock.acquire()  # makes the folder, too
 
     def unlock(self) -> None:
         """Let others in; nothing happens if it is not locked here. Short enough for a loop."""

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from shared.store.transitions import Claim
-from worker.memory_file import MemoryFile
+from worker.memory_file import MemoryFile, name_of
 
 _MOST_READS = 16
 """Then a file is closed: each thread in which the Agents SDK reads it leaves a connection open."""
@@ -24,10 +24,11 @@ class OpenFiles:
 
     def take(self, claim: Claim) -> MemoryFile:
         """Give an attempt its session's file, to itself, open if it was left open."""
-        file = MemoryFile(
-            self._folder, claim.session_id, claim.generation, key=claim.openai_session_key
-        )
-        return self._idle.pop(file.path, file)
+        path = self._folder / name_of(claim.session_id, claim.generation)
+        if idle := self._idle.pop(path, None):
+            return idle
+        key = claim.openai_session_key
+        return MemoryFile(self._folder, claim.session_id, claim.generation, key=key)
 
     def give_back(self, file: MemoryFile) -> MemoryFile | None:
         """Keep a file for the next attempt; return the one that must be closed instead."""

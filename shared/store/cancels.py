@@ -3,7 +3,18 @@
 from collections.abc import Sequence
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, func, literal, or_, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Double,
+    Integer,
+    Select,
+    bindparam,
+    func,
+    literal,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.database import clock
@@ -123,11 +134,11 @@ async def expire(
 
 async def overdue(db: AsyncSession, *, queue_timeout_s: float, limit: int) -> Sequence[Message]:
     """List messages that waited for a worker, or for news of theirs, longer than they may."""
-    found = overdue_messages(queue_timeout_s).order_by(Message.session_id, Message.seq)
-    return (await db.scalars(found.limit(limit))).all()
+    bounds = {"queue_timeout_s": queue_timeout_s, "most": limit}
+    return (await db.scalars(_OVERDUE, bounds)).all()
 
 
-def overdue_messages(queue_timeout_s: float) -> Select[Message]:
+def overdue_messages(queue_timeout_s: float | ColumnElement[float]) -> Select[Message]:
     """Select the messages that `overdue` lists."""
     waited = is_queued() & (Message.queued_at < clock() - queue_timeout_s)
     orphaned = is_running() & (
@@ -138,3 +149,11 @@ def overdue_messages(queue_timeout_s: float) -> Select[Message]:
         .outerjoin(Worker, Worker.id == Message.worker_id)
         .where(is_unfinished(), or_(waited, orphaned))
     )
+
+
+# built once: every process asks again and again
+_OVERDUE = (
+    overdue_messages(bindparam("queue_timeout_s", type_=Double()))
+    .order_by(Message.session_id, Message.seq)
+    .limit(bindparam("most", type_=Integer()))
+)

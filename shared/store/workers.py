@@ -7,6 +7,7 @@ from sqlalchemy import Connection, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.database import clock
+from shared.prepared import Prepared
 from shared.store.states import is_running
 from shared.tables import Message, Worker
 
@@ -77,11 +78,13 @@ async def forget_dead(db: AsyncSession, *, dead_for_s: float) -> None:
 
 async def alive(db: AsyncSession) -> tuple[int, int]:
     """Count the workers with a lease, and their slots."""
-    row = (
-        await db.execute(
-            select(func.count(), func.coalesce(func.sum(Worker.slots), 0)).where(
-                Worker.lease_expires_at > clock()
-            )
-        )
-    ).one()
-    return row[0], row[1]
+    row = await _ALIVE.first(db, {})
+    assert row is not None, "it counts"
+    return row.workers, row.slots
+
+
+_ALIVE = Prepared(
+    select(
+        func.count().label("workers"), func.coalesce(func.sum(Worker.slots), 0).label("slots")
+    ).where(Worker.lease_expires_at > clock())
+)
