@@ -1,7 +1,7 @@
 """The floor: VibeCoder run directly in a FastAPI request, with an SQLiteSession file a session.
 
-The same agent, briefing, tools and model settings as in the service, and none of its promises:
-nothing is ordered, retried or kept but the SDK's own session file.
+The same briefing and tools as in the service, run as the Agents SDK's documentation does, and none
+of the service's promises: nothing is ordered, retried or kept but the SDK's own session file.
 """
 
 import asyncio
@@ -9,18 +9,19 @@ import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
-from agents import Model, OpenAIResponsesModel, SQLiteSession
+from agents import Agent, Model, OpenAIResponsesModel, Runner, SQLiteSession
 from fastapi import FastAPI, Request
 from openai import AsyncOpenAI
 from pydantic import BaseModel
 
 from shared.settings import Settings, load_settings
 from tests.benchmarks.prompts import CODE
-from worker.tools import Workbench
+from worker.briefing import write_briefing
+from worker.tools import Workbench, apply_patch, outline
 from worker.tracing import keep_traces_here
-from worker.vibecoder import run_vibecoder
+from worker.vibecoder import NAME
 
 
 class MessageIn(BaseModel):
@@ -78,15 +79,14 @@ async def send_message(session_id: UUID, body: MessageIn, request: Request) -> d
 async def answer(session_id: UUID, prompt: str, settings: Settings, model: Model) -> str:
     """Run VibeCoder once over the session's file."""
     with closing(open_memory(session_id, settings)) as memory:
-        result = await run_vibecoder(
-            prompt=prompt,
-            workbench=Workbench(CODE, node_id=None, code_limit=settings.code_limit),
-            project_instructions="",
-            memory=memory,
+        agent = Agent[Workbench](
+            name=NAME,
+            instructions=write_briefing(code=CODE, node_id=None, project_instructions=""),
             model=model,
-            trace_id=f"trace_{uuid4().hex}",
-            settings=settings,
+            tools=[outline, apply_patch],
         )
+        workbench = Workbench(CODE, node_id=None, code_limit=settings.code_limit)
+        result = await Runner.run(agent, prompt, context=workbench, session=memory)
     return str(result.final_output)
 
 
