@@ -11,7 +11,7 @@ from tests.benchmarks.goals import FLOOR, FLOOR_2, GROWN, MANY_RUNS, OURS
 from tests.benchmarks.measures import CROWD, WAITING, WATCHERS
 from tests.benchmarks.results import Results
 from tests.benchmarks.rows import fill
-from tests.benchmarks.scenarios import LONG, STREAMED, TOOL, TURNS, Bench
+from tests.benchmarks.scenarios import FIRST_TURNS, LONG, STREAMED, TOOL, TURNS, Bench
 from tests.benchmarks.stage import Stage
 from tests.benchmarks.watching import watched
 
@@ -28,10 +28,8 @@ async def _alternate(title: str, found: Sequence[Contender], turn: Turn, *, roun
 async def quick(bench: Bench, found: Sequence[Contender]) -> None:
     """Measure the ratios to the agent in the request."""
     await warm_up(found)
-    await _alternate("one client", found, lambda c: bench.one_client(c, sessions=2), rounds=3)
-    await _alternate(
-        "100 clients", found, lambda c: bench.many_clients(c, clients=100, messages=TURNS), rounds=1
-    )
+    await _alternate("one client", found, lambda c: bench.one_client(c, sessions=1), rounds=3)
+    await _alternate("100 clients", found, partial(_many_clients, bench), rounds=1)
     await _alternate("500 clients", found, lambda c: bench.crowd(c, clients=CROWD), rounds=1)
     await _streams(bench, found, rounds=2)
 
@@ -40,15 +38,17 @@ async def full(bench: Bench, found: Sequence[Contender], stage: Stage) -> None:
     """Measure everything."""
     await _alternate("idle", found, lambda c: bench.idle(c, seconds=3), rounds=1)
     await warm_up(found)
-    await _alternate("one client", found, lambda c: bench.one_client(c, sessions=4), rounds=3)
-    await _alternate(
-        "100 clients", found, lambda c: bench.many_clients(c, clients=100, messages=TURNS), rounds=3
-    )
+    await _alternate("one client", found, lambda c: bench.one_client(c, sessions=2), rounds=3)
     # `get()` is measured where it is used: eight tasks at once make a crowd of 500 wait a minute
     agents = [c for c in found if c.name != "Celery get()"]
-    tool = partial(bench.many_clients, clients=100, messages=1, kind=TOOL)
-    await _alternate("100 clients, tool", agents, tool, rounds=2)
-    await _alternate("200 clients", found, lambda c: bench.crowd(c, clients=200), rounds=1)
+    await _alternate("100 clients", found, partial(_many_clients, bench), rounds=1)
+    await _alternate("100 clients", agents, partial(_many_clients, bench), rounds=1)
+    first = partial(_many_clients, replace(bench, prefix="first "), messages=FIRST_TURNS)
+    await _alternate("100 clients, first messages", agents, first, rounds=2)
+    tool = partial(bench.many_clients, clients=30, messages=TURNS, kind=TOOL)
+    await _alternate("30 clients, tool", agents, tool, rounds=1)
+    busy = partial(bench.busy, clients=200, messages=5)
+    await _alternate("200 clients", agents, busy, rounds=1)
     await _alternate("500 clients", agents, lambda c: bench.crowd(c, clients=CROWD), rounds=1)
     await _alternate(
         "growing sessions",
@@ -64,6 +64,10 @@ async def full(bench: Bench, found: Sequence[Contender], stage: Stage) -> None:
     await growing_table(bench, stage, ours)
     await many_runs(bench, stage)
     await parts.measure(bench, stage, ours)
+
+
+async def _many_clients(bench: Bench, contender: Contender, *, messages: int = TURNS) -> None:
+    await bench.many_clients(contender, clients=100, messages=messages)
 
 
 async def _streams(bench: Bench, found: Sequence[Contender], *, rounds: int) -> None:

@@ -13,7 +13,9 @@ from tests.benchmarks.prompts import LONG_PROMPT, PROMPT, STREAMED_PROMPT, TOOL_
 from tests.benchmarks.results import Note, Results
 from tests.benchmarks.usage import cpu_s, own_cpu_s, rss_mb
 
-TURNS = 10
+TURNS = 20
+"""Messages of a conversation: on average one has ten turns of history, less a half."""
+FIRST_TURNS = 10
 _MODEL_S = 1.0
 _SAMPLE_S = 0.1
 TOOL, LONG, STREAMED = "tool ", "long ", "streamed "
@@ -32,7 +34,7 @@ class Bench:
     prefix: str = ""
 
     async def one_client(self, contender: Contender, *, sessions: int) -> None:
-        """One client, a model of 0 ms, conversations of ten messages."""
+        """One client, a model of 0 ms, conversations of twenty messages."""
         for conversation in await contender.begin(sessions):
             answers = await talk_at_once(
                 contender.port, [conversation], prompt=PROMPT, messages=TURNS
@@ -88,6 +90,20 @@ class Bench:
         note(f"crowd {clients} pause", [_longest_pause(answers)])
         note(f"crowd {clients} failed", [sum(a.fault is not None for a in answers)])
         note(f"crowd {clients} memory", [grown["API"] * 1e3 / clients])
+
+    async def busy(self, contender: Contender, *, clients: int, messages: int) -> None:
+        """Let clients talk without a pause to a model of one second."""
+        conversations = await contender.begin(clients)
+        began = time.perf_counter()
+        answers = await talk_at_once(
+            contender.port, conversations, prompt=slow_prompt(_MODEL_S), messages=messages
+        )
+        took = time.perf_counter() - began
+        self._keep(contender, answers)
+        note, latencies = self._note(contender), [answer.latency for answer in answers]
+        note("busy rate", [len(answers) / took])
+        note("busy added", [latency - _MODEL_S for latency in latencies])
+        note("busy failed", [sum(a.fault is not None for a in answers)])
 
     async def steady(self, contender: Contender, *, clients: int, model_s: float) -> None:
         """Keep so many clients waiting, with three messages each; the middle third counts.
