@@ -25,12 +25,24 @@ T = TypeVar("T")
 async def accept(
     database: Database, session_id: UUID, draft: Draft, *, owner: str, settings: Settings
 ) -> Accepted:
-    """Store a message as the last of its session: commit 1; raise as `acceptance.accept` does."""
+    """Store a message as the last of its session: commit 1; raise as `acceptance.accept` does.
+
+    The draft's id tells whether a commit happened whose acknowledgement was lost.
+    """
     accepted = await _at_once(
         database, lambda db: usual.accept(db, session_id, draft, owner=owner, settings=settings)
     )
     if accepted is not None:
         return accepted
+    try:
+        return await _accept(database, session_id, draft, owner, settings)
+    except CommitUnknownError:
+        return await _accept(database, session_id, draft, owner, settings)
+
+
+async def _accept(
+    database: Database, session_id: UUID, draft: Draft, owner: str, settings: Settings
+) -> Accepted:
     async with database.begin() as db:
         return await acceptance.accept(db, session_id, draft, owner=owner, settings=settings)
 

@@ -13,8 +13,8 @@ _CHUNK = 1 << 16
 class Proxy:
     """Forward each connection to the port of a server's URL, and spoil some of it.
 
-    `cut_at(marker, then, after=...)`: the first connection that was sent `marker` and then `then`
-    is closed, before or after `then` reached the server. Later connections work.
+    `cut_at(marker, then, after=...)`: the first connection that was sent `marker` and then `then`,
+    or whatever comes next, is closed, before or after that reached the server. Later ones work.
     """
 
     def __init__(self, server_url: str) -> None:
@@ -34,7 +34,7 @@ class Proxy:
         user = f"{parts.username}@" if parts.username else ""
         return urlunsplit(parts._replace(netloc=f"{user}127.0.0.1:{self.port}"))
 
-    def cut_at(self, marker: bytes, then: bytes, *, after: bool) -> None:
+    def cut_at(self, marker: bytes, then: bytes = b"", *, after: bool) -> None:
         """Close one connection at the moment that the class describes."""
         self._cut = (marker, then, after)
 
@@ -83,8 +83,8 @@ class Proxy:
         marked = False
         with contextlib.suppress(OSError):
             while data := client.recv(_CHUNK):
-                marked = marked or bool(self._cut and self._cut[0] in data)
-                if marked and self._cut and self._cut[1] in data:
+                was_marked, marked = marked, marked or bool(self._cut and self._cut[0] in data)
+                if self._cut and (was_marked or (marked and self._cut[1])) and self._cut[1] in data:
                     self._cut_now(client, server, data)
                     break
                 server.sendall(data)

@@ -95,7 +95,9 @@ def test_a_connection_that_breaks_at_the_commit_of_a_reply_neither_loses_nor_dou
         worker = cluster.worker(VIBECODER_DATABASE_URL=proxy.url(postgres_database))
         client = cluster.client()
         session = client.session()
-        proxy.cut_at(b"INSERT INTO message_responses", b"COMMIT", after=after)
+        stored = b"INSERT INTO message_responses"
+        # without a change of the code the statement is the transaction
+        proxy.cut_at(stored, b"COMMIT" if change else stored, after=after)
         text = prompt(add_agent("helper")) if change else prompt()
         answer = client.ask(session, text)
         assert (answer.status, proxy.cuts) == (200, 1)
@@ -142,7 +144,7 @@ def test_a_connection_that_breaks_at_the_commit_of_a_claim_costs_only_time(
         cluster.worker(VIBECODER_DATABASE_URL=proxy.url(postgres_database))
         client = cluster.client()
         session = client.session()
-        proxy.cut_at(b"INSERT INTO attempts", b"COMMIT", after=after)
+        proxy.cut_at(b"INSERT INTO attempts", after=after)  # prepared, then run
         text = prompt()
         answer = client.ask(session, text)
         assert (answer.status, proxy.cuts) == (200, 1)
@@ -153,8 +155,14 @@ def test_a_connection_that_breaks_at_the_commit_of_a_claim_costs_only_time(
 
 
 @pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
-def test_a_connection_that_breaks_at_the_commit_of_a_post_is_mended_by_the_key(
-    make_cluster: Making, postgres_database: str, redis_server: RedisServer, *, after: bool
+@pytest.mark.parametrize("busy", [False, True], ids=["alone", "behind another"])
+def test_a_connection_that_breaks_at_the_commit_of_a_post_is_not_noticed_by_its_client(
+    make_cluster: Making,
+    postgres_database: str,
+    redis_server: RedisServer,
+    *,
+    after: bool,
+    busy: bool,
 ) -> None:
     with Proxy(postgres_database) as proxy:
         cluster = make_cluster(postgres_database, redis_server.url)
@@ -162,9 +170,16 @@ def test_a_connection_that_breaks_at_the_commit_of_a_post_is_mended_by_the_key(
         cluster.worker()
         client = cluster.client()
         session = client.session()
-        proxy.cut_at(b"INSERT INTO messages", b"COMMIT", after=after)
-        answer = client.ask(session, prompt())
+        first = prompt("delay 1")
+        before = [client.asking(session, first)] if busy else []
+        if busy:
+            cluster.model_called(first)
+        text = prompt()
+        proxy.cut_at(b"INSERT INTO messages", b"COMMIT" if busy else b"", after=after)
+        answer = client.ask(session, text)
         assert (answer.status, proxy.cuts) == (200, 1)
-        assert [one.status for one in client.sent[0].answers] == [503, 200]
+        assert [running.result(30).status for running in before] == [200] * len(before)
+        assert all([one.status for one in sent.answers] == [200] for sent in client.sent)
+        assert len(cluster.stub.requests(text)) == 1
         cluster.check(client)
         cluster.close()
