@@ -11,15 +11,12 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import Context, copy_context
 from functools import partial
-from typing import Any
 from uuid import UUID
 
 from celery import Celery
-from celery.app.amqp import AMQP
-from kombu.connection import Connection
 from kombu.entity import Queue
-from kombu.transport import redis
 
+from shared.broker import Amqp
 from shared.logging import context_about, get_logger
 from shared.metrics import HINTS
 from shared.settings import Settings
@@ -32,38 +29,10 @@ _LOST_FOR_S = 10.0
 _log = get_logger(__name__)
 
 
-class _Broker(Connection):
-    """A connection that is tried every second while the broker is away, however long that is.
-
-    By itself Celery waits longer each time, up to 30 s, and every message would with it.
-    """
-
-    def _ensure_connection(self, *args: Any, **options: Any) -> Any:
-        every_second = {"interval_start": 1, "interval_step": 0, "interval_max": 1}
-        return super()._ensure_connection(*args, **options | every_second)  # type: ignore[no-untyped-call]
-
-    def get_transport_cls(self) -> Any:
-        found = super().get_transport_cls()  # type: ignore[no-untyped-call]
-        return _Redis if found is redis.Transport else found
-
-
-class _Unacknowledged(redis.Channel):
-    def basic_ack(self, *_: Any, **__: Any) -> None:
-        """Do nothing: `no_ack` keeps no record of a hint, and Celery would delete that record."""
-
-
-class _Redis(redis.Transport):
-    Channel = _Unacknowledged
-
-
-class _Amqp(AMQP):  # type: ignore[misc]
-    Connection = _Broker
-
-
 def make_celery(settings: Settings) -> Celery:
     """Make the Celery app of a process from its settings; nothing is connected yet."""
     broker = settings.redis_url or "memory://localhost/"
-    app = Celery(settings.namespace, broker=broker, amqp=_Amqp)
+    app = Celery(settings.namespace, broker=broker, amqp=Amqp)
     # kombu's memory queues are global to a process: the namespace keeps services apart
     name = f"{settings.namespace}.messages"
     app.conf.update(

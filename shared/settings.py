@@ -146,7 +146,7 @@ class Settings(BaseSettings):
         ge=1,
         le=200,
         description="Connections to PostgreSQL that a process keeps for transactions, and as many "
-        "for single reads, at the most.",
+        "for single statements and for reads, at the most.",
     )
 
     webhook_private: bool = Field(

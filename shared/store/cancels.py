@@ -21,8 +21,9 @@ from shared.database import clock
 from shared.errors import Failure, FailureCode
 from shared.store import heads, outbox, projects, sessions
 from shared.store.claims import lost, record_loss
+from shared.store.ends import end
 from shared.store.states import is_queued, is_running, is_unfinished
-from shared.store.transitions import Ended, end
+from shared.store.transitions import Ended
 from shared.tables import (
     UNFINISHED,
     Attempt,

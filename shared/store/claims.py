@@ -21,9 +21,10 @@ from shared.errors import Failure, FailureCode
 from shared.prepared import Prepared
 from shared.store import heads
 from shared.store.attempts import CLAIMED, as_claim
+from shared.store.ends import end
 from shared.store.records import close_attempt
 from shared.store.states import is_running, is_unfinished
-from shared.store.transitions import Claim, Ended, end
+from shared.store.transitions import Claim, Ended
 from shared.tables import (
     Attempt,
     AttemptOutcome,

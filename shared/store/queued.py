@@ -4,7 +4,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.errors import Failure, FailureCode, MessageNotQueued
 from shared.store import heads, sessions
-from shared.store.transitions import Ended, end
+from shared.store.ends import end
+from shared.store.transitions import Ended
 from shared.tables import Message, MessageStatus
 
 WITHDRAWN = Failure(

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Integer, Uuid, bindparam, func, insert, literal, select, update
+from sqlalchemy import Integer, Uuid, bindparam, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.database import clock
@@ -29,7 +29,7 @@ from shared.store.attempts import (
     as_claim,
 )
 from shared.store.events import Batch
-from shared.store.records import Spans, close_attempt, closing, storable, total
+from shared.store.records import Spans, closing, storable, total
 from shared.store.states import is_running
 from shared.tables import (
     Attempt,
@@ -261,18 +261,3 @@ _ADVANCE = Prepared(
 )
 _ADD_ITEMS = insert_rows(Item, lambda table, _: insert(table))
 _ADD_RESPONSE = insert_rows(MessageResponse, lambda table, _: insert(table))
-
-
-async def end(db: AsyncSession, message: Message, status: MessageStatus, failure: Failure) -> Ended:
-    """End a message of a locked session that no attempt finishes; the next head is not taken."""
-    if message.status == MessageStatus.IN_PROGRESS and status is MessageStatus.CANCELLED:
-        await close_attempt(db, message.id, message.attempt, AttemptOutcome.CANCELLED)
-    message.status = status
-    message.error = failure.to_json()
-    wanted = outbox.is_wanted(literal(message.project_id))
-    message.ended_at, told = (await db.execute(select(clock(), wanted))).one()
-    message.event_count = Message.event_count + 1  # in SQL: a run may have reported meanwhile
-    await db.flush()
-    if told:
-        await outbox.write(db, [message.id])
-    return Ended((message.id,), codes=(failure.code,), outbox=told)

@@ -60,7 +60,7 @@ def _of_settings(costs: Costs) -> Iterator[Limit]:
 def _of_postgres(costs: Costs) -> Iterator[Limit]:
     yield Limit(
         first(lambda rate: _default_connections(rate, costs) > SERVER_CONNECTIONS),
-        "`max_connections` = 100: two pools of "
+        "`max_connections` = 100: three pools of "
         f"{SETTINGS.database_pool} a process may open more (they do under bursts only)",
         "`DATABASE_POOL` = 3; then `max_connections`; from some hundred on PgBouncer",
     )

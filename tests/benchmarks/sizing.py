@@ -66,8 +66,8 @@ def apis(rate: float, costs: Costs) -> int | None:
 
 
 def connections(worker_count: int, api_count: int) -> int:
-    """Return how many connections to PostgreSQL there may be: two pools each, and heartbeats."""
-    return 2 * SETTINGS.database_pool * (worker_count + api_count) + worker_count
+    """Return how many connections to PostgreSQL there may be: three pools each, and heartbeats."""
+    return 3 * SETTINGS.database_pool * (worker_count + api_count) + worker_count
 
 
 def redis_cores(rate: float, api_count: int, costs: Costs) -> float:
