@@ -270,7 +270,8 @@ class Driver:
         return not self._raw.closed and self._raw.info.transaction_status == 0
 
     async def close(self) -> None:
-        """Give the connection back to SQLAlchemy's pool, which closes it if it broke."""
+        """Close the connection, whatever is left of it."""
+        await self._connection.invalidate()
         await self._connection.close()
 
 

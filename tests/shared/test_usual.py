@@ -257,7 +257,7 @@ async def test_a_draft_whose_acceptance_was_not_heard_of_is_accepted_once(world:
 
 
 async def test_when_its_connections_were_cut_a_message_goes_the_long_way(
-    world: World, postgres_server: Any
+    world: World, postgres_server: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     session = await world.session()
     opened = [world.accept(await world.session()) for _ in range(4)]
@@ -271,4 +271,19 @@ async def test_when_its_connections_were_cut_a_message_goes_the_long_way(
     with counted() as sent:
         await world.accept(session)
     assert len(sent) == 1, "the others were dropped with the first that broke"
+    assert world.database.pools()["single"].checkedout() == 0
+    assert caplog.messages == []
+
+
+async def test_who_is_cancelled_while_a_statement_runs_leaves_a_connection_for_the_next(
+    world: World,
+) -> None:
+    session = await world.session()
+    async with world.database.begin() as db:
+        await locked(db, session)
+        async with waiting(world, world.accept(session)) as accepting:
+            accepting.cancel()
+            await asyncio.gather(accepting, return_exceptions=True)
+    assert accepting.cancelled()
+    assert (await world.accept(session)).message.seq == 1
     assert world.database.pools()["single"].checkedout() == 0
