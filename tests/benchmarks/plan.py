@@ -44,7 +44,7 @@ async def full(bench: Bench, found: Sequence[Contender], stage: Stage) -> None:
     await _alternate("100 clients", found, partial(_many_clients, bench), rounds=1)
     await _alternate("100 clients", agents, partial(_many_clients, bench), rounds=1)
     first = partial(_many_clients, replace(bench, prefix="first "), messages=FIRST_TURNS)
-    await _alternate("100 clients, first messages", agents, first, rounds=2)
+    await _alternate("100 clients, first messages", agents, first, rounds=1)
     tool = partial(bench.many_clients, clients=30, messages=TURNS, kind=TOOL)
     await _alternate("30 clients, tool", agents, tool, rounds=1)
     busy = partial(bench.busy, clients=200, messages=5)
@@ -56,7 +56,7 @@ async def full(bench: Bench, found: Sequence[Contender], stage: Stage) -> None:
         lambda c: _long_sessions(bench, c),
         rounds=2,
     )
-    await _streams(bench, found, rounds=5)
+    await _streams(bench, found, rounds=4)
     ours = next(c for c in found if isinstance(c, Ours) and c.name == OURS)
     floors = [c for c in found if c.name in (FLOOR, FLOOR_2)]
     await waiting(bench, [*floors, ours], ours, clients=WAITING)
@@ -101,7 +101,7 @@ async def watchers(
     *,
     numbers: Sequence[int] = (0, *WATCHERS),
     clients: int = 100,
-    rounds: int = 2,
+    rounds: int = 1,
 ) -> None:
     """Let clients talk while others watch."""
     for _ in range(rounds):
@@ -111,7 +111,7 @@ async def watchers(
 
 
 async def growing_table(
-    bench: Bench, stage: Stage, ours: Ours, *, messages: int = 1_000_000, rounds: int = 3
+    bench: Bench, stage: Stage, ours: Ours, *, messages: int = 1_000_000, rounds: int = 2
 ) -> None:
     """Measure the same turns on tables of so many messages, and on the small ones."""
     grown = stage.ours(workers=2, label=GROWN)
