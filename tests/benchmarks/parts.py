@@ -68,10 +68,11 @@ async def unfinished(stage: Stage, *, messages: int, times: int) -> None:
     settings = settings_of({"VIBECODER_DATABASE_URL": url, "VIBECODER_REDIS_URL": stage.redis.url})
     note = stage.results.of(OURS)
     note("us beat", [_beats(stage, settings, times=5 * times)])
-    place = {"of_session": uuid4(), "of_project": filled_id(f"project{messages // 1000}")}
+    seen = {"of_session": uuid4(), "of_project": filled_id(f"project{messages // 1000}")}
 
     async def accept(db: AsyncSession) -> None:
-        assert await acceptance._SITUATION.first(db, place | {"of_owner": "nobody", "key": None})
+        asked = seen | {"of_owner": "nobody", "of_draft": uuid4(), "key": None}
+        assert await acceptance._SITUATION.first(db, asked)
 
     for name, step in (("counted", accept), ("swept", _sweep(settings)), ("overdue", _overdue)):
         note(f"us {name}", [await _cpu_us(stage, settings, step, times=times) / messages])
