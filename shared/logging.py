@@ -49,7 +49,6 @@ def configure_logging(settings: Settings) -> None:
         ],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=BoundLogger,
-        cache_logger_on_first_use=True,
     )
     level = settings.log_level.upper()
     logging.config.dictConfig(
