@@ -159,21 +159,21 @@ def _full(
 
 
 async def _insert(db: AsyncSession, place: Any, draft: Draft, *, hinted: bool) -> Message:
-    values: dict[str, Any] = {
-        "id": draft.message_id,
+    values = columns_of(draft) | {
         "session_id": place.id,
         "project_id": place.project_id,
         "generation": place.generation,
         "seq": place.next_seq - 1,
-        "content": draft.prompt,
-        "model": draft.model,
-        "idempotency_key": draft.idempotency_key,
-        "request_hash": draft.request_hash,
-        "trace_id": draft.trace_id,
-        "streamed": draft.streamed,
     }
     await (_INSERT_HINTED if hinted else _INSERT).all(db, values)
     return Message(**values, status=MessageStatus.QUEUED)
+
+
+def columns_of(draft: Draft) -> dict[str, Any]:
+    """Give what a message's row has of its draft, by the names of the columns."""
+    same = ("model", "idempotency_key", "request_hash", "trace_id", "streamed")
+    named = {name: getattr(draft, name) for name in same}
+    return {"id": draft.message_id, "content": draft.prompt, **named}
 
 
 def _unfinished_count(*where: ColumnElement[bool]) -> Any:

@@ -18,14 +18,13 @@ from sqlalchemy import (
     Uuid,
     bindparam,
     column,
-    literal_column,
     text,
     update,
 )
 
-from shared.prepared import Db, Prepared, together
+from shared.prepared import Db, Prepared, is_fenced, together
 from shared.settings import Settings
-from shared.store.acceptance import Accepted, Draft
+from shared.store.acceptance import Accepted, Draft, columns_of
 from shared.store.attempts import Call, Claim, Ended, Outcome, as_claim
 from shared.store.events import Batch
 from shared.store.records import Spans, closing, storable, total
@@ -40,15 +39,7 @@ async def accept(
 
     None: the session is busy or unknown, the key is known, or something is full.
     """
-    sent = {
-        "id": draft.message_id,
-        "content": draft.prompt,
-        "model": draft.model,
-        "idempotency_key": draft.idempotency_key,
-        "request_hash": draft.request_hash,
-        "trace_id": draft.trace_id,
-        "streamed": draft.streamed,
-    }
+    sent = columns_of(draft)
     place = {
         "session_id": session_id,
         "owner": owner,
@@ -241,7 +232,7 @@ _COMPLETE = Prepared(
     ).columns(column("id"))
 )
 _REMEMBER = Prepared(
-    update(VibeSession).where(
-        VibeSession.id == bindparam("of_session"), literal_column("EXISTS (SELECT 1 FROM fence)")
+    lambda dialect: update(VibeSession).where(
+        VibeSession.id == bindparam("of_session"), is_fenced(dialect)
     )
 )
