@@ -68,7 +68,11 @@ class SessionMemory:
     async def open(self) -> None:
         """Bring the file up to date; without a usable file work on a copy in RAM."""
         self._take_file()
-        if self._known.count == 0 or self._file.still_holds(self._known):
+        if self._known.count == 0:
+            with suppress(*_UNUSABLE):  # it is not read, and the end says so
+                await self._when_free(self._file.begin)
+            return
+        if self._file.still_holds(self._known):
             return
         try:
             if not await self._when_free(partial(self._file.holds, self._known)):
@@ -119,8 +123,6 @@ class SessionMemory:
             _log.warning("memory file not written, it heals when it can", error=repr(error))
 
     async def _append(self) -> bool:
-        if self._known.count == 0:
-            return False  # there is no file yet, or one of nobody's
         append = partial(self._file.append, self._known, self.added, self._claim.message_id)
         try:
             return await self._when_free(append)
@@ -162,7 +164,6 @@ class SessionMemory:
 
     async def _read_file(self, limit: int | None) -> list[TResponseInputItem]:
         assert self._file.session is not None, "open() comes first"
-        self._file.reads += 1
         items = await _whole(self._file.session.get_items(limit))
         expected = self._known.count if limit is None else min(limit, self._known.count)
         if len(items) != expected:

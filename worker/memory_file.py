@@ -21,6 +21,7 @@ from agents import SQLiteSession, TResponseInputItem
 from filelock import FileLock
 
 from worker import faults
+from worker.file_session import FileSession
 
 _Identity = tuple[int, int, int] | None
 _NAME = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.(\d{1,9})\.db(?:\.lock)?")
@@ -43,10 +44,10 @@ class MemoryFile:
     """A session file of one generation, `{folder}/{session_id}.{generation}.db`."""
 
     def __init__(self, folder: Path, session_id: UUID, generation: int, *, key: str) -> None:
+        self.of = session_id, generation
         self.path = folder / name_of(session_id, generation)
         self.key = key
         self.session: SQLiteSession | None = None
-        self.reads = 0
         self._own: sqlite3.Connection | None = None
         self._identity: _Identity = None
         # flock; a lock file that somebody unlinked meanwhile does not count as locked
@@ -64,6 +65,19 @@ class MemoryFile:
     def unlock(self) -> None:
         """Let others in; nothing happens if it is not locked here. Short enough for a loop."""
         self._lock.release()
+
+    def begin(self) -> None:
+        """Lock the file of a session without items and make it, if there is none.
+
+        Before its first message ends: then who clears the session can take it away, and the end
+        need not ask the database whether somebody did. Raises as `lock` does.
+        """
+        self.lock()
+        try:
+            if not self.path.exists():
+                self.path.write_bytes(_empty())
+        finally:
+            self.unlock()
 
     def lock_and_look(self) -> Contents | None:
         """Take the file's lock and look into it; raise as `lock` does."""
@@ -202,11 +216,10 @@ class MemoryFile:
             return
         self.close()  # somebody else wrote into the file, or rebuilt it, beneath this handle
         self._own = sqlite3.connect(self.path, check_same_thread=False)
-        # the first to open, the last to close: each last close costs a checkpoint
         self._own.execute("PRAGMA journal_mode=WAL")
         # no waiting for the disk: what a power cut takes or breaks is noticed, and healed
         self._own.execute("PRAGMA synchronous=OFF")
-        self.session = SQLiteSession(self.key, self.path)
+        self.session = FileSession(self.key, self.path, self._own)
         self._identity = _identity(self.path)
 
     def _remove(self) -> None:

@@ -13,13 +13,13 @@ from shared.store import sessions
 from shared.store.transitions import Claim
 from shared.tables import VibeSession
 from worker.memory import SessionMemory, when_free
-from worker.memory_file import MemoryFile, files_in, name_of, remove
+from worker.memory_file import MemoryFile, files_in, remove
 from worker.open_files import OpenFiles
 
 T = TypeVar("T")
 _LOCK_TIMEOUT_S = 5.0
 _SESSIONS_AT_ONCE = 500
-_OPEN_FILES = 100
+_OPEN_FILES = 250
 _log = get_logger(__name__)
 
 
@@ -76,7 +76,7 @@ class MemoryFiles:
             async with self._database.read() as db:
                 current = await sessions.generations(db, [session_id for session_id, _ in some])
             stale = [file for file in some if current.get(file[0]) != file[1]]
-            self._open_files.close(self._folder / name_of(*file) for file in stale)
+            self._open_files.close(stale)
             removed += await self._in_thread(partial(remove, self._folder, stale))
         if removed:
             _log.info("removed stale memory files", files=removed)

@@ -94,12 +94,29 @@ def host(world: World, tmp_path: Path) -> Host:
 
 
 @ON_SQLITE
-async def test_a_new_session_remembers_nothing_and_needs_no_file(world: World, host: Host) -> None:
+async def test_a_new_session_remembers_nothing_and_gets_an_empty_file(
+    world: World, host: Host
+) -> None:
     session = await world.session()
     assert await host.seen(session) == []
-    assert not host.path(session).exists()
+    assert stored_items(host.path(session), session.openai_session_key) == []
     await host.answer(session, "a")
-    assert host.path(session).exists()
+    assert stored_items(host.path(session), session.openai_session_key) == said("a")
+
+
+@ON_SQLITE
+async def test_what_nobody_remembers_in_a_new_sessions_file_is_not_kept(
+    world: World, host: Host
+) -> None:
+    other, session = await world.session(), await world.session()
+    await host.answer(other, "of another")
+    host.path(session).write_bytes(host.path(other).read_bytes())
+    damage(
+        host.path(session), "UPDATE agent_messages SET session_id = ?", session.openai_session_key
+    )
+    assert await host.seen(session) == []
+    await host.answer(session, "a")
+    assert await host.seen(session) == said("a")
 
 
 async def test_after_each_message_the_file_holds_what_the_database_holds(
@@ -428,6 +445,9 @@ async def test_a_late_sync_does_not_bring_a_cleared_file_back(
     with pytest.raises(LeaseLost) if before else nullcontext():
         late = await host.files.open(claim)
         await late.close()
+    if not before:  # an empty one may come back, for a while
+        assert stored_items(host.path(session), session.openai_session_key) == []
+        await host.files.remove_stale()
     assert not host.path(session).exists()
 
 

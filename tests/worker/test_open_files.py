@@ -94,7 +94,7 @@ async def test_threads_that_read_a_file_do_not_each_keep_it_open(
     before = open_descriptors()
     for _ in range(80):
         await host.seen(session)
-    assert open_descriptors() - before < 40
+    assert open_descriptors() == before
 
 
 @ON_SQLITE
@@ -116,4 +116,4 @@ async def test_a_run_leaves_its_file_to_others_while_the_model_works(
     for memory in memories:
         await memory.close()
     assert again == said("a"), "it is taken again when it is wanted"
-    assert 0 < held <= 3 * 5, "each open file has five descriptors"
+    assert 0 < held <= 3 * 3, "each open file has three descriptors"
