@@ -45,7 +45,7 @@ def make_celery(settings: Settings) -> Celery:
         # acknowledged late, a Redis restart crashes the worker, and a lost worker costs 90 s
         task_acks_late=False,
         task_publish_retry_policy={"max_retries": 1, "interval_start": 0},
-        worker_pool="threads",
+        worker_pool="worker.pool:TaskPool",
         worker_concurrency=settings.worker_concurrency,
         # a worker takes a hint only when it has a free slot
         worker_disable_prefetch=not settings.embedded,
@@ -142,7 +142,7 @@ class Hinter:
         return await loop.run_in_executor(self._threads, self._length)
 
     def _length(self) -> int:
-        with self._app.connection_for_read() as connection:
+        with self._app.connection_or_acquire() as connection:
             queue = connection.default_channel.queue_declare(self._app.conf.task_default_queue)
             return int(queue.message_count)
 
