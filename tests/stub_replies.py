@@ -21,6 +21,8 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
+from pydantic_core import from_json
+
 from tests.planted import MODEL_BODY
 
 Json = dict[str, Any]
@@ -88,7 +90,7 @@ class Call:
     @classmethod
     def of(cls, path: str, content: bytes) -> "Call":
         """Read a Responses or a Chat Completions request."""
-        body: Json = json.loads(content)
+        body = _parsed(content)
         items: Any = body.get("input", body.get("messages", []))
         items = [{"role": "user", "content": items}] if isinstance(items, str) else items
         items = [item for item in items if item.get("role") not in ("system", "developer")]
@@ -96,6 +98,15 @@ class Call:
         prompt = _text(items[last]["content"]) if items else ""
         outputs = [i for i in items[last + 1 :] if _is_tool_output(i)]
         return cls(path, body, len(content), prompt, len(items), len(outputs))
+
+
+def _parsed(content: bytes) -> Json:
+    body: Json
+    try:
+        body = from_json(content)  # in half the time: a long conversation is the service's to bear
+    except ValueError:  # half a character
+        body = json.loads(content)
+    return body
 
 
 def _is_tool_output(item: Json) -> bool:

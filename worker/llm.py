@@ -1,6 +1,7 @@
 """Which model answers, over which client, and when its calls are tried again."""
 
 import random
+from contextlib import suppress
 from functools import cached_property
 from typing import Any, cast
 
@@ -22,6 +23,7 @@ from openai._models import FinalRequestOptions
 from openai._streaming import SSEDecoder
 from openai.resources.responses import AsyncResponses
 from openai.types.responses import ResponseCompletedEvent
+from pydantic_core import PydanticSerializationError, to_json
 from typing_extensions import override
 
 from shared.settings import OFFLINE, Settings
@@ -64,7 +66,10 @@ class _Client(AsyncOpenAI):
     @override
     async def _prepare_options(self, options: FinalRequestOptions) -> FinalRequestOptions:
         # here the body is not text yet: to read that takes as long as to write it
-        asked({**cast("dict[str, Any]", options.json_data or {}), **(options.extra_json or {})})
+        body = {**cast("dict[str, Any]", options.json_data or {}), **(options.extra_json or {})}
+        asked(body)
+        with suppress(PydanticSerializationError):  # the client writes what is unusual, or says why
+            options.json_data, options.extra_json = to_json(body), None
         return options
 
     @cached_property
