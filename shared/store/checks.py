@@ -10,6 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.checks import Check, Report
 from shared.database import clock
+from shared.prepared import Db, Prepared
+from shared.store.among import is_among
 
 _REPORT = TypeAdapter(Report)
 
@@ -38,12 +40,16 @@ async def take(db: AsyncSession, check_id: UUID) -> Report | None:
     return None if report is None else _REPORT.validate_python(report)
 
 
-async def answered_among(db: AsyncSession, check_ids: Sequence[UUID]) -> Sequence[UUID]:
+async def answered_among(db: Db, check_ids: Sequence[UUID]) -> Sequence[UUID]:
     """Name those of the checks that have a report."""
-    found = await db.scalars(
-        select(Check.id).where(Check.id.in_(check_ids), Check.report.is_not(None))
+    return [row.id for row in await _ANSWERED.all(db, {"ids": check_ids})]
+
+
+_ANSWERED = Prepared(
+    lambda dialect: select(Check.id).where(
+        is_among(Check.id, "ids", dialect), Check.report.is_not(None)
     )
-    return found.all()
+)
 
 
 async def purge(db: AsyncSession, *, ordered_before_s: float) -> None:

@@ -24,8 +24,9 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.database import insert_new
-from shared.prepared import Prepared, PreparedRows, Step, insert_rows, together
+from shared.prepared import Db, Prepared, PreparedRows, Step, insert_rows, together
 from shared.store import rates
+from shared.store.among import is_among
 from shared.store.states import is_running, is_unfinished
 from shared.tables import UNFINISHED, Attempt, Event, EventKind, Message
 
@@ -122,10 +123,16 @@ async def wanted_of(db: AsyncSession, worker_id: UUID) -> Sequence[UUID]:
     return (await db.scalars(select(Message.id).where(here))).all()
 
 
-async def counts(db: AsyncSession, message_ids: Sequence[UUID]) -> Mapping[UUID, int]:
+async def counts(db: Db, message_ids: Sequence[UUID]) -> Mapping[UUID, int]:
     """Count the events of messages."""
-    query = select(Message.id, Message.event_count).where(Message.id.in_(message_ids))
-    return {row.id: row.event_count for row in await db.execute(query)}
+    return {row.id: row.event_count for row in await _COUNTS.all(db, {"ids": message_ids})}
+
+
+_COUNTS = Prepared(
+    lambda dialect: select(Message.id, Message.event_count).where(
+        is_among(Message.id, "ids", dialect)
+    )
+)
 
 
 async def pages(

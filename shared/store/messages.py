@@ -13,6 +13,7 @@ from shared.errors import (
     MessageNotFound,
 )
 from shared.prepared import Db, Prepared
+from shared.store.among import is_among
 from shared.store.states import is_unfinished
 from shared.tables import (
     UNFINISHED,
@@ -89,12 +90,14 @@ async def full(db: AsyncSession, message_id: UUID, *, owner: str) -> FullMessage
     )
 
 
-async def ended_among(db: AsyncSession, message_ids: Sequence[UUID]) -> Sequence[UUID]:
+async def ended_among(db: Db, message_ids: Sequence[UUID]) -> Sequence[UUID]:
     """Name those of the messages that have ended."""
-    found = await db.scalars(
-        select(Message.id).where(Message.id.in_(message_ids), ~is_unfinished())
-    )
-    return found.all()
+    return [row.id for row in await _ENDED.all(db, {"ids": message_ids})]
+
+
+_ENDED = Prepared(
+    lambda dialect: select(Message.id).where(is_among(Message.id, "ids", dialect), ~is_unfinished())
+)
 
 
 def _owned(owner: str) -> Select[Message]:
