@@ -9,6 +9,7 @@ from tests.benchmarks.goals import (
     GROWN,
     MANY_RUNS,
     OURS,
+    PACED,
     Goal,
     Row,
     growth,
@@ -21,6 +22,7 @@ from tests.benchmarks.goals import (
 )
 
 CROWD, WAITING = 500, 2000
+PACES = (50, 100)
 WATCHERS = (100, 1000)
 
 
@@ -92,14 +94,18 @@ def _crowd_rows(clients: int) -> list[Row]:
     ]
 
 
-def _waiting_rows() -> list[Row]:
-    reply = "steady finished_to_reply"
+def _waiting_rows(rate: int) -> list[Row]:
+    measure = f"paced {rate} "
+    reply = measure + "finished_to_reply"
+    goals = (Goal(5, OURS, 50),) if rate == max(PACES) else ()
+    label = f"{WAITING} clients waiting, {rate} messages asked for a second: messages/s"
     return [
-        Row(f"{WAITING} clients waiting all the time: messages/s", median("steady rate")),
-        Row("  finished to reply, p50 ms", median(reply)),
-        Row("    p95 ms", percentile(reply, 95)),
-        Row("    p99 ms", percentile(reply, 99), (Goal(5, OURS, 50),)),
-        Row("  refused, failed or wrong", worst("steady failed"), (Goal(5, OURS, 0),), 0),
+        Row(label, of(PACED, median(measure + "rate"))),
+        Row("  finished to reply, p50 ms", of(PACED, median(reply))),
+        Row("    p95 ms", of(PACED, percentile(reply, 95))),
+        Row("    p99 ms", of(PACED, percentile(reply, 99)), goals),
+        Row("  CPU a message, ms", of(PACED, median(measure + "cpu"))),
+        Row("  refused, failed or wrong", of(PACED, worst(measure + "failed")), digits=0),
     ]
 
 
@@ -176,7 +182,7 @@ def rows() -> list[Row]:
         *_busy_rows(),
         *_crowd_rows(CROWD),
         *_crowd_rows(WAITING),
-        *_waiting_rows(),
+        *(row for rate in PACES for row in _waiting_rows(rate)),
         *_stream_rows(),
         *_growth_rows(),
         *_resource_rows(),

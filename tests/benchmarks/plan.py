@@ -7,8 +7,8 @@ from functools import partial
 
 from tests.benchmarks import parts
 from tests.benchmarks.contenders import Contender, Ours
-from tests.benchmarks.goals import FLOOR, FLOOR_2, GROWN, MANY_RUNS, OURS
-from tests.benchmarks.measures import CROWD, WAITING, WATCHERS
+from tests.benchmarks.goals import FLOOR, FLOOR_2, GROWN, MANY_RUNS, OURS, PACED
+from tests.benchmarks.measures import CROWD, PACES, WAITING, WATCHERS
 from tests.benchmarks.results import Results
 from tests.benchmarks.rows import fill
 from tests.benchmarks.scenarios import FIRST_TURNS, LONG, STREAMED, TOOL, TURNS, Bench
@@ -47,7 +47,7 @@ async def full(bench: Bench, found: Sequence[Contender], stage: Stage) -> None:
     await _alternate("100 clients, first messages", agents, first, rounds=1)
     tool = partial(bench.many_clients, clients=30, messages=TURNS, kind=TOOL)
     await _alternate("30 clients, tool", agents, tool, rounds=1)
-    busy = partial(bench.busy, clients=200, messages=5)
+    busy = partial(bench.busy, clients=200, messages=FIRST_TURNS)
     await _alternate("200 clients", agents, busy, rounds=1)
     await _alternate("500 clients", agents, lambda c: bench.crowd(c, clients=CROWD), rounds=1)
     await _alternate(
@@ -59,7 +59,9 @@ async def full(bench: Bench, found: Sequence[Contender], stage: Stage) -> None:
     await _streams(bench, found, rounds=4)
     ours = next(c for c in found if isinstance(c, Ours) and c.name == OURS)
     floors = [c for c in found if c.name in (FLOOR, FLOOR_2)]
-    await waiting(bench, [*floors, ours], ours, clients=WAITING)
+    crowd = partial(bench.crowd, clients=WAITING)
+    await _alternate(f"{WAITING} clients", [*floors, ours], crowd, rounds=1)
+    await waiting(bench, stage, clients=WAITING, rates=PACES)
     await watchers(bench, ours)
     await growing_table(bench, stage, ours)
     await many_runs(bench, stage)
@@ -79,20 +81,17 @@ async def _streams(bench: Bench, found: Sequence[Contender], *, rounds: int) -> 
 
 async def _long_sessions(bench: Bench, contender: Contender) -> None:
     for items in (10, 1000):
-        await bench.long_session(contender, items=items, messages=5)
+        await bench.long_session(contender, items=items, messages=10)
 
 
-async def waiting(
-    bench: Bench, found: Sequence[Contender], ours: Ours, *, clients: int, model_s: float = 2
-) -> None:
-    """Let clients arrive at once; then keep as many waiting at ours.
-
-    Two workers of 100 slots and a model of 2 s: at most 100 messages end a second.
-    """
-    crowd = partial(bench.crowd, clients=clients)
-    await _alternate(f"{clients} clients", found, crowd, rounds=1)
-    steady = partial(bench.steady, clients=clients, model_s=model_s)
-    await _alternate(f"{clients} clients wait", [ours], steady, rounds=1)
+async def waiting(bench: Bench, stage: Stage, *, clients: int, rates: Sequence[int]) -> None:
+    """Keep so many clients waiting at two workers that have slots for all of them."""
+    paced = stage.ours(workers=2, slots=clients // 2, label=PACED)
+    with stage.running(paced):
+        await warm_up([paced])
+        for rate in rates:
+            turn = partial(bench.paced, clients=clients, rate=rate)
+            await _alternate(f"{clients} clients wait, {rate} a second", [paced], turn, rounds=1)
 
 
 async def watchers(

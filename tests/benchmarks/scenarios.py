@@ -7,7 +7,7 @@ import time
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 
-from tests.benchmarks.client import Answer, Connection, talk_at_once
+from tests.benchmarks.client import Answer, Connection, talk, talk_at_once
 from tests.benchmarks.contenders import Contender
 from tests.benchmarks.prompts import LONG_PROMPT, PROMPT, STREAMED_PROMPT, TOOL_PROMPT, slow_prompt
 from tests.benchmarks.results import Note, Results
@@ -105,20 +105,29 @@ class Bench:
         note("busy added", [latency - _MODEL_S for latency in latencies])
         note("busy failed", [sum(a.fault is not None for a in answers)])
 
-    async def steady(self, contender: Contender, *, clients: int, model_s: float) -> None:
-        """Keep so many clients waiting, with three messages each; the middle third counts.
+    async def paced(self, contender: Contender, *, clients: int, rate: int) -> None:
+        """Keep so many clients waiting, of whom so many are to be answered a second, evenly.
 
-        Before it they arrive at once, after it there are fewer and fewer.
+        Each sends two messages to a model that takes as long as all of them take to arrive. The
+        replies to the first count, but for the first quarter: meanwhile everybody waits.
         """
         conversations = await contender.begin(clients)
-        prompt = slow_prompt(model_s)
-        answers = await talk_at_once(contender.port, conversations, prompt=prompt, messages=3)
+        prompt, answers = slow_prompt(clients / rate), list[Answer]()
+        before = cpu_s(pid for group in contender.groups for pid in contender.pids(group))
+        async with asyncio.TaskGroup() as group:
+            for number, conversation in enumerate(conversations):
+                talking = talk(
+                    contender.port, conversation, prompt=prompt, messages=2, answers=answers
+                )
+                group.create_task(_after(number / rate, talking))
+        used = cpu_s(pid for group in contender.groups for pid in contender.pids(group)) - before
         self._keep(contender, answers)
-        note, middle = self._note(contender), answers[clients : 2 * clients]
-        took = middle[-1].arrived_at - middle[0].arrived_at if middle else 0.0
-        note("steady rate", [len(middle) / took] if took else [])
-        note("steady finished_to_reply", _milliseconds(middle, "finished_to_reply"))
-        note("steady failed", [sum(a.fault is not None for a in answers)])
+        note, first = self._note(contender), answers[clients // 4 : clients]
+        took = first[-1].arrived_at - first[0].arrived_at if first else 0.0
+        note(f"paced {rate} rate", [len(first) / took] if took else [])
+        note(f"paced {rate} finished_to_reply", _milliseconds(first, "finished_to_reply"))
+        note(f"paced {rate} failed", [sum(a.fault is not None for a in answers)])
+        note(f"paced {rate} cpu", [used / len(answers) * 1e3])
 
     async def runs(self, contender: Contender, *, runs: int, model_s: float) -> None:
         """Let the workers run so many messages at once: what does each add to their memory?"""
@@ -165,6 +174,11 @@ class Bench:
             if answer.fault is not None
         ]
         note("faults", [sum(answer.fault is not None for answer in answers)])
+
+
+async def _after(seconds: float, talking: Coroutine[None, None, None]) -> None:
+    await asyncio.sleep(seconds)
+    await talking
 
 
 async def _watching_memory(
