@@ -142,7 +142,7 @@ class Hinter:
         return await loop.run_in_executor(self._threads, self._length)
 
     def _length(self) -> int:
-        with self._app.connection_or_acquire() as connection:
+        with self._app.connection_for_read() as connection:
             queue = connection.default_channel.queue_declare(self._app.conf.task_default_queue)
             return int(queue.message_count)
 

@@ -68,8 +68,10 @@ class _Client(AsyncOpenAI):
         # here the body is not text yet: to read that takes as long as to write it
         body = {**cast("dict[str, Any]", options.json_data or {}), **(options.extra_json or {})}
         asked(body)
-        with suppress(PydanticSerializationError):  # the client writes what is unusual, or says why
-            options.json_data, options.extra_json = to_json(body), None
+        if body:
+            with suppress(PydanticSerializationError):  # the client writes it, or says why not
+                plain = to_json(body, inf_nan_mode="null")
+                options.json_data, options.extra_json = plain, None
         return options
 
     @cached_property

@@ -177,7 +177,7 @@ class SessionMemory:
             await self._sync(anew=True)
 
     async def _sync(self, *, anew: bool = False) -> None:
-        """Make the file equal to the database, under its lock; the only writer of a file.
+        """Make the file equal to the database, under its lock.
 
         Raises:
             LeaseLost: the session was cleared since the claim.

@@ -69,8 +69,8 @@ class MemoryFile:
     def begin(self) -> None:
         """Lock the file of a session without items and make it, if there is none.
 
-        Before its first message ends: then who clears the session can take it away, and the end
-        need not ask the database whether somebody did. Raises as `lock` does.
+        Before its first message ends: then its removal, as a file of a past generation, says that
+        the session was cleared, and the end need not ask the database. Raises as `lock` does.
         """
         self.lock()
         try:
@@ -204,6 +204,7 @@ class MemoryFile:
         if self._own is not None:
             self._own.close()
             self._own = None
+        self._identity = None
 
     def remove(self) -> None:
         """Delete the file under its lock, and the lock file last: openers look at its inode."""
@@ -216,10 +217,11 @@ class MemoryFile:
             return
         self.close()  # somebody else wrote into the file, or rebuilt it, beneath this handle
         self._own = sqlite3.connect(self.path, check_same_thread=False)
+        # before the first statement: what the SDK opens and closes would stay open beneath a lock
+        self.session = FileSession(self.key, self.path, self._own)
         self._own.execute("PRAGMA journal_mode=WAL")
         # no waiting for the disk: what a power cut takes or breaks is noticed, and healed
         self._own.execute("PRAGMA synchronous=OFF")
-        self.session = FileSession(self.key, self.path, self._own)
         self._identity = _identity(self.path)
 
     def _remove(self) -> None:

@@ -3,7 +3,6 @@
 from typing import Any
 
 from celery.concurrency import thread
-from kombu.asynchronous import get_event_loop
 from typing_extensions import override
 
 
@@ -15,13 +14,22 @@ class TaskPool(thread.TaskPool):  # type: ignore[misc]
     for a free slot.)
     """
 
+    _hub: Any = None
+
+    def register_with_event_loop(self, hub: Any) -> None:
+        """Take the loop, at each connection to the broker; where Celery polls there is none."""
+        self._hub = hub
+
     @override
     def on_apply(self, *args: Any, **options: Any) -> thread.ApplyResult:
         applied = super().on_apply(*args, **options)
-        if hub := get_event_loop():  # none where Celery polls, as in the embedded mode
-            # called last, when Celery has already counted the slot as free
-            applied.f.add_done_callback(lambda _: hub.call_soon(_look))  # type: ignore[no-untyped-call]
+        # called last, when Celery has already counted the slot as free
+        applied.f.add_done_callback(self._wake)
         return applied
+
+    def _wake(self, _: object) -> None:
+        if self._hub is not None:
+            self._hub.call_soon(_look)
 
 
 def _look() -> None:

@@ -8,7 +8,7 @@ from tests.benchmarks.results import Results
 FLOOR, FLOOR_2 = "in-request, 1", "in-request, 2"
 EMBEDDED, OURS = "embedded", "ours, 2 workers"
 GROWN, MANY_RUNS = "ours, a million messages", "ours, 300 runs"
-PACED = "ours, 2,000 slots"
+PACED = "ours, 2000 slots"
 """Ours in other circumstances: told of in the column of ours."""
 
 Value = Callable[[Results, str], float | None]

@@ -12,7 +12,7 @@ import pytest
 from typing_extensions import override
 
 from tests.api.calls import ASYNC, new_session, send
-from tests.services import ApiProcess, RedisServer, WorkerProcess, migrate
+from tests.services import ApiProcess, RedisServer, WorkerProcess, migrate, wait_until
 
 
 class CeleryCommand(WorkerProcess):
@@ -43,22 +43,30 @@ def test_a_worker_answers_however_it_is_started_and_ends_when_asked(
         assert worker.terminate() == 0
 
 
-def test_a_slot_that_becomes_free_is_used_at_once(
-    tmp_path: Path, redis_server: RedisServer
-) -> None:
+@pytest.mark.parametrize("restarted", [False, True], ids=["", "after a restart of Redis"])
+def test_a_slot_that_becomes_free_is_used_at_once(*, tmp_path: Path, restarted: bool) -> None:
+    redis = RedisServer(tmp_path)
     settings = {
         "VIBECODER_DATABASE_URL": f"sqlite:///{tmp_path / 'vibecoder.db'}",
-        "VIBECODER_REDIS_URL": redis_server.url,
+        "VIBECODER_REDIS_URL": redis.url,
         "VIBECODER_NAMESPACE": f"test-{uuid4()}",
         "VIBECODER_WORKER_CONCURRENCY": "1",
     }
     migrate(settings["VIBECODER_DATABASE_URL"])
     with (
+        redis,
         ApiProcess(tmp_path, settings) as api,
         WorkerProcess(tmp_path, settings),
         httpx2.Client(base_url=api.url, timeout=30, trust_env=False) as client,
     ):
         sessions = [new_session(client) for _ in range(9)]
+        if restarted:
+            redis.restart()
+            wait_until(
+                lambda: send(client, new_session(client)).status_code == 200,
+                "the worker to come back",
+                timeout=30,
+            )
         ids = [send(client, each, headers=ASYNC).json()["message_id"] for each in sessions]
         ended = [client.get(f"/messages/{each}", headers={"Prefer": "wait=20"}) for each in ids]
     messages = sorted((answer.json() for answer in ended), key=lambda of: str(of["ended_at"]))

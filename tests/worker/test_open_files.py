@@ -116,4 +116,4 @@ async def test_a_run_leaves_its_file_to_others_while_the_model_works(
     for memory in memories:
         await memory.close()
     assert again == said("a"), "it is taken again when it is wanted"
-    assert 0 < held <= 3 * 3, "each open file has three descriptors"
+    assert 0 < held <= 2 * 3, "each open file has three descriptors"
