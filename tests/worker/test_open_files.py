@@ -106,8 +106,8 @@ async def test_a_run_leaves_its_file_to_others_while_the_model_works(
     for session in sessions:
         await host.answer(session, "a")
     host.files.close_idle()
-    before = open_descriptors()
     claims = [claim_of(await world.stored_session(session)) for session in sessions]
+    before = open_descriptors()
     memories = [await host.files.open(claim) for claim in claims]
     for memory in memories:
         assert [dict(item) for item in await memory.get_items()] == said("a")
