@@ -105,7 +105,12 @@ def _waiting_rows(rate: int) -> list[Row]:
         Row("    p95 ms", of(PACED, percentile(reply, 95))),
         Row("    p99 ms", of(PACED, percentile(reply, 99)), goals),
         Row("  CPU a message, ms", of(PACED, median(measure + "cpu"))),
-        Row("  refused, failed or wrong", of(PACED, worst(measure + "failed")), digits=0),
+        Row(
+            "  refused, failed or wrong",
+            of(PACED, worst(measure + "failed")),
+            (Goal(5, OURS, 0),),
+            0,
+        ),
     ]
 
 
