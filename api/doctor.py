@@ -17,7 +17,7 @@ from redis.exceptions import RedisError
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from shared.database import sync_engine
+from shared.engines import sync_engine
 from shared.errors import SettingsError
 from shared.schema import current_revision, is_outdated
 from shared.settings import Settings, load_settings

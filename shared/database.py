@@ -6,20 +6,16 @@ import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from importlib import import_module
 from typing import Any, ParamSpec, TypeVar, cast
 
-from sqlalchemy import URL, Double, Engine, create_engine, event, make_url
+from sqlalchemy import Double
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, OperationalError
-from sqlalchemy.ext.asyncio import (
-    AsyncEngine,
-    AsyncSession,
-    create_async_engine,
-)
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
+from shared.engines import postgresql_engine, sqlite_engine
 from shared.logging import get_logger
 from shared.prepared import Db
 from shared.settings import Settings
@@ -30,7 +26,6 @@ T = TypeVar("T")
 
 _RETRY_DELAYS_S = (0.02, 0.1, 0.4)
 _AWAY_S = 0.3
-_SILENT_S = 15
 _DEADLOCK_OR_SERIALIZATION = {"40P01", "40001"}
 _log = get_logger(__name__)
 
@@ -74,16 +69,16 @@ class Database:
         self.dialect = settings.dialect
         self._singles: Singles | None
         if self.dialect == "sqlite":
-            self._writer = _sqlite_engine(settings, begin="BEGIN IMMEDIATE", pool_size=1)
-            self._reader = _sqlite_engine(settings, begin="BEGIN", pool_size=4)
+            self._writer = sqlite_engine(settings, begin="BEGIN IMMEDIATE", pool_size=1)
+            self._reader = sqlite_engine(settings, begin="BEGIN", pool_size=4)
             self._snapshot = self._reader
             self._singles = None
         else:
-            self._writer = _postgresql_engine(settings, name=name)
+            self._writer = postgresql_engine(settings, name=name)
             # of its own: to change a connection's isolation and back takes as long as a statement
-            self._reader = _postgresql_engine(settings, name=name, isolation_level="AUTOCOMMIT")
+            self._reader = postgresql_engine(settings, name=name, isolation_level="AUTOCOMMIT")
             self._snapshot = self._writer.execution_options(isolation_level="REPEATABLE READ")
-            single = _postgresql_engine(settings, name=name, isolation_level="AUTOCOMMIT")
+            single = postgresql_engine(settings, name=name, isolation_level="AUTOCOMMIT")
             self._singles = Singles(single, most=settings.database_pool)
 
     @asynccontextmanager
@@ -203,95 +198,3 @@ def will_pass(error: DBAPIError | CommitUnknownError) -> bool:
     unreached = isinstance(error, OperationalError) and sqlstate is None
     locked = "database is locked" in str(error.orig)
     return unreached or locked or sqlstate in _DEADLOCK_OR_SERIALIZATION
-
-
-def database_url(settings: Settings, *, driver: str) -> URL:
-    """Return the URL with its driver; a SQLite file's folder is made."""
-    if settings.dialect == "sqlite":
-        settings.data_dir.mkdir(parents=True, exist_ok=True)
-        return make_url(f"sqlite{driver}:///{settings.database_location}")
-    return make_url(f"postgresql+psycopg://{settings.database_location}")
-
-
-def sync_engine(settings: Settings, *, name: str) -> Engine:
-    """Make an engine of one connection for a thread without an event loop."""
-    url = database_url(settings, driver="")
-    if settings.dialect == "sqlite":
-        engine = create_engine(url, pool_size=1, max_overflow=0, hide_parameters=True)
-        _configure_sqlite(engine, settings, begin="BEGIN IMMEDIATE")
-        return engine
-    return create_engine(
-        url,
-        pool_size=1,
-        max_overflow=0,
-        hide_parameters=True,
-        connect_args=_postgresql_arguments(settings, name),
-    )
-
-
-def _sqlite_engine(settings: Settings, *, begin: str, pool_size: int) -> AsyncEngine:
-    url = database_url(settings, driver="+aiosqlite")
-    engine = create_async_engine(
-        url, pool_size=pool_size, max_overflow=0, pool_timeout=60, hide_parameters=True
-    )
-    _configure_sqlite(engine.sync_engine, settings, begin=begin)
-    return engine
-
-
-def _configure_sqlite(engine: Engine, settings: Settings, *, begin: str) -> None:
-    # a writer must not wait so long for the file that its worker's lease ends meanwhile
-    busy_ms = int(settings.lease_s * 1000 / 4)
-
-    @event.listens_for(engine, "connect")
-    def connect(connection: Any, _record: Any) -> None:
-        connection.isolation_level = None  # the driver's own BEGIN is deferred: it deadlocks
-        cursor = connection.cursor()
-        for pragma in (
-            f"busy_timeout={busy_ms}",
-            "journal_mode=WAL",
-            "synchronous=NORMAL",
-            "foreign_keys=ON",
-        ):
-            cursor.execute(f"PRAGMA {pragma}")
-        cursor.close()
-
-    @event.listens_for(engine, "begin")
-    def start(connection: Any) -> None:
-        connection.exec_driver_sql(begin)
-
-
-def _postgresql_engine(settings: Settings, *, name: str, **options: Any) -> AsyncEngine:
-    engine = create_async_engine(
-        database_url(settings, driver="+psycopg"),
-        pool_size=settings.database_pool,
-        pool_use_lifo=True,  # a few connections that know their statements, not all in turn
-        **options,
-        max_overflow=0,
-        pool_timeout=60,
-        hide_parameters=True,  # they are prompts and replies; errors are logged
-        connect_args=_postgresql_arguments(settings, name),
-    )
-
-    @event.listens_for(engine.sync_engine, "connect")
-    def connect(connection: Any, _record: Any) -> None:
-        # by itself psycopg types a number by its size: another statement for each mixture of sizes
-        big = import_module("psycopg.types.numeric").Int8BinaryDumper
-        connection.driver_connection.adapters.register_dumper(int, big)
-
-    return engine
-
-
-def _postgresql_arguments(settings: Settings, name: str) -> dict[str, Any]:
-    return {
-        "application_name": f"{settings.namespace}-{name}",
-        "connect_timeout": 5,
-        "options": "-c timezone=UTC"
-        # nor may a process that froze, or its host that vanished, hold locks for others
-        f" -c idle_in_transaction_session_timeout={_SILENT_S}s"
-        " -c tcp_keepalives_idle=5 -c tcp_keepalives_interval=2 -c tcp_keepalives_count=3",
-        # a host that vanished must not hold a worker for the kernel's two hours
-        "keepalives_idle": 5,
-        "keepalives_interval": 2,
-        "keepalives_count": 3,
-        "tcp_user_timeout": 15_000,
-    }

@@ -7,7 +7,7 @@ from pathlib import Path
 from sqlalchemy import Connection, inspect, text
 from sqlalchemy.exc import OperationalError
 
-from shared.database import sync_engine
+from shared.engines import sync_engine
 from shared.errors import SchemaOutdated, ServiceUnavailable
 from shared.settings import Settings
 

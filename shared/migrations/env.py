@@ -6,7 +6,7 @@ from sqlalchemy import Connection
 import shared.checks
 import shared.keys
 import shared.webhooks  # noqa: F401 -- its tables belong to the schema
-from shared.database import sync_engine
+from shared.engines import sync_engine
 from shared.settings import load_settings
 from shared.tables import Base
 

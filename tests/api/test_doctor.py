@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from api.doctor import Finding, examine
-from shared.database import sync_engine
+from shared.engines import sync_engine
 from shared.settings import Settings
 from shared.store import diagnosis, workers
 from shared.store.workers import Process

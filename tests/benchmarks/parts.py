@@ -14,7 +14,8 @@ import redis
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.channels import Channel, Topic
-from shared.database import Database, sync_engine
+from shared.database import Database
+from shared.engines import sync_engine
 from shared.settings import Settings
 from shared.store import acceptance, cancels, sweeps, workers
 from shared.store.workers import Process
