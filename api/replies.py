@@ -47,10 +47,10 @@ class Replies:
         """Answer whoever waits and stop listening."""
         self.give_up()
         pending = set(self._tasks)
-        while pending:  # redis-py swallows a cancellation that comes while it connects
+        while pending:  # redis-py may swallow a cancellation; two at once break a ROLLBACK
             for task in pending:
                 task.cancel()
-            _, pending = await asyncio.wait(pending, timeout=0.2)
+            _, pending = await asyncio.wait(pending, timeout=1)
 
     @contextmanager
     def expecting(self, message_id: UUID) -> Iterator["asyncio.Future[bool]"]:

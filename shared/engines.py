@@ -1,10 +1,13 @@
 """The engines: pools of connections to SQLite or PostgreSQL, and how each connection is set."""
 
+import asyncio
+from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
 from sqlalchemy import URL, Engine, create_engine, event, make_url
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.util.concurrency import await_only, in_greenlet
 
 from shared.settings import Settings
 
@@ -44,8 +47,18 @@ def sqlite_engine(settings: Settings, *, begin: str, pool_size: int) -> AsyncEng
         max_overflow=0,
         pool_timeout=60,
         hide_parameters=True,
+        # a session ends its transaction itself; one more ROLLBACK, cancelled, would be an error
+        pool_reset_on_return=None,
     )
     _configure_sqlite(engine.sync_engine, settings, begin=begin)
+
+    @event.listens_for(engine.sync_engine, "invalidate")
+    def roll_back(connection: Any, _record: Any, _error: Any) -> None:
+        # a cursor that a cancelled task still holds would keep the file locked after the close
+        if in_greenlet():
+            with suppress(asyncio.CancelledError):
+                await_only(asyncio.shield(connection.driver_connection.rollback()))
+
     return engine
 
 

@@ -191,10 +191,10 @@ class Runtime:
 
     async def _close(self) -> None:
         pending = set(self._background)
-        while pending:  # redis-py swallows a cancellation that comes while it connects
+        while pending:  # redis-py may swallow a cancellation; two at once break a ROLLBACK
             for task in pending:
                 task.cancel()
-            _, pending = await asyncio.wait(pending, timeout=0.2)
+            _, pending = await asyncio.wait(pending, timeout=1)
         await self._hinter.drain()
         self._hinter.close()
         self._memories.close()

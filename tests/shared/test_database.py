@@ -70,6 +70,24 @@ async def test_writers_in_other_connections_wait_for_the_file(world: World) -> N
         await other.close()
 
 
+async def test_a_transaction_cancelled_at_any_moment_leaves_no_lock_and_no_error_in_the_log(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As at the end of a process; a lock that stayed would let the next one wait, and fail."""
+    for attempt in range(200):
+        writing = asyncio.create_task(_write(world))
+        await asyncio.sleep(0.01 * attempt / 200)
+        writing.cancel()
+        await asyncio.wait([writing])
+        assert writing.cancelled()
+    assert not [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+
+
+async def _write(world: World) -> None:
+    while True:
+        await world.project()
+
+
 @ON_SQLITE
 async def test_a_file_that_stays_locked_is_an_error_that_passes(world: World) -> None:
     settings = world.settings.model_copy(update={"lease_s": 0.2})
