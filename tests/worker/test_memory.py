@@ -25,6 +25,7 @@ from shared.tables import VibeSession
 from tests.services import ROOT, clean_environment
 from tests.shared.world import ON_POSTGRESQL, ON_SQLITE, World, claim_of, said
 from worker import faults
+from worker.file_session import FileSession
 from worker.memory_file import MemoryFile, files_in
 from worker.memory_files import MemoryFiles
 
@@ -530,19 +531,19 @@ async def test_what_the_model_sees_is_read_from_the_file(world: World, host: Hos
 
 
 @ON_SQLITE
-async def test_what_the_model_sees_comes_from_the_sdks_own_session(
+async def test_what_the_model_sees_comes_from_the_session_file(
     world: World, host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session = await world.session()
     await host.answer(session, "a")
     read: list[Path] = []
-    get_items = SQLiteSession.get_items
+    get_items = FileSession.get_items
 
-    async def spy(self: SQLiteSession, limit: int | None = None) -> Any:
+    async def spy(self: FileSession, limit: int | None = None) -> Any:
         read.append(Path(self.db_path))
         return await get_items(self, limit)
 
-    monkeypatch.setattr(SQLiteSession, "get_items", spy)
+    monkeypatch.setattr(FileSession, "get_items", spy)
     await host.seen(session)
     assert read == [host.path(session)]
 
