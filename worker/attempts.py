@@ -30,7 +30,7 @@ from worker.parts import Parts
 from worker.remembered import remembered_by, sent_first
 from worker.replaying import on_newer_code
 from worker.responses import responses, tool_calls
-from worker.runs import Released
+from worker.runs import Released, forget_frames
 from worker.tools import PatchRejected, Workbench
 from worker.vibecoder import run_vibecoder
 
@@ -119,7 +119,10 @@ class _Attempt:
         except LeaseLost:
             raise
         except Exception as error:  # noqa: BLE001 -- whatever it is, the message must end
-            return await self._fail(error)
+            try:
+                return await self._fail(error)
+            finally:
+                forget_frames(error)
 
     async def close(self) -> None:
         """Bring the memory file up to date, if there is something new, and close it."""

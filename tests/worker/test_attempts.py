@@ -1,6 +1,7 @@
 """Attempts with a scripted model on a real database: everything is committed, or nothing."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -31,6 +32,7 @@ from worker.memory_files import MemoryFiles
 from worker.parts import Parts
 from worker.runs import Runs, StopReason
 from worker.span_writer import SpanWriter
+from worker.tools import Workbench
 
 DONE = [assistant_message("done")]
 IMPORT = " from agents import Agent\n"
@@ -294,6 +296,28 @@ async def test_whatever_a_stopped_run_raises_it_is_released(attempts: Attempts) 
             raise RuntimeError("made of it by a library") from None
 
     assert (await attempts.run([DONE], meanwhile=release)).status == "queued"
+
+
+@pytest.mark.parametrize("how", [StopReason.LOST, StopReason.RELEASED, None])
+async def test_what_a_run_knew_is_freed_when_it_ends_badly(
+    attempts: Attempts, how: StopReason | None
+) -> None:
+    """Not when Python's collector comes by: with a long conversation it is a megabyte a message."""
+
+    async def end() -> None:
+        if how is None:
+            raise RuntimeError
+        attempts.runs.stop(attempts.runs.keys(), how)
+        await asyncio.sleep(20)
+
+    gc.collect()
+    gc.disable()
+    try:
+        with capture_logs():
+            await attempts.run([DONE], meanwhile=end)
+        assert not [found for found in gc.get_objects() if isinstance(found, Workbench)]
+    finally:
+        gc.enable()
 
 
 async def test_a_late_hint_runs_nothing(attempts: Attempts) -> None:
