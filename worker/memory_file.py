@@ -53,6 +53,11 @@ class MemoryFile:
         # flock; a lock file that somebody unlinked meanwhile does not count as locked
         self._lock = FileLock(f"{self.path}.lock", blocking=False, thread_local=False)
 
+    @property
+    def is_open(self) -> bool:
+        """Tell whether there is something to close."""
+        return self._own is not None
+
     def lock(self) -> None:
         """Take the file's lock.
 

@@ -28,8 +28,8 @@ class OpenFiles:
 
     def give_back(self, file: MemoryFile) -> MemoryFile | None:
         """Keep a file for the next attempt; return the one that must be closed instead."""
-        if file.session is None:
-            return file
+        if not file.is_open:
+            return None
         other = self._idle.pop(file.of, None)  # of an attempt that lost its lease
         self._idle[file.of] = file
         if other is None and len(self._idle) > self._most:
