@@ -119,10 +119,7 @@ class _Attempt:
         except LeaseLost:
             raise
         except Exception as error:  # noqa: BLE001 -- whatever it is, the message must end
-            try:
-                return await self._fail(error)
-            finally:
-                forget_frames(error)
+            return await self._fail(error)
 
     async def close(self) -> None:
         """Bring the memory file up to date, if there is something new, and close it."""
@@ -198,6 +195,7 @@ class _Attempt:
             code=failure.code,
             exc_info=error if unexpected else None,
         )
+        forget_frames(error)
         try:
             return await self._end_failed(failure, recorded=True)
         except StatementError:
