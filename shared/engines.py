@@ -1,6 +1,7 @@
 """The engines: pools of connections to SQLite or PostgreSQL, and how each connection is set."""
 
 import asyncio
+import sqlite3
 from contextlib import suppress
 from importlib import import_module
 from typing import Any
@@ -56,7 +57,7 @@ def sqlite_engine(settings: Settings, *, begin: str, pool_size: int) -> AsyncEng
     def roll_back(connection: Any, _record: Any, _error: Any) -> None:
         # a cursor that a cancelled task still holds would keep the file locked after the close
         if in_greenlet():
-            with suppress(asyncio.CancelledError):
+            with suppress(asyncio.CancelledError, ValueError, sqlite3.Error):  # or it is gone
                 await_only(asyncio.shield(connection.driver_connection.rollback()))
 
     return engine
