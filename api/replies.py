@@ -11,6 +11,7 @@ from starlette.types import Receive
 from api.watchers import Watchers
 from shared.channels import Channel, Topic
 from shared.logging import get_logger
+from shared.stopping import cancel_all
 
 _ASK_S = 2.0
 _log = get_logger(__name__)
@@ -46,11 +47,7 @@ class Replies:
     async def close(self) -> None:
         """Answer whoever waits and stop listening."""
         self.give_up()
-        pending = set(self._tasks)
-        while pending:  # redis-py may swallow a cancellation; two at once break a ROLLBACK
-            for task in pending:
-                task.cancel()
-            _, pending = await asyncio.wait(pending, timeout=1)
+        await cancel_all(self._tasks)
 
     @contextmanager
     def expecting(self, message_id: UUID) -> Iterator["asyncio.Future[bool]"]:

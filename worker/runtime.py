@@ -17,6 +17,7 @@ from shared.prices import load_prices
 from shared.queue import Hinter
 from shared.schema import require_schema
 from shared.settings import Settings
+from shared.stopping import cancel_all
 from shared.store import claims, transitions
 from shared.store.transitions import Ended, LeaseLost
 from shared.telemetry import open_telemetry
@@ -190,11 +191,7 @@ class Runtime:
             await asyncio.sleep(0.02)
 
     async def _close(self) -> None:
-        pending = set(self._background)
-        while pending:  # redis-py may swallow a cancellation; two at once break a ROLLBACK
-            for task in pending:
-                task.cancel()
-            _, pending = await asyncio.wait(pending, timeout=1)
+        await cancel_all(self._background)
         await self._hinter.drain()
         self._hinter.close()
         self._memories.close()
