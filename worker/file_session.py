@@ -1,16 +1,17 @@
 """The Agents SDK's session over a file that is open already."""
 
+import asyncio
 import json
 import sqlite3
 from contextlib import suppress
 from pathlib import Path
-from typing import cast
 
 from agents import SQLiteSession, TResponseInputItem
 from typing_extensions import override
 
-_AT_ONCE = 2000
-_ITEMS = "SELECT message_data FROM agent_messages WHERE session_id = ? ORDER BY id LIMIT ?"
+ITEMS = "SELECT message_data FROM agent_messages WHERE session_id = ? ORDER BY id"
+_AT_ONCE = 500
+"""Items parsed in one piece: other threads wait for as long."""
 
 
 class FileSession(SQLiteSession):
@@ -40,11 +41,15 @@ class FileSession(SQLiteSession):
 
     @override
     async def get_items(self, limit: int | None = None) -> list[TResponseInputItem]:
-        """Read all items, if they are few, in one piece and without a thread: in half the time."""
+        """Parse all items in large pieces: half the time that the SDK takes, one by one."""
         if limit is None:
-            rows = self._connection.execute(_ITEMS, (self.session_id, _AT_ONCE)).fetchall()
-            if len(rows) < _AT_ONCE:
-                with suppress(TypeError, ValueError):  # the SDK leaves out what is broken
-                    text = f"[{','.join(row[0] for row in rows)}]"
-                    return cast("list[TResponseInputItem]", json.loads(text))
+            with suppress(TypeError, ValueError):  # the SDK leaves out what is broken
+                return await asyncio.to_thread(self._all_items)
         return await super().get_items(limit)
+
+    def _all_items(self) -> list[TResponseInputItem]:
+        rows = self._connection.execute(ITEMS, (self.session_id,))
+        items: list[TResponseInputItem] = []
+        while some := rows.fetchmany(_AT_ONCE):
+            items += json.loads(f"[{','.join(row[0] for row in some)}]")
+        return items

@@ -21,11 +21,10 @@ from agents import SQLiteSession, TResponseInputItem
 from filelock import FileLock
 
 from worker import faults
-from worker.file_session import FileSession
+from worker.file_session import ITEMS, FileSession
 
 _Identity = tuple[int, int, int] | None
 _NAME = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.(\d{1,9})\.db(?:\.lock)?")
-_ITEMS = "SELECT message_data FROM agent_messages WHERE session_id = ? ORDER BY id"
 _APPLIED = "CREATE TABLE IF NOT EXISTS applied (message_id TEXT)"
 _COUNT = "SELECT count(*) FROM agent_messages WHERE session_id = ?"
 _CONTENTS = """SELECT (SELECT message_id FROM applied),
@@ -156,7 +155,7 @@ class MemoryFile:
                 (verdict,) = own.execute("PRAGMA quick_check(1)").fetchone()
                 if verdict != "ok":
                     raise sqlite3.DatabaseError(verdict)
-                rows = own.execute(_ITEMS, (self.key,)).fetchall()
+                rows = own.execute(ITEMS, (self.key,)).fetchall()
                 return _contents(own, self.key), [json.loads(row[0]) for row in rows]
         finally:
             self.unlock()
