@@ -298,24 +298,26 @@ async def test_whatever_a_stopped_run_raises_it_is_released(attempts: Attempts) 
     assert (await attempts.run([DONE], meanwhile=release)).status == "queued"
 
 
-@pytest.mark.parametrize("how", [StopReason.LOST, StopReason.RELEASED, None])
-async def test_what_a_run_knew_is_freed_when_it_ends_badly(
-    attempts: Attempts, how: StopReason | None
+@pytest.mark.parametrize("how", ["completed", "failed", StopReason.LOST, StopReason.RELEASED])
+async def test_what_a_run_knew_is_freed_when_it_ends(
+    attempts: Attempts, how: str | StopReason
 ) -> None:
     """Not when Python's collector comes by: with a long conversation it is a megabyte a message."""
 
     async def end() -> None:
-        if how is None:
+        if how == "failed":
             raise RuntimeError
-        attempts.runs.stop(attempts.runs.keys(), how)
-        await asyncio.sleep(20)
+        if isinstance(how, StopReason):
+            attempts.runs.stop(attempts.runs.keys(), how)
+            await asyncio.sleep(20)
 
+    known = Workbench | SessionMemory
     gc.collect()
     gc.disable()
     try:
         with capture_logs():
-            await attempts.run([DONE], meanwhile=end)
-        assert not [found for found in gc.get_objects() if isinstance(found, Workbench)]
+            await attempts.run([[adding("triage")], DONE], meanwhile=end)
+        assert not [found for found in gc.get_objects() if isinstance(found, known)]
     finally:
         gc.enable()
 
