@@ -17,6 +17,9 @@ from tests.api.document import document, errors_of
 from tests.scrape import scrape
 from tests.streams import STREAM, Event, parse, posting, text_of, watch, watching, whole
 
+LONG = " ".join(map(str, range(12)))
+"""Written at 10 words a second it is several pieces of text, on a slow machine too."""
+
 
 @pytest.fixture(scope="module")
 def streaming(live: httpx2.Client) -> Iterator[httpx2.Client]:
@@ -143,7 +146,7 @@ def test_an_accepted_message_that_fails_ends_its_stream_with_the_problem(
 
 
 def test_text_comes_while_it_is_written(streaming: httpx2.Client) -> None:
-    prompt = "[[pace 0.1]] [[say one two three four five six]]"
+    prompt = f"[[pace 0.1]] [[say {LONG}]]"
     began = time.monotonic()
     with posting(streaming, new_session(streaming), prompt) as stream:
         events = []
@@ -155,7 +158,7 @@ def test_text_comes_while_it_is_written(streaming: httpx2.Client) -> None:
                 assert scrape(streaming).get("vibecoder_watchers") >= 1
     took = time.monotonic() - began
     whole(events)
-    assert text_of(events) == "one two three four five six"
+    assert text_of(events) == LONG
     assert sum(event.kind == "text" for event in events) >= 2
     assert first_text < took - 0.3
 
@@ -163,7 +166,7 @@ def test_text_comes_while_it_is_written(streaming: httpx2.Client) -> None:
 def test_who_comes_in_the_middle_makes_the_next_call_tell_its_text(
     streaming: httpx2.Client,
 ) -> None:
-    tool = "[[tool outline {}]] [[delay 1]] [[pace 0.1]] [[say one two three four five]]"
+    tool = f"[[tool outline {{}}]] [[delay 1 times 1]] [[pace 0.1]] [[say {LONG}]]"
     session_id = new_session(streaming)
     answered: list[httpx2.Response] = []
     sender = threading.Thread(target=lambda: answered.append(send(streaming, session_id, tool)))
