@@ -130,7 +130,7 @@ class _Attempt:
         if self._memory is not None:
             if self._outcome is AttemptOutcome.COMPLETED:
                 await self._memory.sync_committed()
-            await self._memory.close()
+            self._memory.close()
 
     async def _run(self) -> tuple[Outcome, Workbench]:
         """Run the agent; no transaction is open while the model talks."""

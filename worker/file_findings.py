@@ -9,7 +9,8 @@ from uuid import UUID
 from shared.checks import Finding
 from shared.store.rows import SessionRows
 from shared.tables import Item, VibeSession
-from worker.memory_file import Contents, MemoryFile
+from worker.file_handle import Contents
+from worker.memory_file import MemoryFile
 from worker.memory_files import MemoryFiles
 
 

@@ -21,7 +21,7 @@ from shared.database import Database, until_done
 from shared.logging import get_logger
 from shared.store import sessions
 from shared.store.transitions import Claim, LeaseLost
-from worker.memory_file import Contents
+from worker.file_handle import Contents
 from worker.open_files import OpenFiles
 
 T = TypeVar("T")
@@ -87,7 +87,7 @@ class SessionMemory:
         if not self._has_file and self._ram is None:
             await self.open()
         items = await self._read(limit) + self.added
-        await self._leave_file()  # the model may take long, and what is open takes memory
+        self._leave_file()  # the model may take long, and what is open takes memory
         return items if limit is None else items[-limit:]
 
     async def hand_out(
@@ -129,9 +129,9 @@ class SessionMemory:
         except sqlite3.Error:
             return False
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """Leave the file to the next attempt."""
-        await self._leave_file()
+        self._leave_file()
         if self._ram is not None:
             self._ram.close()
 
@@ -139,12 +139,11 @@ class SessionMemory:
         if not self._has_file:
             self._file, self._has_file = self._open_files.take(self._claim), True
 
-    async def _leave_file(self) -> None:
-        """Let others have the file, open; close what is too much."""
+    def _leave_file(self) -> None:
+        """Let others have the file, open."""
         if self._has_file:
             self._has_file = False
-            if (surplus := self._open_files.give_back(self._file)) is not None:
-                await self._in_thread(surplus.close)
+            self._open_files.give_back(self._file)
 
     async def _read(self, limit: int | None) -> list[TResponseInputItem]:
         if self._known.count == 0:
@@ -163,7 +162,6 @@ class SessionMemory:
         return await self._ram.get_items(limit)
 
     async def _read_file(self, limit: int | None) -> list[TResponseInputItem]:
-        assert self._file.session is not None, "open() comes first"
         items = await _whole(self._file.session.get_items(limit))
         expected = self._known.count if limit is None else min(limit, self._known.count)
         if len(items) != expected:

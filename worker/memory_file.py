@@ -1,7 +1,6 @@
 """One conversation's file on this host's disk: its lock, what it holds, and its removal.
 
-What blocks here runs in threads; what a loop may call says so. The file is the Agents SDK's
-SQLiteSession plus a one-row table of ours, `applied`, that names the message whose items came last.
+What blocks here runs in threads; what a loop may call says so.
 """
 
 import functools
@@ -11,7 +10,6 @@ import shutil
 import sqlite3
 from collections.abc import Iterable, Sequence
 from contextlib import closing, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -20,23 +18,10 @@ from uuid import UUID
 from agents import SQLiteSession, TResponseInputItem
 from filelock import FileLock
 
-from worker import faults
-from worker.file_session import ITEMS, FileSession
+from worker.file_handle import APPLIED, JOURNAL, Contents, FileHandle, identity_of
+from worker.file_session import ITEMS
 
-_Identity = tuple[int, int, int] | None
 _NAME = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.(\d{1,9})\.db(?:\.lock)?")
-_APPLIED = "CREATE TABLE IF NOT EXISTS applied (message_id TEXT)"
-_COUNT = "SELECT count(*) FROM agent_messages WHERE session_id = ?"
-_CONTENTS = """SELECT (SELECT message_id FROM applied),
-    (SELECT count(*) FROM agent_messages WHERE session_id = ?)"""
-
-
-@dataclass(frozen=True)
-class Contents:
-    """How many items there are, and which message wrote the last of them."""
-
-    count: int
-    applied: UUID | None
 
 
 class MemoryFile:
@@ -46,16 +31,20 @@ class MemoryFile:
         self.of = session_id, generation
         self.path = folder / name_of(session_id, generation)
         self.key = key
-        self.session: SQLiteSession | None = None
-        self._own: sqlite3.Connection | None = None
-        self._identity: _Identity = None
+        self._handle: FileHandle | None = None
         # flock; a lock file that somebody unlinked meanwhile does not count as locked
         self._lock = FileLock(f"{self.path}.lock", blocking=False, thread_local=False)
 
     @property
     def is_open(self) -> bool:
         """Tell whether there is something to close."""
-        return self._own is not None
+        return self._handle is not None
+
+    @property
+    def session(self) -> SQLiteSession:
+        """The Agents SDK's session over the open file."""
+        assert self._handle is not None, "it is read while it is open"
+        return self._handle.session
 
     def lock(self) -> None:
         """Take the file's lock.
@@ -90,13 +79,9 @@ class MemoryFile:
 
     def look(self) -> Contents | None:
         """Open the locked file and look into it; None when it is missing or unreadable."""
-        identity = _identity(self.path)
-        if identity is None:
-            return None
         try:
-            self._open(identity)
-            assert self._own is not None
-            return _contents(self._own, self.key)
+            handle = self._open()
+            return handle.contents() if handle else None
         except (sqlite3.Error, ValueError):
             return None
 
@@ -105,10 +90,13 @@ class MemoryFile:
 
         Without the lock: one statement sees one state, and nothing is opened.
         """
-        if self._own is None or self._identity != _identity(self.path):
-            return False
+        handle = self._handle
         try:
-            return _contents(self._own, self.key) == contents
+            return (
+                handle is not None
+                and handle.sees(identity_of(self.path))
+                and handle.contents() == contents
+            )
         except (sqlite3.Error, ValueError):
             return False
 
@@ -116,7 +104,8 @@ class MemoryFile:
         """Lock the file and tell whether it holds just this; raise as `lock` does."""
         self.lock()
         try:
-            return self.look() == contents
+            # who asks reads it then: what that takes is made here, in a thread
+            return self.look() == contents and self.session is not None
         finally:
             self.unlock()
 
@@ -156,7 +145,7 @@ class MemoryFile:
                 if verdict != "ok":
                     raise sqlite3.DatabaseError(verdict)
                 rows = own.execute(ITEMS, (self.key,)).fetchall()
-                return _contents(own, self.key), [json.loads(row[0]) for row in rows]
+                return Contents.of(own, self.key), [json.loads(row[0]) for row in rows]
         finally:
             self.unlock()
 
@@ -177,38 +166,19 @@ class MemoryFile:
             self.close()
             self._remove()
             self.path.write_bytes(_empty())
-            self._open(_identity(self.path))
+            self._open()
         self.add(items, applied)
 
     def add(self, items: Sequence[TResponseInputItem], applied: UUID | None) -> None:
         """Add items to the locked file, and whose came last: both or nothing."""
-        assert self._own is not None
-        rows = [(self.key, json.dumps(item)) for item in items]
-        with self._own as file:
-            file.execute(
-                "INSERT OR IGNORE INTO agent_sessions (session_id) VALUES (?)", (self.key,)
-            )
-            file.executemany(
-                "INSERT INTO agent_messages (session_id, message_data) VALUES (?, ?)", rows
-            )
-            if items:  # what is empty has no middle
-                faults.reach("in_sync")
-            file.execute(_APPLIED)
-            file.execute(
-                "REPLACE INTO applied (rowid, message_id) VALUES (1, ?)",
-                (applied and str(applied),),
-            )
-        self._identity = _identity(self.path)
+        assert self._handle is not None
+        self._handle.add(items, applied)
 
     def close(self) -> None:
-        """Close the file; an unclosed SQLiteSession leaks descriptors."""
-        if self.session is not None:
-            self.session.close()
-            self.session = None
-        if self._own is not None:
-            self._own.close()
-            self._own = None
-        self._identity = None
+        """Close the file; short enough for a loop."""
+        if self._handle is not None:
+            self._handle.close()
+            self._handle = None
 
     def remove(self) -> None:
         """Delete the file under its lock, and the lock file last: openers look at its inode."""
@@ -216,22 +186,20 @@ class MemoryFile:
             self._remove()
             Path(self._lock.lock_file).unlink(missing_ok=True)
 
-    def _open(self, identity: "_Identity") -> None:
-        if self.session is not None and self._identity == identity:
-            return
-        self.close()  # somebody else wrote into the file, or rebuilt it, beneath this handle
-        self._own = sqlite3.connect(self.path, check_same_thread=False)
-        # before the first statement: what the SDK opens and closes would stay open beneath a lock
-        self.session = FileSession(self.key, self.path, self._own)
-        self._own.execute("PRAGMA journal_mode=WAL")
-        # no waiting for the disk: what a power cut takes or breaks is noticed, and healed
-        self._own.execute("PRAGMA synchronous=OFF")
-        self._identity = _identity(self.path)
+    def _open(self) -> FileHandle | None:
+        identity = identity_of(self.path)
+        if identity is None:
+            return None
+        if self._handle is None or not self._handle.sees(identity):
+            self.close()
+            self._handle = FileHandle(self.path, self.key)
+        return self._handle
 
     def _remove(self) -> None:
         if self.path.is_dir():
             shutil.rmtree(self.path)
-        for suffix in ("-wal", "-shm", ""):  # the file itself last: without it the others are lost
+        # the file itself last: without it the others are lost; a log is left by other programs
+        for suffix in ("-wal", "-shm", "-journal", ""):
             Path(f"{self.path}{suffix}").unlink(missing_ok=True)
 
 
@@ -241,31 +209,15 @@ def _empty() -> bytes:
     with TemporaryDirectory() as folder:
         path = Path(folder, "empty.db")
         with closing(sqlite3.connect(path)) as own:
-            own.execute("PRAGMA journal_mode=WAL")
             SQLiteSession("", path).close()
-            own.execute(_APPLIED)
+            own.execute(JOURNAL)
+            own.execute(APPLIED)
         return path.read_bytes()
 
 
 def name_of(session_id: UUID, generation: int) -> str:
     """Return the name of a session's file."""
     return f"{session_id}.{generation}.db"
-
-
-def _contents(file: sqlite3.Connection, key: str) -> Contents:
-    try:
-        applied, count = file.execute(_CONTENTS, (key,)).fetchone()
-    except sqlite3.OperationalError:  # there is no note yet, or somebody took it away
-        (count,), applied = file.execute(_COUNT, (key,)).fetchone(), None
-    return Contents(count, UUID(applied) if applied else None)
-
-
-def _identity(path: Path) -> _Identity:
-    """Tell one state of the main file from another; what SQLite keeps beside it, it watches."""
-    with suppress(FileNotFoundError):
-        found = path.stat()
-        return found.st_ino, found.st_size, found.st_mtime_ns
-    return None
 
 
 def remove(folder: Path, files: Iterable[tuple[UUID, int]]) -> int:

@@ -52,7 +52,7 @@ class MemoryFiles:
         try:
             await memory.open()
         except BaseException:
-            await memory.close()
+            memory.close()
             raise
         return memory
 

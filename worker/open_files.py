@@ -26,15 +26,15 @@ class OpenFiles:
         key = claim.openai_session_key
         return idle or MemoryFile(self._folder, claim.session_id, claim.generation, key=key)
 
-    def give_back(self, file: MemoryFile) -> MemoryFile | None:
-        """Keep a file for the next attempt; return the one that must be closed instead."""
+    def give_back(self, file: MemoryFile) -> None:
+        """Keep a file for the next attempt, instead of the one that waited longest for one."""
         if not file.is_open:
-            return None
-        other = self._idle.pop(file.of, None)  # of an attempt that lost its lease
+            return
+        if other := self._idle.pop(file.of, None):  # of an attempt that lost its lease
+            other.close()
         self._idle[file.of] = file
-        if other is None and len(self._idle) > self._most:
-            return self._idle.popitem(last=False)[1]
-        return other
+        if len(self._idle) > self._most:
+            self._idle.popitem(last=False)[1].close()
 
     def close(self, files: Iterable[tuple[UUID, int]] | None = None) -> None:
         """Close these files, or all; this blocks."""

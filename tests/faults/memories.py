@@ -31,13 +31,6 @@ def stale_files(record: Record, folders: Sequence[Path]) -> list[Path]:
     return stale
 
 
-def put_all_into(folder: Path) -> None:
-    """Bring what a worker keeps beside its open files, in a log, into the files themselves."""
-    for path in folder.glob("*.db"):
-        with closing(sqlite3.connect(path)) as file:
-            file.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-
-
 def stored_items(path: Path, key: str) -> list[Any] | None:
     """Read a file as the Agents SDK lays it out; None: it is unreadable."""
     query = "SELECT message_data FROM agent_messages WHERE session_id = ? ORDER BY id"
@@ -80,7 +73,7 @@ async def _wrong_memory(
     try:
         found = await memory.get_items()
     finally:
-        await memory.close()
+        memory.close()
     path = folder / f"{session.id}.{session.generation}.db"
     # before its first message is answered a session has no file
     stored = stored_items(path, session.openai_session_key) if path.exists() else []

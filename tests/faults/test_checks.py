@@ -10,7 +10,6 @@ import pytest
 
 from tests.faults.client import Client
 from tests.faults.cluster import Cluster
-from tests.faults.memories import put_all_into
 from tests.faults.prompts import add_agent, prompt
 from tests.faults.test_memory_files import sees_everything
 from tests.services import WorkerProcess, wait_until
@@ -53,7 +52,6 @@ def test_a_worker_finds_and_mends_what_is_broken_in_rows_and_file(cluster: Clust
         here = "WHERE session_id = %s AND position = %s"
         rows.execute(f"DELETE FROM items {here}".encode(), (session_id, 1))
         rows.execute("UPDATE attempts SET outcome = NULL, ended_at = NULL")
-    put_all_into(cluster.data(worker))
     path = file_of(cluster, worker, session_id)
     os.truncate(path, path.stat().st_size // 2)
 
@@ -75,7 +73,6 @@ def test_each_worker_looks_at_its_own_file(cluster: Cluster) -> None:
     second = cluster.worker()
     assert client.ask(session_id, prompt()).status == 200
     wait_until(lambda: not cluster.stale(), "the memory file to be written")
-    put_all_into(cluster.data(second))
     file_of(cluster, second, session_id).write_bytes(b"nonsense")
     first.start()
     seen: dict[str, str] = {}

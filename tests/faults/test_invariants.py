@@ -11,7 +11,6 @@ from tests.faults.client import Client
 from tests.faults.cluster import Cluster
 from tests.faults.diffs import apply_unified
 from tests.faults.invariants import Record, violations
-from tests.faults.memories import put_all_into
 from tests.faults.prompts import add_agent, prompt
 from tests.services import wait_until
 
@@ -119,7 +118,6 @@ def test_a_file_that_differs_is_noticed(history: History, tmp_path: Path) -> Non
     (folder,) = (history.cluster.data(worker) for worker in history.cluster.workers)
     (path,) = folder.glob("*.db")
     assert history.cluster.stale() == []
-    put_all_into(folder)
     path.write_bytes(b"nonsense" * 1000)
     assert history.cluster.stale() == [path]
 

@@ -11,7 +11,6 @@ import pytest
 
 from tests.faults.client import Client
 from tests.faults.cluster import Cluster
-from tests.faults.memories import put_all_into
 from tests.faults.prompts import add_agent, prompt
 from tests.services import WorkerProcess, wait_until
 
@@ -84,12 +83,10 @@ def test_spoiled_files_are_made_anew_from_the_database(
     for session in sessions:
         assert client.ask(session, prompt(add_agent("helper"))).status == 200
     wait_until(lambda: not cluster.stale(), "the files to be written")
-    put_all_into(folder)
     shutil.copytree(folder, tmp_path / "earlier")
     for session in sessions:
         assert client.ask(session, prompt("say " + "x" * 9000)).status == 200
     wait_until(lambda: not cluster.stale(), "the files to be written")
-    put_all_into(folder)
     spoil(folder, tmp_path / "earlier")
     for session in sessions:
         sees_everything(cluster, client, session)

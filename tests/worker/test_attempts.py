@@ -496,9 +496,9 @@ async def test_the_memory_is_closed_and_the_run_forgotten_whatever_breaks(
     closed: list[SessionMemory] = []
     close = SessionMemory.close
 
-    async def noted_close(memory: SessionMemory) -> None:
+    def noted_close(memory: SessionMemory) -> None:
         closed.append(memory)
-        await close(memory)
+        close(memory)
 
     monkeypatch.setattr(SessionMemory, "close", noted_close)
     with pytest.raises(RuntimeError, match="the announcer is broken"):

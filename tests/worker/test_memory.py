@@ -49,7 +49,7 @@ class Host:
         await memory.add_items(items(*texts))
         await self.world.complete(claim, items=said(*texts))
         await memory.sync_committed()
-        await memory.close()
+        memory.close()
         return claim
 
     async def seen(self, session: VibeSession, limit: int | None = None) -> list[Any]:
@@ -59,7 +59,7 @@ class Host:
         try:
             return [dict(item) for item in await memory.get_items(limit)]
         finally:
-            await memory.close()
+            memory.close()
 
     async def heals(self, session: VibeSession) -> None:
         """Check what the model sees, and that the file holds it from then on."""
@@ -280,7 +280,7 @@ async def test_a_file_that_breaks_while_it_is_open_is_rebuilt_and_read_again(
     memory = await host.files.open(claim_of(await world.stored_session(session)))
     damage(host.path(session), "UPDATE agent_messages SET message_data = '{'")
     assert await memory.get_items() == said("a", "b")
-    await memory.close()
+    memory.close()
     await host.heals(session)
 
 
@@ -292,7 +292,7 @@ async def test_a_file_that_vanishes_while_it_is_open_is_rebuilt(world: World, ho
     for path in host.folder.iterdir():
         path.unlink()
     assert await memory.get_items() == said("a", "b")
-    await memory.close()
+    memory.close()
     await host.heals(session)
 
 
@@ -322,7 +322,7 @@ async def test_a_file_that_stays_locked_is_replaced_by_a_copy_in_memory(
         memory = await host.files.open(claim_of(await world.stored_session(session)))
         assert await memory.get_items() == said("a")
         await memory.sync_committed()
-        await memory.close()
+        memory.close()
     assert [log["event"] for log in logs] == [
         "memory file cannot be used, working in RAM",
         "memory file not written, it heals when it can",
@@ -363,7 +363,7 @@ async def test_an_opening_that_is_cancelled_leaves_no_lock_behind(
     await host.heals(session)  # connected
 
     async def open_and_close() -> None:
-        await (await host.files.open(claim)).close()
+        (await host.files.open(claim)).close()
 
     for delay in (0, 0.0005, 0.001, 0.002, 0.003, 0.005, 0.008):
         opening = asyncio.ensure_future(open_and_close())
@@ -441,11 +441,11 @@ async def test_a_late_sync_does_not_bring_a_cleared_file_back(
     await host.files.remove_stale()
     assert not host.path(session).exists()
     await memory.sync_committed()
-    await memory.close()
+    memory.close()
     assert not host.path(session).exists()
     with pytest.raises(LeaseLost) if before else nullcontext():
         late = await host.files.open(claim)
-        await late.close()
+        late.close()
     if not before:  # an empty one may come back, for a while
         assert stored_items(host.path(session), session.openai_session_key) == []
         await host.files.remove_stale()
@@ -482,7 +482,7 @@ async def test_stale_files_are_removed_and_living_ones_and_foreign_ones_stay(
     await host.files.remove_stale()
     left = {path.name for path in host.folder.iterdir()}
     name = host.path(living).name
-    beside = {f"{name}{suffix}" for suffix in (".lock", "-wal", "-shm")}
+    beside = {f"{name}{suffix}" for suffix in (".lock", "-journal")}
     assert left - beside == {name, *foreign}
     assert files_in(host.folder) == [(living.id, 1)]
 
@@ -560,7 +560,7 @@ async def test_a_limit_gives_the_newest_items_with_those_of_the_run(
     await memory.add_items(said("f"))  # type: ignore[arg-type]
     assert await memory.get_items(2) == said("e", "f")
     assert await memory.get_items() == said(*"abcdef")
-    await memory.close()
+    memory.close()
 
 
 @ON_SQLITE
@@ -576,7 +576,7 @@ async def test_what_a_run_adds_is_in_no_file_and_can_be_taken_back(
     await memory.clear_session()
     assert await memory.pop_item() is None
     assert await memory.get_items() == said("a")
-    await memory.close()
+    memory.close()
     assert stored_items(host.path(session), session.openai_session_key) == said("a")
 
 
@@ -601,7 +601,7 @@ async def main() -> None:
         items = await memory.get_items()
         assert len(items) >= session.item_count, (len(items), session.item_count)
         assert [item["content"] for item in items] == [str(n) for n in range(len(items))]
-        await memory.close()
+        memory.close()
     files.close()
     await database.close()
 
@@ -670,7 +670,7 @@ class Simulation:
             if crash not in {"run", "sync"}:
                 with suppress(RuntimeError):
                     await memory.sync_committed()
-        await memory.close()
+        memory.close()
 
     async def lose(self, host: Host, session: VibeSession) -> None:
         """Damage a host's file, or put an older one in its place."""

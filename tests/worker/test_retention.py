@@ -58,7 +58,7 @@ async def test_the_files_of_deleted_sessions_are_removed_on_every_host(
     await world.complete(claim)
     for memory in opened:
         await memory.sync_committed()
-        await memory.close()
+        memory.close()
     await age(world, session, days=31)
     await retention.delete_old()
     for host, folder in zip(hosts, folders, strict=True):

@@ -170,7 +170,7 @@ async def test_housekeeping_purges_deleted_projects_dead_workers_and_stale_files
     memory = await memories.open(claim)
     await world.complete(claim)
     await memory.sync_committed()
-    await memory.close()
+    memory.close()
     await world.delete(project)
     await world.change(Project, project.id, deleted_at=clock() - 2 * world.settings.run_limit_s - 1)
     async with world.database.begin() as db:
