@@ -22,8 +22,10 @@ Identity = tuple[int, int, int]
 APPLIED = "CREATE TABLE IF NOT EXISTS applied (message_id TEXT)"
 JOURNAL = "PRAGMA journal_mode=TRUNCATE"
 """To open and close a file with a write-ahead log takes three times as long."""
-_BUSY_S = 0.5
-"""Who reads without the file's lock waits so long at most for another process to write."""
+_CONVERT_S = 0.2
+"""So long for others to let go of a file that has a log of theirs; then it is made anew."""
+_BUSY_MS = 5000
+"""A transaction waits so long for who reads without the file's lock, and the other way round."""
 _COUNT = "SELECT count(*) FROM agent_messages WHERE session_id = ?"
 _CONTENTS = """SELECT (SELECT message_id FROM applied),
     (SELECT count(*) FROM agent_messages WHERE session_id = ?)"""
@@ -41,7 +43,9 @@ class Contents:
         """Look into a file; one statement, unless somebody took the note away."""
         try:
             applied, count = file.execute(_CONTENTS, (key,)).fetchone()
-        except sqlite3.OperationalError:
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_ERROR:  # such as one that is just written
+                raise
             (count,), applied = file.execute(_COUNT, (key,)).fetchone(), None
         return cls(count, UUID(applied) if applied else None)
 
@@ -53,13 +57,14 @@ class FileHandle:
         self._path = path
         self._key = key
         self._session: FileSession | None = None
-        self._file = sqlite3.connect(path, timeout=_BUSY_S, check_same_thread=False)
+        self._file = sqlite3.connect(path, timeout=_CONVERT_S, check_same_thread=False)
         try:
             self._file.execute(JOURNAL)
+            self._file.execute(f"PRAGMA busy_timeout={_BUSY_MS}")
             # no waiting for the disk: what a power cut takes or breaks is noticed, and healed
             self._file.execute("PRAGMA synchronous=OFF")
             self._identity, self._version = identity_of(path), _version(self._file)
-        except sqlite3.Error:
+        except BaseException:
             self._file.close()
             raise
 
@@ -76,8 +81,11 @@ class FileHandle:
     def sees(self, identity: Identity | None) -> bool:
         """Tell whether what the path leads to now is what the handle reads.
 
-        SQLite notices what it has written itself, in another process; but not who writes into the
-        file without it, or puts another in its place.
+        If the version has changed with the file, SQLite has noticed it and dropped what it knew of
+        it: another process has written. If it has not, somebody wrote without SQLite.
+
+        Raises:
+            sqlite3.Error: it cannot be read any more.
         """
         if identity is None or self._identity is None:
             return False
@@ -90,6 +98,16 @@ class FileHandle:
     def contents(self) -> Contents:
         """Look into the file."""
         return Contents.of(self._file, self._key)
+
+    def holds_now(self, contents: Contents) -> bool:
+        """Tell whether the path leads to just this, without waiting: not while it is written."""
+        self._file.execute("PRAGMA busy_timeout=0")
+        try:
+            return self.sees(identity_of(self._path)) and self.contents() == contents
+        except (sqlite3.Error, ValueError, OSError):
+            return False
+        finally:
+            self._file.execute(f"PRAGMA busy_timeout={_BUSY_MS}")
 
     def add(self, items: Sequence[TResponseInputItem], applied: UUID | None) -> None:
         """Add items, and whose came last: both or nothing."""
@@ -126,5 +144,5 @@ def identity_of(path: Path) -> Identity | None:
 
 
 def _version(file: sqlite3.Connection) -> int:
-    """Return a number whose place another takes when somebody else has written, by SQLite."""
+    """Return a number that changes when SQLite has dropped what it knew of the file."""
     return int(file.execute("PRAGMA data_version").fetchone()[0])

@@ -88,17 +88,9 @@ class MemoryFile:
     def still_holds(self, contents: Contents) -> bool:
         """Tell whether the file was left open and holds just this; short enough for a loop.
 
-        Without the lock: one statement sees one state, and nothing is opened.
+        Without the lock: one statement sees one state, and who is writing is not waited for.
         """
-        handle = self._handle
-        try:
-            return (
-                handle is not None
-                and handle.sees(identity_of(self.path))
-                and handle.contents() == contents
-            )
-        except (sqlite3.Error, ValueError):
-            return False
+        return self._handle is not None and self._handle.holds_now(contents)
 
     def holds(self, contents: Contents) -> bool:
         """Lock the file and tell whether it holds just this; raise as `lock` does."""
@@ -166,7 +158,7 @@ class MemoryFile:
             self.close()
             self._remove()
             self.path.write_bytes(_empty())
-            self._open()
+            self._handle = FileHandle(self.path, self.key)
         self.add(items, applied)
 
     def add(self, items: Sequence[TResponseInputItem], applied: UUID | None) -> None:
@@ -198,7 +190,7 @@ class MemoryFile:
     def _remove(self) -> None:
         if self.path.is_dir():
             shutil.rmtree(self.path)
-        # the file itself last: without it the others are lost; a log is left by other programs
+        # the file itself last: what is left beside it would be played into the next one
         for suffix in ("-wal", "-shm", "-journal", ""):
             Path(f"{self.path}{suffix}").unlink(missing_ok=True)
 

@@ -85,7 +85,7 @@ class MemoryFiles:
         return await asyncio.get_running_loop().run_in_executor(self._threads, call)
 
     def close_idle(self) -> None:
-        """Close the files that no attempt uses; this blocks."""
+        """Close the files that no attempt uses."""
         self._open_files.close()
 
     def close(self) -> None:

@@ -37,7 +37,7 @@ class OpenFiles:
             self._idle.popitem(last=False)[1].close()
 
     def close(self, files: Iterable[tuple[UUID, int]] | None = None) -> None:
-        """Close these files, or all; this blocks."""
+        """Close these files, or all."""
         for of in list(self._idle if files is None else files):
             if file := self._idle.pop(of, None):
                 file.close()

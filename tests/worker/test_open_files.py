@@ -1,9 +1,7 @@
 """Session files that stay open between messages."""
 
 import asyncio
-import sqlite3
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -14,7 +12,6 @@ from agents import SQLiteSession
 from shared.tables import VibeSession
 from tests.shared.world import ON_SQLITE, World, claim_of, said
 from tests.worker.test_memory import Host
-from worker.file_handle import Contents
 from worker.memory_file import MemoryFile
 from worker.open_files import OpenFiles
 
@@ -80,22 +77,6 @@ async def test_one_that_was_replaced_is_read_anew(world: World, tmp_path: Path) 
     host.path(session).write_bytes(old)
     await host.answer(session, "c")
     assert await host.seen(session) == said("a", "b", "c")
-
-
-@ON_SQLITE
-async def test_one_that_another_process_is_writing_does_not_hold_up_the_loop(
-    world: World, tmp_path: Path
-) -> None:
-    kept, session = files(tmp_path / "host"), await world.session()
-    file, nothing = opened(kept, session), Contents(0, None)
-    assert file.still_holds(nothing)
-    with closing(sqlite3.connect(file.path)) as writer:
-        writer.execute("BEGIN EXCLUSIVE")
-        began = time.monotonic()
-        assert not file.still_holds(nothing)
-        assert time.monotonic() - began < 2
-    assert file.still_holds(nothing)
-    file.close()
 
 
 @ON_SQLITE
