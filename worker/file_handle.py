@@ -17,7 +17,7 @@ from agents import SQLiteSession, TResponseInputItem
 from worker import faults
 from worker.file_session import FileSession
 
-Identity = tuple[int, int, int]
+_Identity = tuple[int, int, int]
 
 APPLIED = "CREATE TABLE IF NOT EXISTS applied (message_id TEXT)"
 JOURNAL = "PRAGMA journal_mode=TRUNCATE"
@@ -78,7 +78,7 @@ class FileHandle:
             self._session = FileSession(self._key, self._path, self._file)
         return self._session
 
-    def sees(self, identity: Identity | None) -> bool:
+    def sees(self, identity: _Identity | None) -> bool:
         """Tell whether what the path leads to now is what the handle reads.
 
         If the version has changed with the file, SQLite has noticed it and dropped what it knew of
@@ -135,7 +135,7 @@ class FileHandle:
         self._file.close()
 
 
-def identity_of(path: Path) -> Identity | None:
+def identity_of(path: Path) -> _Identity | None:
     """Tell one state of a file from another; None when there is none."""
     with suppress(FileNotFoundError):
         found = path.stat()

@@ -114,7 +114,7 @@ class MemoryFile:
         try:
             if self.look() != before:
                 return False
-            self.add(items, message_id)
+            self.write(items, message_id, anew=False)
             return True
         finally:
             self.unlock()
@@ -153,16 +153,12 @@ class MemoryFile:
     def write(
         self, items: Sequence[TResponseInputItem], applied: UUID | None, *, anew: bool
     ) -> None:
-        """Add items to the locked file, or to an empty one in its place."""
+        """Add items and whose came last to the locked file, or to an empty one in its place."""
         if anew:
             self.close()
             self._remove()
             self.path.write_bytes(_empty())
             self._handle = FileHandle(self.path, self.key)
-        self.add(items, applied)
-
-    def add(self, items: Sequence[TResponseInputItem], applied: UUID | None) -> None:
-        """Add items to the locked file, and whose came last: both or nothing."""
         assert self._handle is not None
         self._handle.add(items, applied)
 

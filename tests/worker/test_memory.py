@@ -25,8 +25,9 @@ from shared.tables import VibeSession
 from tests.services import ROOT, clean_environment
 from tests.shared.world import ON_POSTGRESQL, ON_SQLITE, World, claim_of, said
 from worker import faults
+from worker.file_handle import FileHandle
 from worker.file_session import FileSession
-from worker.memory_file import MemoryFile, files_in
+from worker.memory_file import files_in
 from worker.memory_files import MemoryFiles
 
 
@@ -664,7 +665,7 @@ class Simulation:
             await self.world.complete(claim, items=said(*texts))
         with pytest.MonkeyPatch.context() as patch:
             if crash == "append":
-                patch.setattr(MemoryFile, "add", _crash)
+                patch.setattr(FileHandle, "add", _crash)
             if crash == "middle":
                 patch.setattr(faults, "reach", _crash)
             if crash not in {"run", "sync"}:
