@@ -22,6 +22,7 @@ from worker.file_handle import APPLIED, JOURNAL, Contents, FileHandle, identity_
 from worker.file_session import ITEMS
 
 _NAME = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.(\d{1,9})\.db(?:\.lock)?")
+_NEW = ".new"
 
 
 class MemoryFile:
@@ -157,10 +158,24 @@ class MemoryFile:
         if anew:
             self.close()
             self._remove()
-            self.path.write_bytes(_empty())
-            self._handle = FileHandle(self.path, self.key)
-        assert self._handle is not None
-        self._handle.add(items, applied)
+            self._build(items, applied)
+        else:
+            assert self._handle is not None
+            self._handle.add(items, applied)
+
+    def _build(self, items: Sequence[TResponseInputItem], applied: UUID | None) -> None:
+        """Build the file under another name: who still reads the one before it may find a journal.
+
+        SQLite looks for a journal by the file's name, and would play that of the new file into the
+        old one and cut it off.
+        """
+        new = Path(f"{self.path}{_NEW}")
+        new.write_bytes(_empty())
+        with closing(FileHandle(new, self.key)) as handle:
+            handle.add(items, applied)
+        Path(f"{new}-journal").unlink(missing_ok=True)
+        new.replace(self.path)
+        self._handle = FileHandle(self.path, self.key)
 
     def close(self) -> None:
         """Close the file; short enough for a loop."""
@@ -187,7 +202,7 @@ class MemoryFile:
         if self.path.is_dir():
             shutil.rmtree(self.path)
         # the file itself last: what is left beside it would be played into the next one
-        for suffix in ("-wal", "-shm", "-journal", ""):
+        for suffix in (f"{_NEW}-journal", _NEW, "-wal", "-shm", "-journal", ""):
             Path(f"{self.path}{suffix}").unlink(missing_ok=True)
 
 

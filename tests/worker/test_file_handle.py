@@ -9,8 +9,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
+from subprocess import PIPE
 from uuid import UUID, uuid4
 
 import pytest
@@ -96,8 +97,8 @@ def test_who_is_writing_is_not_waited_for_by_the_loop(file: MemoryFile) -> None:
     assert file.still_holds(ONE)
 
 
-_KILLED_IN_THE_MIDDLE = """
-import sys
+_IN_THE_MIDDLE = """
+import os, signal, sys
 from pathlib import Path
 from uuid import UUID, uuid4
 from tests.worker.test_memory import items
@@ -105,22 +106,53 @@ from worker import faults
 from worker.file_handle import Contents
 from worker.memory_file import MemoryFile
 
+def die_when_told(point):
+    print(point, flush=True)
+    sys.stdin.readline()
+    os.kill(os.getpid(), signal.SIGKILL)
+
 folder, session, message = Path(sys.argv[1]), UUID(sys.argv[2]), UUID(sys.argv[3])
-faults.arm("in_sync")
+faults.reach = die_when_told
+file = MemoryFile(folder, session, 1, key="key")
 much = items(*("x" * 100_000 for _ in range(60)))
-MemoryFile(folder, session, 1, key="key").append(Contents(1, message), much, uuid4())
 """
+_APPENDS = "file.append(Contents(1, message), much, uuid4())"
+_REPLACES = "file.replace(much, uuid4())"
+
+
+@contextmanager
+def killed_in_the_middle(file: MemoryFile, does: str) -> Iterator[None]:
+    """Let another process write six megabytes, more than SQLite keeps back, and kill it."""
+    what = [str(file.path.parent), str(SESSION), str(FIRST)]
+    command = [sys.executable, "-c", _IN_THE_MIDDLE + does, *what]
+    with subprocess.Popen(command, stdin=PIPE, stdout=PIPE, text=True) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "in_sync\n"
+        yield
+        process.communicate("\n", timeout=60)
+    assert process.returncode == -signal.SIGKILL
 
 
 def test_half_of_what_a_killed_process_wrote_is_taken_back(file: MemoryFile) -> None:
-    """Six megabytes are more than SQLite keeps back: half of them are in the file."""
     assert file.still_holds(ONE)
     size = file.path.stat().st_size
-    what = [str(file.path.parent), str(SESSION), str(FIRST)]
-    command = [sys.executable, "-c", _KILLED_IN_THE_MIDDLE, *what]
-    done = subprocess.run(command, check=False, timeout=60)
-    assert done.returncode == -signal.SIGKILL
+    with killed_in_the_middle(file, _APPENDS):
+        pass
     assert file.path.stat().st_size > size + 1_000_000
     assert file.still_holds(ONE)
     assert asyncio.run(file.session.get_items()) == said("a")
     assert file.path.stat().st_size == size
+
+
+def test_who_reads_the_old_file_cannot_make_half_of_the_new_one_last(file: MemoryFile) -> None:
+    """A reader takes a journal of its file's name for its file's, plays it and cuts it off."""
+    session = file.session
+    with killed_in_the_middle(file, _REPLACES):
+        assert asyncio.run(session.get_items()) == said("a")
+    with closing(another(file.path.parent)) as other:
+        assert other.read() is None
+        other.replace(items("a"), FIRST)
+        assert other.read() == (ONE, said("a"))
+    kept = {"", ".lock", "-journal"}
+    left = {path.name.removeprefix(file.path.name) for path in file.path.parent.iterdir()}
+    assert left - {"earlier"} <= kept
