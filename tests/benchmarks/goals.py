@@ -57,11 +57,11 @@ def worst(measure: str) -> Value:
     return lambda results, name: results.worst(name, measure)
 
 
-def ratio(value: Value, floor: str) -> Value:
-    """Compare a value with the floor's."""
+def ratio(value: Value, floor: str, floors: Value | None = None) -> Value:
+    """Compare a value with the floor's, or with another value of the floor."""
 
     def compare(results: Results, name: str) -> float | None:
-        own, other = value(results, name), value(results, floor)
+        own, other = value(results, name), (floors or value)(results, floor)
         return own / other if own is not None and other else None
 
     return compare

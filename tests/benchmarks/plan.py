@@ -1,14 +1,14 @@
 """What is measured, in which order, and how much of it: all contenders by turns."""
 
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
 from tests.benchmarks import parts
 from tests.benchmarks.contenders import Contender, Ours
 from tests.benchmarks.goals import FLOOR, FLOOR_2, GROWN, MANY_RUNS, OURS, PACED
-from tests.benchmarks.measures import CROWD, PACES, WAITING, WATCHERS
+from tests.benchmarks.measures import CROWD, EVEN_PACE, MORE, PACE, WAITING, WATCHERS
 from tests.benchmarks.results import Results
 from tests.benchmarks.rows import fill
 from tests.benchmarks.scenarios import FIRST_TURNS, LONG, STREAMED, TOOL, TURNS, Bench
@@ -61,7 +61,10 @@ async def full(bench: Bench, found: Sequence[Contender], stage: Stage) -> None:
     floors = [c for c in found if c.name in (FLOOR, FLOOR_2)]
     crowd = partial(bench.crowd, clients=WAITING)
     await _alternate(f"{WAITING} clients", [*floors, ours], crowd, rounds=1)
-    await waiting(bench, stage, clients=WAITING, rates=PACES)
+    many = bench.results.median(FLOOR, "throughput")
+    assert many is not None
+    paces = {EVEN_PACE: MORE * many, PACE: float(PACE)}
+    await waiting(bench, stage, clients=WAITING, paces=paces)
     await watchers(bench, ours)
     await growing_table(bench, stage, ours)
     await many_runs(bench, stage)
@@ -85,14 +88,15 @@ async def _long_sessions(bench: Bench, contender: Contender) -> None:
         await bench.long_session(contender, items=items, messages=messages)
 
 
-async def waiting(bench: Bench, stage: Stage, *, clients: int, rates: Sequence[int]) -> None:
+async def waiting(bench: Bench, stage: Stage, *, clients: int, paces: Mapping[str, float]) -> None:
     """Keep so many clients waiting at two workers that have slots for all of them."""
     paced = stage.ours(workers=2, slots=clients // 2, label=PACED)
     with stage.running(paced):
         await warm_up([paced])
-        for rate in rates:
-            turn = partial(bench.paced, clients=clients, rate=rate)
-            await _alternate(f"{clients} clients wait, {rate} a second", [paced], turn, rounds=1)
+        for pace, rate in paces.items():
+            turn = partial(bench.paced, clients=clients, rate=rate, pace=pace)
+            title = f"{clients} clients wait, {rate:.0f} a second"
+            await _alternate(title, [paced], turn, rounds=1)
 
 
 async def watchers(

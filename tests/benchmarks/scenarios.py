@@ -105,7 +105,7 @@ class Bench:
         note("busy added", [latency - _MODEL_S for latency in latencies])
         note("busy failed", [sum(a.fault is not None for a in answers)])
 
-    async def paced(self, contender: Contender, *, clients: int, rate: int) -> None:
+    async def paced(self, contender: Contender, *, clients: int, rate: float, pace: str) -> None:
         """Keep so many clients waiting, of whom so many are to be answered a second, evenly.
 
         Each sends two messages to a model that takes as long as all of them take to arrive. The
@@ -124,10 +124,10 @@ class Bench:
         self._keep(contender, answers)
         note, first = self._note(contender), answers[clients // 4 : clients]
         took = first[-1].arrived_at - first[0].arrived_at if first else 0.0
-        note(f"paced {rate} rate", [len(first) / took] if took else [])
-        note(f"paced {rate} finished_to_reply", _milliseconds(first, "finished_to_reply"))
-        note(f"paced {rate} failed", [sum(a.fault is not None for a in answers)])
-        note(f"paced {rate} cpu", [used / len(answers) * 1e3])
+        note(f"paced {pace} rate", [len(first) / took] if took else [])
+        note(f"paced {pace} finished_to_reply", _milliseconds(first, "finished_to_reply"))
+        note(f"paced {pace} failed", [sum(a.fault is not None for a in answers)])
+        note(f"paced {pace} cpu", [used / len(answers) * 1e3])
 
     async def runs(self, contender: Contender, *, runs: int, model_s: float) -> None:
         """Let the workers run so many messages at once: what does each add to their memory?"""
