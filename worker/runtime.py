@@ -57,9 +57,9 @@ class Runtime:
         """Start the loop, take a lease, beat and sweep.
 
         Raises:
-            SettingsError: the file of prices is wrong.
+            SettingsError: the file of prices is wrong, what they ask for is not installed, or the
+                port for metrics is taken.
             SchemaOutdated: the database has an older schema.
-            SettingsError: what they ask for is not installed, or the port for metrics is taken.
         """
         self._prices = load_prices(self.settings.prices)
         require_schema(self.settings)
