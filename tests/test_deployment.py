@@ -22,6 +22,7 @@ MANIFESTS: list[dict[str, Any]] = [
     for manifest in yaml.safe_load_all(path.read_text())
 ]
 OURS = ["migrate", "api", "worker"]
+WHO_SAYS_WHO_CALLS = "FORWARDED_ALLOW_IPS"  # uvicorn's own setting
 
 
 def named(manifest: dict[str, Any]) -> str:
@@ -97,7 +98,7 @@ def test_only_settings_that_exist_are_set() -> None:
     assert kubernetes | secrets <= variables()
     for name in OURS:
         service = COMPOSE["services"][name]
-        assert service["environment"].keys() <= variables()
+        assert service["environment"].keys() <= variables() | {WHO_SAYS_WHO_CALLS}
         assert {secret.upper() for secret in service["secrets"]} <= variables()
     example = re.findall(r"^#([A-Z_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE)
     used = set(re.findall(r"\$\{([A-Z_]+)", (ROOT / "docker-compose.yml").read_text()))
@@ -117,6 +118,15 @@ def test_a_container_is_locked_down_and_limited(name: str) -> None:
         assert name in OURS or service["user"].split(":")[0] not in {"", "0", "root"}
     for host in service.get("ports", ()):
         assert host.startswith("${VIBECODER_PUBLISH:-127.0.0.1:")
+
+
+def test_the_proxy_alone_reaches_the_api_and_says_who_calls() -> None:
+    assert [name for name, service in COMPOSE["services"].items() if "ports" in service] == [
+        "proxy"
+    ]
+    assert COMPOSE["services"]["api"]["environment"][WHO_SAYS_WHO_CALLS] == "*"
+    proxy = (ROOT / "deploy/nginx/nginx.conf").read_text()
+    assert re.findall(r"X-Forwarded-For (\S+);", proxy) == ["$remote_addr"]
 
 
 def test_there_is_one_version() -> None:
