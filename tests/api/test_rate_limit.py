@@ -60,12 +60,30 @@ def test_all_api_processes_count_together_and_without_redis_there_is_no_limit(
             # the clock may begin another minute meanwhile; what was before counts then too
             assert asked[:LIMIT] == [200] * LIMIT
             assert 429 in asked[LIMIT:]
-            elsewhere = {"X-Forwarded-For": "203.0.113.7"}  # says a proxy on loopback
-            answer = httpx2.get(f"{one.url}/projects", headers=elsewhere, trust_env=False)
-            assert answer.status_code == 200
             redis.kill()
             assert httpx2.get(f"{one.url}/projects", trust_env=False).status_code == 200
         assert "requests not counted" in one.output()
+
+
+def test_behind_a_proxy_each_address_counts_for_itself(tmp_path: Path) -> None:
+    database = f"sqlite:///{tmp_path / 'service.db'}"
+    migrate(database)
+    with RedisServer(tmp_path, name="of-its-own") as redis:
+        settings = {
+            "VIBECODER_DATABASE_URL": database,
+            "VIBECODER_REDIS_URL": redis.url,
+            "VIBECODER_RATE_LIMIT": str(LIMIT),
+        }
+        with ApiProcess(tmp_path, settings, name="api") as api:
+
+            def asked_by(address: str) -> int:
+                forwarded = {"X-Forwarded-For": address}  # says a proxy on loopback
+                url = f"{api.url}/projects"
+                return httpx2.get(url, headers=forwarded, trust_env=False).status_code
+
+            # twice as many: the clock may begin another minute meanwhile
+            assert 429 in [asked_by("203.0.113.7") for _ in range(2 * LIMIT)]
+            assert asked_by("203.0.113.8") == 200
 
 
 @given(
