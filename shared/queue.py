@@ -142,7 +142,8 @@ class Hinter:
         return await loop.run_in_executor(self._threads, self._length)
 
     def _length(self) -> int:
-        with self._app.connection_for_read() as connection:
+        # one of the senders': to make a connection costs twenty times the question
+        with self._app.pool.acquire(block=True) as connection:
             queue = connection.default_channel.queue_declare(self._app.conf.task_default_queue)
             return int(queue.message_count)
 
