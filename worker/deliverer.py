@@ -25,6 +25,10 @@ _LEASE_S = 2 * LIMIT_S
 _AT_ONCE = 32
 _AT_ONCE_OF_ONE = 4
 """Tries of one webhook at the same time: one that is slow leaves room for the others."""
+_AT_ONCE_OF_FAILING = 16
+"""Tries of all webhooks whose newest one failed, one at a time of each: the rest is for others."""
+_MOST_FAILING = 1000
+"""So many of them are known at the most: their ids go into a query."""
 
 _LOOKED_AT = 200
 _FIRST_DELAY_S = 5.0
@@ -40,6 +44,7 @@ class Deliverer:
         self._database = database
         self._messenger = Messenger(private=private, at_once=_AT_ONCE)
         self._under_way: dict[asyncio.Task[None], UUID] = {}
+        self._failing: set[UUID] = set()
         self._news = asyncio.Event()
 
     def wake(self) -> None:
@@ -91,15 +96,26 @@ class Deliverer:
         if room <= 0:
             return []
         busy = Counter(self._under_way.values())
-        full = [webhook for webhook, count in busy.items() if count >= _AT_ONCE_OF_ONE]
+        full = [it for it in busy.keys() | self._failing if not self._may_have_more(it, busy)]
         async with self._database.read() as db:
             found = await deliveries.due(db, but_of=full, limit=_LOOKED_AT)
         chosen: list[UUID] = []
         for each in found:
-            if busy[each.webhook_id] < _AT_ONCE_OF_ONE and len(chosen) < room:
+            if self._may_have_more(each.webhook_id, busy) and len(chosen) < room:
                 busy[each.webhook_id] += 1
                 chosen.append(each.id)
         return chosen
+
+    def _may_have_more(self, webhook: UUID, busy: Counter[UUID]) -> bool:
+        if webhook not in self._failing:
+            return busy[webhook] < _AT_ONCE_OF_ONE
+        of_failing = sum(count for it, count in busy.items() if it in self._failing)
+        return busy[webhook] == 0 and of_failing < _AT_ONCE_OF_FAILING
+
+    def _learn(self, webhook: UUID, *, failed: bool) -> None:
+        self._failing.discard(webhook)
+        if failed and len(self._failing) < _MOST_FAILING:
+            self._failing.add(webhook)
 
     @retried
     async def _take(self, ids: Sequence[UUID]) -> list[Try]:
@@ -112,6 +128,7 @@ class Deliverer:
         except Exception:  # noqa: BLE001 -- a defect is a failed try as well
             _log.exception("delivery failed", delivery_id=str(tried.id))
             answer = Answer(error="internal")
+        self._learn(tried.webhook_id, failed=not answer.is_success)
         faults.reach("after_delivery")
         status = fate(tried, answer)
         try:

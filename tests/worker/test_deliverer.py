@@ -9,6 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from shared.database import Database, clock
+from shared.statuses import DeliveryStatus
 from shared.webhooks import Delivery, Webhook
 from tests.receiver import Receiver, receiving
 from tests.services import free_port
@@ -68,6 +69,10 @@ def delivered(delivery: Delivery) -> bool:
 
 def given_up(delivery: Delivery) -> bool:
     return delivery.status == "given_up"
+
+
+def failed_once(delivery: Delivery) -> bool:
+    return delivery.http_status == 503
 
 
 def tried(times: int) -> Callable[[Delivery], bool]:
@@ -147,6 +152,58 @@ async def test_a_slow_receiver_does_not_hold_up_the_others(
         slow.go_on.set()
         await until(world, waiting, delivered)
     assert len(slow.notices) == 12
+
+
+@ON_SQLITE
+async def test_many_receivers_that_never_answer_leave_room_for_the_others(
+    world: World, receivers: Callable[[], Receiver]
+) -> None:
+    bad, good = receivers(), receivers()
+    bad.status = 503
+    webhooks = [await answered(world, bad.url, times=2) for _ in range(20)]
+    async with delivering(world) as deliverer:
+        failed = [it for webhook in webhooks for it in await until(world, webhook, failed_once)]
+        silence(bad)
+        for delivery in failed:
+            await again(world, deliverer, delivery)
+        await asyncio.to_thread(bad.wait, 16)
+        await until(world, await answered(world, good.url), delivered)
+        assert len(bad.notices) == 16, "half of the room, one for each"
+        bad.go_on.set()
+
+
+@ON_SQLITE
+async def test_a_receiver_that_failed_gets_one_at_a_time_until_it_takes_one(
+    world: World, receivers: Callable[[], Receiver]
+) -> None:
+    receiver = receivers()
+    receiver.status = 503
+    webhook = await answered(world, receiver.url, times=8)
+    async with delivering(world) as deliverer:
+        failed = await until(world, webhook, failed_once)
+        silence(receiver)
+        receiver.status = 204
+        for delivery in failed:
+            await again(world, deliverer, delivery)
+        await asyncio.to_thread(receiver.wait, 1)
+        await asyncio.sleep(0.2)
+        assert len(receiver.notices) == 1
+        receiver.go_on.set()
+        await until(world, webhook, delivered)
+        silence(receiver)
+        for delivery in failed:
+            await world.change(Delivery, delivery.id, status=DeliveryStatus.PENDING)
+            await again(world, deliverer, delivery)
+        await asyncio.to_thread(receiver.wait, 4)
+        await asyncio.sleep(0.2)
+        assert len(receiver.notices) == 4
+        receiver.go_on.set()
+
+
+def silence(receiver: Receiver) -> None:
+    """Let a receiver take what comes, and not answer."""
+    receiver.go_on.clear()
+    receiver.notices.clear()
 
 
 @ON_SQLITE
