@@ -18,7 +18,10 @@ from shared.store.events import Batch, RunEvent
 from shared.store.transitions import Claim
 from shared.tables import EventKind
 
-_EVERY_S = 0.4
+_SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 0.4
+_PAUSE_FOR_ONE_S = 0.04
+"""The more runs there are to tell of, the longer the pause until the next time, within these."""
+
 _AT_ONCE = 50
 _REMEMBERED = 1000
 _log = get_logger(__name__)
@@ -96,7 +99,7 @@ def _rendered(report: _Report) -> dict[str, Any]:
 
 
 class EventWriter:
-    """Store what this process's runs report, for all of them together, a few times a second."""
+    """Store what this process's runs report, for all of them together, some times a second."""
 
     def __init__(self, database: Database, channel: Channel) -> None:
         self._database = database
@@ -132,18 +135,20 @@ class EventWriter:
             self._watched.popitem(last=False)
 
     async def run(self) -> None:
-        """Store and tell, whenever there is something, until cancelled."""
+        """Store and tell until cancelled: at once what comes after a pause."""
         while True:
             await self._woken.wait()
-            await asyncio.sleep(_EVERY_S)
             self._woken.clear()
+            pause_s = _LONGEST_PAUSE_S
             try:
-                await self._store_all()
+                pause_s = min(pause_s, _PAUSE_FOR_ONE_S * await self._store_all())
             except (SQLAlchemyError, CommitUnknownError, OSError) as error:
                 _log.info("the database is away, events are late", error=type(error).__name__)
                 self._woken.set()
+            await asyncio.sleep(max(_SHORTEST_PAUSE_S, pause_s))
 
-    async def _store_all(self) -> None:
+    async def _store_all(self) -> int:
+        """Store what there is and tell who watches; return of how many messages there is news."""
         found = [(run, batch) for run in self._runs.values() if (batch := run.batch())]
         for first in range(0, len(found), _AT_ONCE):
             some = found[first : first + _AT_ONCE]
@@ -153,6 +158,7 @@ class EventWriter:
                 self._news.add(run.message_id)
         news, self._news = self._news, set()
         await self._channel.publish(Topic.EVENTS, news)
+        return len(news)
 
     @retried
     async def _store(self, batches: list[Batch]) -> None:

@@ -144,6 +144,25 @@ async def test_who_watches_before_the_run_is_known_is_not_forgotten(attempts: At
     assert attempts.events.begin(claim).streamed
 
 
+@pytest.mark.parametrize("long", [("_SHORTEST_PAUSE_S",), ("_PAUSE_FOR_ONE_S", "_LONGEST_PAUSE_S")])
+async def test_what_comes_after_a_pause_is_told_at_once_and_what_follows_in_a_while(
+    attempts: Attempts, heard: Heard, monkeypatch: pytest.MonkeyPatch, long: tuple[str, ...]
+) -> None:
+    for pause in long:
+        monkeypatch.setattr(f"worker.events.{pause}", 60)
+    writing = asyncio.create_task(attempts.events.run())
+    message = (await attempts.world.accept(await attempts.world.session())).message
+    run = attempts.events.begin(await attempts.world.claim(message))
+    run.watch()
+    run.wrote("one", call=1)
+    await until(lambda: heard.ids != [])
+    run.wrote("two", call=1)
+    await asyncio.sleep(0.1)
+    writing.cancel()
+    assert kinds(await told(attempts.world, message)) == ["queued", "claimed", "text"]
+    assert heard.ids == [message.id]
+
+
 async def test_a_database_that_is_away_delays_events_and_doubles_none(
     attempts: Attempts, heard: Heard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
