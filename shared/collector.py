@@ -16,13 +16,14 @@ def collect_rarely() -> None:
     objects, was an eighth of the time of a busy worker. The thresholds count what is made less what
     is freed: under steady load they are reached when all that lives has been made anew, and a look
     at "the new" takes as long as one at everything, 0.2 to 0.4 s with two thousand waiting clients,
-    in which nobody is answered. Each second it takes 10 ms, or 50 on a machine that is busy; the
-    whole look every ten minutes takes up to 0.8 s. (Nothing that a message knew is left in cycles:
-    they come from Celery's connections, and from errors.)
+    in which nobody is answered. Each second it takes 10 ms, or 50 on a machine that is busy. A
+    whole look takes up to 0.8 s, so it is rare; but what few cycles there are (from errors, from
+    Celery's connections) would otherwise stay for ever. The thresholds remain for many at once.
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(10_000, 50, 20)
+    # the second counts looks at the new: fifty of Python's own, beside those of `_look`
+    gc.set_threshold(10_000, 50 + _BRIEF_LOOKS, 20)
     threading.Thread(target=_look, name="collector", daemon=True).start()
 
 

@@ -20,8 +20,6 @@ from shared.tables import EventKind
 
 _SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 0.4
 _PAUSE_FOR_ONE_S = 0.04
-"""The more runs there are to tell of, the longer the pause until the next time, within these."""
-
 _AT_ONCE = 50
 _REMEMBERED = 1000
 _log = get_logger(__name__)
@@ -139,13 +137,13 @@ class EventWriter:
         while True:
             await self._woken.wait()
             self._woken.clear()
-            pause_s = _LONGEST_PAUSE_S
+            pause = _LONGEST_PAUSE_S
             try:
-                pause_s = min(pause_s, _PAUSE_FOR_ONE_S * await self._store_all())
+                pause = pause_s(await self._store_all())
             except (SQLAlchemyError, CommitUnknownError, OSError) as error:
                 _log.info("the database is away, events are late", error=type(error).__name__)
                 self._woken.set()
-            await asyncio.sleep(max(_SHORTEST_PAUSE_S, pause_s))
+            await asyncio.sleep(pause)
 
     async def _store_all(self) -> int:
         """Store what there is and tell who watches; return of how many messages there is news."""
@@ -164,3 +162,8 @@ class EventWriter:
     async def _store(self, batches: list[Batch]) -> None:
         async with self._database.begin() as db:
             await events.append(db, batches)
+
+
+def pause_s(messages: int) -> float:
+    """Choose when to tell of news again: the later, the more messages there was news of."""
+    return max(_SHORTEST_PAUSE_S, min(_PAUSE_FOR_ONE_S * messages, _LONGEST_PAUSE_S))

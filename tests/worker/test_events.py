@@ -17,7 +17,7 @@ from shared.tables import Event, Message
 from tests.shared.world import World
 from tests.worker.test_attempts import DONE, Attempts, adding
 from worker.ears import Ears
-from worker.events import EventWriter
+from worker.events import EventWriter, pause_s
 
 
 class Heard:
@@ -144,12 +144,10 @@ async def test_who_watches_before_the_run_is_known_is_not_forgotten(attempts: At
     assert attempts.events.begin(claim).streamed
 
 
-@pytest.mark.parametrize("long", [("_SHORTEST_PAUSE_S",), ("_PAUSE_FOR_ONE_S", "_LONGEST_PAUSE_S")])
 async def test_what_comes_after_a_pause_is_told_at_once_and_what_follows_in_a_while(
-    attempts: Attempts, heard: Heard, monkeypatch: pytest.MonkeyPatch, long: tuple[str, ...]
+    attempts: Attempts, heard: Heard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for pause in long:
-        monkeypatch.setattr(f"worker.events.{pause}", 60)
+    monkeypatch.setattr("worker.events.pause_s", lambda messages: 60 * messages)
     writing = asyncio.create_task(attempts.events.run())
     message = (await attempts.world.accept(await attempts.world.session())).message
     run = attempts.events.begin(await attempts.world.claim(message))
@@ -161,6 +159,11 @@ async def test_what_comes_after_a_pause_is_told_at_once_and_what_follows_in_a_wh
     writing.cancel()
     assert kinds(await told(attempts.world, message)) == ["queued", "claimed", "text"]
     assert heard.ids == [message.id]
+
+
+def test_one_or_two_readers_are_told_every_tenth_of_a_second_and_many_less_often() -> None:
+    pauses = [pause_s(messages) for messages in (0, 1, 2, 5, 10, 1000)]
+    assert pauses == pytest.approx([0.1, 0.1, 0.1, 0.2, 0.4, 0.4])
 
 
 async def test_a_database_that_is_away_delays_events_and_doubles_none(
