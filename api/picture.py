@@ -6,7 +6,7 @@ import textwrap
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from shared.workflow import Edge, Node, Workflow
+from shared.workflow.model import Edge, Node, Workflow
 
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _WIDTH, _HEAD, _LINE = 216, 38, 17

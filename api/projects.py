@@ -20,12 +20,14 @@ from api.schemas.projects import (
     RevisionNumber,
     RevisionOut,
 )
-from shared import errors, workflow
+from shared import errors
 from shared.database import retried
 from shared.errors import InvalidWorkflow, RevisionMismatch
 from shared.store import cancels, projects
 from shared.store.transitions import Ended
 from shared.tables import Project
+from shared.workflow.check import check_workflow
+from shared.workflow.text import EMPTY_WORKFLOW, unified_diff
 
 router = APIRouter(prefix="/projects", tags=["projects"])
 _MISSING = problems(errors.ProjectNotFound)
@@ -46,7 +48,7 @@ async def create_project(
     body: ProjectIn, services: ServicesDep, owner: Caller, trace_id: TraceId, response: Response
 ) -> ProjectOut:
     """Begin a workflow, empty or with code that is there already."""
-    code = workflow.EMPTY_WORKFLOW if body.code is None else body.code
+    code = EMPTY_WORKFLOW if body.code is None else body.code
     await _check(code, services)
     project = await _create(services, owner, body, code)
     response.headers["Location"] = f"/projects/{project.id}"
@@ -166,7 +168,7 @@ async def _check(code: str, services: Services) -> None:
     limit = services.settings.code_limit
     if len(code) > limit:
         raise InvalidWorkflow(f"The module has {len(code)} characters; {limit} are allowed.")
-    await asyncio.to_thread(workflow.check_workflow, code)
+    await asyncio.to_thread(check_workflow, code)
 
 
 async def _shown(project: Project, response: Response, trace_id: str) -> ProjectOut:
@@ -229,7 +231,7 @@ async def _restore(services: Services, project_id: UUID, owner: str, number: int
 
 async def _revise(db: AsyncSession, project: Project, code: str) -> None:
     if code != project.code:
-        diff = await asyncio.to_thread(workflow.unified_diff, project.code, code)
+        diff = await asyncio.to_thread(unified_diff, project.code, code)
         await projects.revise(db, project, code=code, diff=diff, message_id=None)
 
 

@@ -10,9 +10,11 @@ from api.dependencies import Caller, Services, ServicesDep, TraceId
 from api.openapi import described, problems
 from api.picture import draw
 from api.schemas.projects import RevisionNumber, WorkflowOut
-from shared import errors, workflow
+from shared import errors
 from shared.store import projects
 from shared.tables import Project
+from shared.workflow.parse import parse_workflow
+from shared.workflow.program import as_program
 
 router = APIRouter(prefix="/projects", tags=["projects"])
 _PYTHON, _SVG = "text/x-python", "image/svg+xml"
@@ -36,7 +38,7 @@ async def get_code(
 ) -> Response:
     """Download the workflow as a Python module."""
     project = await _get(services, project_id, owner)
-    code = await asyncio.to_thread(workflow.as_program, project.code) if program else project.code
+    code = await asyncio.to_thread(as_program, project.code) if program else project.code
     return Response(
         code,
         media_type=_PYTHON,
@@ -53,7 +55,7 @@ async def get_workflow(
 ) -> WorkflowOut:
     """Read the agents, the tools and the handoffs that the code defines."""
     project = await _get(services, project_id, owner)
-    parsed = await asyncio.to_thread(workflow.parse_workflow, project.code)
+    parsed = await asyncio.to_thread(parse_workflow, project.code)
     return WorkflowOut.of(project, parsed, trace_id=trace_id)
 
 
@@ -81,8 +83,8 @@ async def get_workflow_picture(
 
 
 def _picture(code: str, earlier: str | None, *, title: str) -> str:
-    since = None if earlier is None else workflow.parse_workflow(earlier)
-    return draw(workflow.parse_workflow(code), title=title, since=since)
+    since = None if earlier is None else parse_workflow(earlier)
+    return draw(parse_workflow(code), title=title, since=since)
 
 
 async def _get(services: Services, project_id: UUID, owner: str) -> Project:

@@ -18,21 +18,21 @@ from shared.logging import get_logger
 from shared.store import records, traces, transitions
 from shared.store.transitions import Claim, CodeMoved, Ended, LeaseLost, Outcome
 from shared.tables import AttemptOutcome
-from shared.workflow import unified_diff
+from shared.workflow.text import unified_diff
 from worker import faults
+from worker.agent.tools import PatchRejected, Workbench
+from worker.agent.vibecoder import run_vibecoder
 from worker.budgets import budget_of
 from worker.calls import RunCalls
 from worker.failures import CodeConflict, failure_from
-from worker.llm import ModelCall, RecordingModel
-from worker.memory import SessionMemory
+from worker.memory.history import remembered_by, sent_first
+from worker.memory.session import SessionMemory
 from worker.metrics import attempting
+from worker.model.client import ModelCall, RecordingModel
 from worker.parts import Parts
-from worker.remembered import remembered_by, sent_first
 from worker.replaying import on_newer_code
 from worker.responses import responses, tool_calls
 from worker.runs import Released, forget_frames
-from worker.tools import PatchRejected, Workbench
-from worker.vibecoder import run_vibecoder
 
 T = TypeVar("T")
 _REPLAYS = 3

@@ -22,7 +22,7 @@ from shared.store import checks, repairs, rows
 from shared.store.rows import SessionRows
 from shared.tables import VibeSession
 from worker import file_findings, findings
-from worker.memory_file import MemoryFile
+from worker.memory.file import MemoryFile
 from worker.parts import Parts
 
 _log = get_logger(__name__)

@@ -9,9 +9,9 @@ from uuid import UUID
 from shared.checks import Finding
 from shared.store.rows import SessionRows
 from shared.tables import Item, VibeSession
-from worker.file_handle import Contents
-from worker.memory_file import MemoryFile
-from worker.memory_files import MemoryFiles
+from worker.memory.file import MemoryFile
+from worker.memory.file_handle import Contents
+from worker.memory.files import MemoryFiles
 
 
 @dataclass(frozen=True)

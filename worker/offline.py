@@ -24,7 +24,7 @@ from openai.types.responses import (
 from openai.types.responses.response_usage import InputTokensDetails, OutputTokensDetails
 
 from shared.settings import OFFLINE
-from worker.briefing import read_briefing
+from worker.agent.instructions import read_briefing
 from worker.offline_events import stream_events
 from worker.offline_plan import Answer, Change, Describe, make_plan
 from worker.offline_text import patch_between

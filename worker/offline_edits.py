@@ -4,8 +4,8 @@ import ast
 import re
 from dataclasses import dataclass
 
-from shared.workflow import Node, Workflow
-from shared.workflow_ast import Module, amended, assigned, first_line, literal, read_module
+from shared.workflow.model import Node, Workflow
+from shared.workflow.parse import Module, amended, assigned, first_line, literal, read_module
 from worker.offline_text import docstring, string
 
 _LANGUAGE = re.compile(r"\s*Always answer in \w+\.")

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from shared.errors import InvalidWorkflow
-from shared.workflow import Node, check_workflow
+from shared.workflow.check import check_workflow
+from shared.workflow.model import Node
 from worker import offline_intents as intents
 from worker.offline_edits import CannotEdit, Draft
 from worker.offline_text import variable

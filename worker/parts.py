@@ -9,8 +9,8 @@ from shared.prices import Prices
 from shared.settings import Settings
 from worker.calls import CallWriter
 from worker.events import EventWriter
-from worker.llm import Models
-from worker.memory_files import MemoryFiles
+from worker.memory.files import MemoryFiles
+from worker.model.client import Models
 from worker.runs import Runs
 from worker.span_writer import SpanWriter
 

@@ -3,8 +3,8 @@
 from dataclasses import replace
 
 from shared.store.transitions import CodeMoved, Outcome
-from shared.workflow import unified_diff
-from worker.tools import Workbench, replay
+from shared.workflow.text import unified_diff
+from worker.agent.tools import Workbench, replay
 
 
 def on_newer_code(outcome: Outcome, workbench: Workbench, moved: CodeMoved) -> Outcome:

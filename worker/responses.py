@@ -6,7 +6,7 @@ from typing import Any
 from agents import RunItem, ToolCallItem, ToolCallOutputItem
 from openai.types.responses import ResponseFunctionToolCall
 
-from worker.llm import ModelCall
+from worker.model.client import ModelCall
 
 
 def responses(calls: Sequence[ModelCall]) -> list[dict[str, Any]]:

@@ -27,8 +27,8 @@ from worker.deliverer import Deliverer
 from worker.ears import Ears
 from worker.events import EventWriter
 from worker.heartbeat import Heartbeat, this_process
-from worker.llm import Models
-from worker.memory_files import MemoryFiles
+from worker.memory.files import MemoryFiles
+from worker.model.client import Models
 from worker.parts import Parts
 from worker.retention import Retention
 from worker.runs import RunKey, Runs

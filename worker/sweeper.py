@@ -16,7 +16,7 @@ from shared.logging import get_logger
 from shared.queue import Hinter
 from shared.settings import Settings
 from shared.store import checks, sweeps, usage, workers
-from worker.memory_files import MemoryFiles
+from worker.memory.files import MemoryFiles
 from worker.metrics import count_rescued, count_sweep
 
 _HINT_LOST_S = 5.0

@@ -9,7 +9,8 @@ from pydantic import ConfigDict, Field, StringConstraints
 from api.schemas.common import PROJECT_ID, TIME, TRACE_ID, Answer, Body, Name, Text, Traced, columns
 from api.schemas.usage import BUDGET_TOKENS, BUDGET_USD, BudgetTokens, BudgetUsd
 from shared.tables import Project, Revision
-from shared.workflow import Workflow, parse_workflow
+from shared.workflow.model import Workflow
+from shared.workflow.parse import parse_workflow
 
 RevisionNumber = Annotated[int, Field(ge=1, le=999_999_999)]
 

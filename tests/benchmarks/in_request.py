@@ -18,10 +18,10 @@ from pydantic import BaseModel
 
 from shared.settings import Settings, load_settings
 from tests.benchmarks.prompts import CODE
-from worker.briefing import write_briefing
-from worker.tools import Workbench, apply_patch, outline
+from worker.agent.instructions import write_briefing
+from worker.agent.tools import Workbench, apply_patch, outline
+from worker.agent.vibecoder import NAME
 from worker.tracing import keep_traces_here
-from worker.vibecoder import NAME
 
 
 class MessageIn(BaseModel):

@@ -5,7 +5,7 @@ from uuid import uuid4
 import psycopg
 import redis
 
-from shared.workflow import EMPTY_WORKFLOW
+from shared.workflow.text import EMPTY_WORKFLOW
 from tests.faults.cluster import Cluster
 
 _PROJECTS = """

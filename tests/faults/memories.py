@@ -13,8 +13,8 @@ from shared.settings import Settings
 from shared.tables import VibeSession
 from tests.faults.invariants import Record
 from tests.shared.world import claim_of
-from worker.memory_file import files_in
-from worker.memory_files import MemoryFiles
+from worker.memory.file import files_in
+from worker.memory.files import MemoryFiles
 
 
 def stale_files(record: Record, folders: Sequence[Path]) -> list[Path]:

@@ -3,7 +3,7 @@
 import json
 from uuid import uuid4
 
-from shared.workflow import EMPTY_WORKFLOW
+from shared.workflow.text import EMPTY_WORKFLOW
 from tests.planted import PROMPT
 
 

@@ -20,7 +20,7 @@ from shared.tables import (
     Revision,
     VibeSession,
 )
-from shared.workflow import EMPTY_WORKFLOW
+from shared.workflow.text import EMPTY_WORKFLOW
 from tests.shared.test_usage import as_of_an_older_version, record, spent, sums
 from tests.shared.world import ON_POSTGRESQL, OWNER, World
 

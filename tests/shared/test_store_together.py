@@ -16,7 +16,7 @@ from shared.settings import Settings
 from shared.store import sweeps
 from shared.store.transitions import Claim, CodeMoved, Ended, LeaseLost
 from shared.tables import UNFINISHED, Item, Message, MessageStatus, Project, Revision, VibeSession
-from shared.workflow import EMPTY_WORKFLOW
+from shared.workflow.text import EMPTY_WORKFLOW
 from tests.shared.world import ON_POSTGRESQL, World
 
 CLIENTS = 6

@@ -19,7 +19,7 @@ from shared.tables import (
     Revision,
     VibeSession,
 )
-from shared.workflow import EMPTY_WORKFLOW
+from shared.workflow.text import EMPTY_WORKFLOW
 from tests.shared.world import OWNER, Spent, World, outcome, said
 
 NEW_CODE = EMPTY_WORKFLOW + "\nanswer = 42\n"

@@ -13,17 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.errors import InvalidWorkflow
-from shared.workflow import (
-    EMPTY_WORKFLOW,
-    Edge,
-    as_program,
-    check_workflow,
-    numbered,
-    outline,
-    parse_workflow,
-    scope_violation,
-    unified_diff,
-)
+from shared.workflow.check import check_workflow
+from shared.workflow.model import Edge, outline_text
+from shared.workflow.parse import parse_workflow
+from shared.workflow.program import as_program
+from shared.workflow.scope import scope_violation
+from shared.workflow.text import EMPTY_WORKFLOW, numbered, unified_diff
 
 HEAD = "from agents import Agent, function_tool, handoff, WebSearchTool\nimport agents as sdk\n"
 MODULE = (
@@ -76,10 +71,10 @@ def test_agents_tools_and_handoffs_are_found_however_they_are_written() -> None:
 
 
 def test_the_outline_names_every_agent_with_its_lines() -> None:
-    text = outline(parse_workflow(MODULE))
+    text = outline_text(parse_workflow(MODULE))
     assert 'agent triage named "Triage", lines 15-15' in text
     assert "hands off to: billing, refunds" in text
-    assert outline(parse_workflow("")) == "There are no agents yet."
+    assert outline_text(parse_workflow("")) == "There are no agents yet."
 
 
 @pytest.mark.parametrize("code", ["", EMPTY_WORKFLOW, "import os\n", "# nothing"])

@@ -9,7 +9,8 @@ import time
 import pytest
 
 from shared.errors import InvalidWorkflow
-from shared.workflow import check_workflow, unified_diff
+from shared.workflow.check import check_workflow
+from shared.workflow.text import unified_diff
 from tests.services import ROOT, clean_environment
 
 SIZE = 200_000
@@ -47,7 +48,7 @@ import resource, sys
 resource.setrlimit(resource.RLIMIT_AS, ({memory}, {memory}))
 resource.setrlimit(resource.RLIMIT_CPU, (20, 20))
 from shared.errors import InvalidWorkflow
-from shared.workflow import check_workflow
+from shared.workflow.check import check_workflow
 try:
     check_workflow(sys.stdin.read())
 except InvalidWorkflow as error:

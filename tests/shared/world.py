@@ -28,7 +28,7 @@ from shared.store.acceptance import Accepted, Draft, OnBusy
 from shared.store.transitions import Claim, Ended, Outcome
 from shared.tables import Attempt, Item, Message, MessageStatus, Project, VibeSession, Worker
 from shared.webhooks import Delivery, Webhook
-from shared.workflow import EMPTY_WORKFLOW, unified_diff
+from shared.workflow.text import EMPTY_WORKFLOW, unified_diff
 
 OWNER = "anna"
 ON_POSTGRESQL = pytest.mark.parametrize("settings", ["postgresql"], indirect=True)

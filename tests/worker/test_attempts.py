@@ -22,17 +22,17 @@ from shared.prices import load_prices
 from shared.store import messages, projects
 from shared.store.transitions import Ended
 from shared.tables import Item, Message, MessageResponse, ModelCall, Project, Revision, VibeSession
-from shared.workflow import EMPTY_WORKFLOW
+from shared.workflow.text import EMPTY_WORKFLOW
 from tests.shared.world import ON_SQLITE, OWNER, World
+from worker.agent.tools import Workbench
 from worker.attempts import run_message
 from worker.calls import CallWriter
 from worker.events import EventWriter
-from worker.memory import SessionMemory
-from worker.memory_files import MemoryFiles
+from worker.memory.files import MemoryFiles
+from worker.memory.session import SessionMemory
 from worker.parts import Parts
 from worker.runs import Runs, StopReason
 from worker.span_writer import SpanWriter
-from worker.tools import Workbench
 
 DONE = [assistant_message("done")]
 IMPORT = " from agents import Agent\n"
@@ -460,7 +460,7 @@ async def test_what_the_database_refuses_of_the_calls_does_not_keep_a_message_op
     attempts: Attempts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     unstorable = {"total_tokens": object()}
-    monkeypatch.setattr("worker.model_calls.usage_json", lambda _: unstorable)
+    monkeypatch.setattr("worker.model.recording.usage_json", lambda _: unstorable)
     with capture_logs():
         message = await attempts.run([DONE])
     assert message.error is not None
@@ -476,7 +476,7 @@ async def test_raw_responses_are_stored_unabridged_and_in_order(
         "big": 2**70,
         "empty": {},
     }
-    monkeypatch.setattr("worker.model_calls.dump", lambda _: odd)
+    monkeypatch.setattr("worker.model.recording.dump", lambda _: odd)
     message = await attempts.run([DONE])
     async with attempts.world.database.read() as db:
         stored = await db.get_one(MessageResponse, message.id)

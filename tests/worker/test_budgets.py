@@ -9,7 +9,7 @@ from agents.testing import ScriptedModel
 from sqlalchemy import update
 
 from shared.tables import Message, ModelCall, Project, VibeSession
-from shared.workflow import EMPTY_WORKFLOW
+from shared.workflow.text import EMPTY_WORKFLOW
 from tests.shared.statements import counted
 from tests.shared.world import World
 from tests.worker.test_attempts import DONE, Attempts, adding, nothing_left

@@ -6,7 +6,7 @@ from filelock import FileLock
 
 from tests.shared.world import ON_SQLITE, World
 from worker.file_findings import see
-from worker.memory_files import MemoryFiles
+from worker.memory.files import MemoryFiles
 
 
 @ON_SQLITE

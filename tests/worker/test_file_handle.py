@@ -18,8 +18,8 @@ import pytest
 
 from tests.shared.world import said
 from tests.worker.test_memory import items
-from worker.file_handle import Contents, FileHandle
-from worker.memory_file import MemoryFile
+from worker.memory.file import MemoryFile
+from worker.memory.file_handle import Contents, FileHandle
 
 SESSION, FIRST = uuid4(), uuid4()
 ONE = Contents(1, FIRST)
@@ -103,8 +103,8 @@ from pathlib import Path
 from uuid import UUID, uuid4
 from tests.worker.test_memory import items
 from worker import faults
-from worker.file_handle import Contents
-from worker.memory_file import MemoryFile
+from worker.memory.file_handle import Contents
+from worker.memory.file import MemoryFile
 
 def die_when_told(point):
     print(point, flush=True)

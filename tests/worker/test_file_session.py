@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from agents import SQLiteSession, TResponseInputItem
 
-from worker.file_session import FileSession
+from worker.memory.file_session import FileSession
 
 
 @pytest.fixture

@@ -28,8 +28,8 @@ from tests.stub_process import StubOpenAI
 from tests.stub_replies import VENDOR
 from worker.events import RunEvents
 from worker.failures import ModelUnavailable, failure_from
-from worker.llm import ModelCall, Models, RecordingModel, retry_settings
-from worker.model_sse import Listener
+from worker.model.client import ModelCall, Models, RecordingModel, retry_settings
+from worker.model.sse import Listener
 
 APIS = ["responses", "chat_completions"]
 

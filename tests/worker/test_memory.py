@@ -25,10 +25,10 @@ from shared.tables import VibeSession
 from tests.services import ROOT, clean_environment
 from tests.shared.world import ON_POSTGRESQL, ON_SQLITE, World, claim_of, said
 from worker import faults
-from worker.file_handle import FileHandle
-from worker.file_session import FileSession
-from worker.memory_file import files_in
-from worker.memory_files import MemoryFiles
+from worker.memory.file import files_in
+from worker.memory.file_handle import FileHandle
+from worker.memory.file_session import FileSession
+from worker.memory.files import MemoryFiles
 
 
 class Host:
@@ -586,7 +586,7 @@ import asyncio, json, sys
 from pathlib import Path
 from shared.database import Database
 from shared.settings import Settings
-from worker.memory_files import MemoryFiles
+from worker.memory.files import MemoryFiles
 from shared.tables import VibeSession
 from tests.shared.world import claim_of
 from uuid import UUID

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from agents import Model
 from openai.types.responses import Response, ResponseCompletedEvent
 
-from worker.model_streams import ask_streaming
+from worker.model.streaming import ask_streaming
 
 _ANSWER = Response(
     id="resp_1",

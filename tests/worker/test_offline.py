@@ -15,13 +15,15 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from shared.settings import Settings
-from shared.workflow import EMPTY_WORKFLOW, Edge, check_workflow, unified_diff
-from worker.briefing import write_briefing
+from shared.workflow.check import check_workflow
+from shared.workflow.model import Edge
+from shared.workflow.text import EMPTY_WORKFLOW, unified_diff
+from worker.agent.instructions import write_briefing
+from worker.agent.tools import Workbench
+from worker.agent.vibecoder import run_vibecoder
 from worker.offline import OfflineModel
 from worker.offline_plan import HELP, Change, make_plan
 from worker.offline_text import patch_between
-from worker.tools import Workbench
-from worker.vibecoder import run_vibecoder
 
 
 class Conversation:

@@ -12,8 +12,8 @@ from agents import SQLiteSession
 from shared.tables import VibeSession
 from tests.shared.world import ON_SQLITE, World, claim_of, said
 from tests.worker.test_memory import Host
-from worker.memory_file import MemoryFile
-from worker.open_files import OpenFiles
+from worker.memory.cache import OpenFiles
+from worker.memory.file import MemoryFile
 
 
 def files(folder: Path) -> OpenFiles:
@@ -120,7 +120,7 @@ async def test_threads_that_read_a_file_do_not_each_keep_it_open(
 async def test_a_run_leaves_its_file_to_others_while_the_model_works(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.memory_files._OPEN_FILES", 2)
+    monkeypatch.setattr("worker.memory.files._OPEN_FILES", 2)
     host, sessions = Host(world, tmp_path / "host"), [await world.session() for _ in range(6)]
     for session in sessions:
         await host.answer(session, "a")

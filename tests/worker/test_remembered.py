@@ -10,8 +10,8 @@ from starlette.testclient import TestClient
 from tests.api.calls import new_session, send
 from tests.eager import eager_service
 from tests.stub_process import StubOpenAI
-from worker import remembered
-from worker.remembered import goes_as_stored
+from worker.memory import history as remembered
+from worker.memory.history import goes_as_stored
 
 CALL = {"type": "function_call", "call_id": "1", "name": "outline", "arguments": "{}"}
 OUTPUT = {"type": "function_call_output", "call_id": "1", "output": "nothing yet"}

@@ -11,7 +11,7 @@ from shared.store import sweeps
 from shared.tables import VibeSession
 from tests.shared.test_retention import age
 from tests.shared.world import ON_POSTGRESQL, World
-from worker.memory_files import MemoryFiles
+from worker.memory.files import MemoryFiles
 from worker.retention import Retention
 
 

@@ -12,7 +12,7 @@ from shared.database import clock
 from shared.store.transitions import Ended
 from shared.tables import Message, Project, VibeSession, Worker
 from tests.shared.world import World
-from worker.memory_files import MemoryFiles
+from worker.memory.files import MemoryFiles
 from worker.sweeper import Sweeper
 
 

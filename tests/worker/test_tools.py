@@ -2,8 +2,8 @@
 
 import pytest
 
-from shared.workflow import EMPTY_WORKFLOW
-from worker.tools import PatchRejected, Workbench, replay
+from shared.workflow.text import EMPTY_WORKFLOW
+from worker.agent.tools import PatchRejected, Workbench, replay
 
 TRIAGE = EMPTY_WORKFLOW + '\ntriage = Agent(\n    name="triage",\n)\n'
 ADD = '@@\n from agents import Agent\n+\n+billing = Agent(name="billing")\n'

@@ -21,7 +21,7 @@ from tests.shared.world import OWNER, World
 from tests.stub_process import StubOpenAI
 from tests.worker.test_attempts import DONE, Attempts, adding
 from worker.attempts import run_message
-from worker.llm import Models
+from worker.model.client import Models
 from worker.span_writer import SpanWriter
 from worker.tracing import RunSpans, keep_traces_here
 

@@ -9,10 +9,10 @@ from agents import SQLiteSession, ToolTimeoutError
 from agents.testing import ScriptedModel, assistant_message, function_call
 
 from shared.settings import Settings
-from shared.workflow import EMPTY_WORKFLOW
-from worker.briefing import read_briefing, write_briefing
-from worker.tools import Workbench
-from worker.vibecoder import run_vibecoder
+from shared.workflow.text import EMPTY_WORKFLOW
+from worker.agent.instructions import read_briefing, write_briefing
+from worker.agent.tools import Workbench
+from worker.agent.vibecoder import run_vibecoder
 
 ADD = '@@\n from agents import Agent\n+\n+triage = Agent(name="triage")\n'
 DONE = [assistant_message("done")]

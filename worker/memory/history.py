@@ -15,7 +15,7 @@ from agents.models.fake_id import FAKE_RESPONSES_ID
 from agents.models.openai_responses import OpenAIResponsesModel
 
 from shared.settings import Settings
-from worker.memory import SessionMemory
+from worker.memory.session import SessionMemory
 
 _NOT_SENT = frozenset(
     {"provider_data", "created_by", "_agents_tool_description", "_agents_tool_title"}

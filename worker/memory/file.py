@@ -18,8 +18,8 @@ from uuid import UUID
 from agents import SQLiteSession, TResponseInputItem
 from filelock import FileLock
 
-from worker.file_handle import APPLIED, JOURNAL, Contents, FileHandle, identity_of
-from worker.file_session import ITEMS
+from worker.memory.file_handle import APPLIED, JOURNAL, Contents, FileHandle, identity_of
+from worker.memory.file_session import ITEMS
 
 _NAME = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.(\d{1,9})\.db(?:\.lock)?")
 _NEW = ".new"

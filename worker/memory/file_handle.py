@@ -15,7 +15,7 @@ from uuid import UUID
 from agents import SQLiteSession, TResponseInputItem
 
 from worker import faults
-from worker.file_session import FileSession
+from worker.memory.file_session import FileSession
 
 _Identity = tuple[int, int, int]
 

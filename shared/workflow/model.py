@@ -58,6 +58,23 @@ class Workflow:
 
 
 @dataclass(frozen=True)
+class Diagnostic:
+    """One problem of a module: the rule that found it, and a sentence with its line."""
+
+    line: int
+    rule: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Report:
+    """The result of a check: what the module defines, and its problems in the order of lines."""
+
+    workflow: Workflow
+    diagnostics: tuple[Diagnostic, ...] = ()
+
+
+@dataclass(frozen=True)
 class Reference:
     """One element of an agent's `handoffs` or `tools`; `expression` is what it names."""
 
@@ -81,4 +98,23 @@ def invalid(errors: list[Error]) -> InvalidWorkflow:
     return InvalidWorkflow(
         "; ".join(f"line {error.line}: {error.message}" for error in first),
         errors=[{"line": error.line, "detail": error.message} for error in first],
+    )
+
+
+def outline_text(workflow: Workflow) -> str:
+    """Return agents and tools with their lines, as a few words each."""
+    lines = [_node_line(node) for node in workflow.nodes] or ["There are no agents yet."]
+    for tool in workflow.tools:
+        about = f": {tool.description}" if tool.description else ""
+        lines.append(f"tool {tool.name}, lines {tool.line}-{tool.end_line}{about}")
+    return "\n".join(lines)
+
+
+def _node_line(node: Node) -> str:
+    name = f' named "{node.name}"' if node.name != node.node_id else ""
+    model = f", model {node.model}" if node.model else ""
+    return (
+        f"agent {node.node_id}{name}, lines {node.line}-{node.end_line}{model}, "
+        f"tools: {', '.join(node.tools) or 'none'}, "
+        f"hands off to: {', '.join(node.handoffs) or 'none'}"
     )

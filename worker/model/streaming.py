@@ -17,7 +17,7 @@ from openai.types.responses import (
 
 from worker.events import RunEvents
 from worker.failures import UnusableAnswer
-from worker.model_sse import listening
+from worker.model.sse import listening
 
 _END_S = 0.5
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from uuid import UUID
 
 from shared.store.transitions import Claim
-from worker.memory_file import MemoryFile
+from worker.memory.file import MemoryFile
 
 
 class OpenFiles:

@@ -3,7 +3,7 @@
 import ast
 from dataclasses import dataclass
 
-from shared.workflow_ast import Module, amended, assigned, first_line, read_module
+from shared.workflow.parse import Module, amended, assigned, first_line, read_module
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,8 @@ from shared.database import Database, until_done
 from shared.logging import get_logger
 from shared.store import sessions
 from shared.store.transitions import Claim, LeaseLost
-from worker.file_handle import Contents
-from worker.open_files import OpenFiles
+from worker.memory.cache import OpenFiles
+from worker.memory.file_handle import Contents
 
 T = TypeVar("T")
 _log = get_logger(__name__)

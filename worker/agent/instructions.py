@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 
-from shared.workflow import numbered
+from shared.workflow.text import numbered
 
 _ROLE = """You are VibeCoder. You build a workflow of agents together with a person: you answer
 their questions about it and you change it as they ask. The workflow is one Python module,

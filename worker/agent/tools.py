@@ -7,8 +7,12 @@ from typing import Any, TypeVarTuple
 
 from agents import ModelBehaviorError, RunContextWrapper, apply_diff, function_tool
 
-from shared import workflow
 from shared.errors import InvalidWorkflow
+from shared.workflow.check import check_workflow
+from shared.workflow.model import outline_text
+from shared.workflow.parse import parse_workflow
+from shared.workflow.scope import scope_violation
+from shared.workflow.text import numbered
 from worker import faults
 
 # beyond this the search for the context of hunks, lines times lines, takes more than a second
@@ -51,7 +55,7 @@ class Workbench:
 
     def _check(self, after: str) -> None:
         try:
-            workflow.check_workflow(after)
+            check_workflow(after)
             if self.node_id is not None:
                 self._check_scope(after, self.node_id)
         except InvalidWorkflow as error:
@@ -60,7 +64,7 @@ class Workbench:
     def _check_scope(self, after: str, node_id: str) -> None:
         try:
             # against the run's first state, so that a tool added in this run can still be mended
-            violation = workflow.scope_violation(self._base, after, node_id)
+            violation = scope_violation(self._base, after, node_id)
         except InvalidWorkflow as error:
             # code from elsewhere that does not parse cannot be compared, only replaced as a whole
             raise PatchRejected(f"The module was already wrong: {error.detail}.") from None
@@ -149,7 +153,7 @@ async def _aside(
 
 def _outline(workbench: Workbench) -> str:
     try:
-        return workflow.outline(workflow.parse_workflow(workbench.code))
+        return outline_text(parse_workflow(workbench.code))
     except InvalidWorkflow as error:
         return f"The module does not parse: {error.detail}."
 
@@ -167,4 +171,4 @@ def _code_now(workbench: Workbench) -> str:
     # the instructions show the code before the run's first patch
     if not workbench.patches:
         return ""
-    return f"\nAfter your earlier patches the module is:\n{workflow.numbered(workbench.code)}"
+    return f"\nAfter your earlier patches the module is:\n{numbered(workbench.code)}"

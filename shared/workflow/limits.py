@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 
 from typing_extensions import override
 
-from shared.workflow_model import Error, invalid
+from shared.workflow.model import Error, invalid
 
 _MOST_BRACES = 10_000
 _MOST_SCOPES = 2_000

@@ -12,9 +12,9 @@ from shared.logging import get_logger
 from shared.store import sessions
 from shared.store.transitions import Claim
 from shared.tables import VibeSession
-from worker.memory import SessionMemory, when_free
-from worker.memory_file import MemoryFile, files_in, remove
-from worker.open_files import OpenFiles
+from worker.memory.cache import OpenFiles
+from worker.memory.file import MemoryFile, files_in, remove
+from worker.memory.session import SessionMemory, when_free
 
 T = TypeVar("T")
 _LOCK_TIMEOUT_S = 5.0

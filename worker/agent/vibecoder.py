@@ -18,11 +18,11 @@ from agents import (
 from agents.memory import Session
 
 from shared.settings import Settings
-from worker.briefing import write_briefing
+from worker.agent.hooks import Reporter
+from worker.agent.instructions import write_briefing
+from worker.agent.tools import Workbench, apply_patch, outline
 from worker.events import RunEvents
-from worker.llm import retry_settings
-from worker.reporting import Reporter
-from worker.tools import Workbench, apply_patch, outline
+from worker.model.client import retry_settings
 
 NAME = "VibeCoder"
 

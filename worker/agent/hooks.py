@@ -8,9 +8,9 @@ from agents.tool_context import ToolContext
 from typing_extensions import override
 
 from shared.tables import EventKind
-from shared.workflow import unified_diff
+from shared.workflow.text import unified_diff
+from worker.agent.tools import Workbench
 from worker.events import RunEvents
-from worker.tools import Workbench
 
 
 class Reporter(RunHooks[Workbench]):

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from shared.workflow_model import Error, Node, Reference, Tool, Workflow, invalid
+from shared.workflow.model import Error, Node, Reference, Tool, Workflow, invalid
 
 _FILENAME = "<workflow>"
 _AGENTS = {"Agent", "RealtimeAgent", "SandboxAgent"}
@@ -62,6 +62,11 @@ class Module:
         name = self.sdk_name(value.func) or ""
         as_tool = isinstance(value.func, ast.Attribute) and value.func.attr == "as_tool"
         return as_tool or name == "function_tool" or name.endswith("Tool")
+
+
+def parse_workflow(code: str) -> Workflow:
+    """Return what the module defines; raise InvalidWorkflow if it does not parse."""
+    return read_module(code).workflow
 
 
 def read_module(code: str) -> Module:

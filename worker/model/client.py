@@ -28,11 +28,11 @@ from typing_extensions import override
 
 from shared.settings import OFFLINE, Settings
 from worker.failures import QUOTA, ModelUnavailable
-from worker.model_calls import RecordingModel, asked, hand_over
-from worker.model_records import ModelCall
-from worker.model_sse import LeanDecoder, listen_to
+from worker.memory.history import first
+from worker.model.recording import RecordingModel, asked, hand_over
+from worker.model.records import ModelCall
+from worker.model.sse import LeanDecoder, listen_to
 from worker.offline import OfflineModel
-from worker.remembered import first
 from worker.tracing import hand_on_trace
 
 __all__ = ["ModelCall", "Models", "RecordingModel", "retry_settings"]

@@ -31,9 +31,10 @@ from typing_extensions import override
 from worker.budgets import Budget
 from worker.events import RunEvents
 from worker.failures import UnusableAnswer
+from worker.memory.history import first, sent_first
 from worker.metrics import count_call, count_call_error
-from worker.model_answers import check_answer, encodable
-from worker.model_records import (
+from worker.model.answers import check_answer, encodable
+from worker.model.records import (
     ModelCall,
     body_of,
     dump,
@@ -43,8 +44,7 @@ from worker.model_records import (
     text,
     usage_json,
 )
-from worker.model_streams import as_model_response, ask_streaming, report_text
-from worker.remembered import first, sent_first
+from worker.model.streaming import as_model_response, ask_streaming, report_text
 from worker.tracing import call_ended, call_timed_out
 
 _LastEvent = ResponseCompletedEvent | ResponseFailedEvent | ResponseIncompleteEvent

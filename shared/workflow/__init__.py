@@ -1,0 +1,1 @@
+"""A project's code: reading, checking and comparing it, without executing it."""

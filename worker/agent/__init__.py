@@ -1,0 +1,1 @@
+"""VibeCoder: the agent, its instructions and the tools that edit the workflow."""

@@ -1,0 +1,1 @@
+"""Conversation memory: the session's SQLiteSession file and the history it gives the model."""

@@ -1,0 +1,1 @@
+"""The model: its client, its streams, and the record of its calls."""
