@@ -123,6 +123,11 @@ class Stub:
                 await _send_stream(writer, iter([body]), broken=False, pace=0)
             else:
                 _send(writer, 200, body)
+        elif "events" in by_name:
+            name, _, data = by_name["events"].argument.partition("|")
+            writer.write(_head(200, "text/event-stream", None))
+            _send_chunk(writer, f"{name}\n" * bool(name) + f"data: {data}\n\ndata: [DONE]\n\n")
+            writer.write(b"0\r\n\r\n")
         elif "chunks" in by_name:
             writer.write(_head(200, "application/json", None) + b"zz\r\nno chunk\r\n")
             raise Hangup

@@ -11,6 +11,7 @@ that text):
     [[tool NAME {"json": "arguments"}]]   [[calls {"calls": [{"name": "N", "arguments": "text"}]}]]
     [[usage {"usage": null}]] (instead of the true one)
     [[error {"code": "rate_limit_exceeded"}]] (an error with status 200)   [[chunks]] (bad framing)
+    [[events event: NAME|{"data": 1}]] (a stream of this one event, whose name may be left out)
 
 Several tools are called one after the other, each once; `calls` makes all of its calls in one
 answer. Without `say` the reply is `echo N: <prompt>`, N being the number of conversation items in
@@ -77,11 +78,10 @@ def directives(text: str) -> Iterator[Directive]:
     """Find the directives of a prompt; the JSON of a `tool` may contain brackets."""
     position = 0
     while match := _OPENING.search(text, position):
+        start = match.end()
         if match[1] in _WITH_JSON:
-            start = text.index("{", match.end())
-            position = json.JSONDecoder().raw_decode(text, start)[1]
-        else:
-            position = text.index("]]", match.end())
+            start = json.JSONDecoder().raw_decode(text, text.index("{", start))[1]
+        position = text.index("]]", start)
         argument = text[match.end() : position]
         times = _TIMES.search(argument)
         yield Directive(

@@ -5,12 +5,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from starlette.testclient import TestClient
 
 from tests.api.calls import ASYNC, new_session, send
 from tests.eager import eager_service
+from tests.streams import watch
 from tests.stub_process import StubOpenAI
 from worker.model import recording
 
@@ -46,8 +48,11 @@ class Service:
 
     def ask(self, session_id: str, prompt: str, model: str = "strict-a") -> dict[str, Any]:
         """Send a prompt; return the message as it ended."""
+        prompt += f" #{uuid4().hex}"  # the stub counts the calls with a prompt
         headers = ASYNC if self.watched else None
         sent = send(self.client, session_id, prompt, headers, model=model).json()
+        if self.watched:
+            watch(self.client, sent["message_id"])
         message: dict[str, Any] = self.client.get(f"/messages/{sent['message_id']}").json()
         return message
 
@@ -164,7 +169,7 @@ def test_a_limit_cuts_at_messages_alone(
         sent = [item for item in service.sent() if item.get("role") != "system"]
         assert sent[0]["role"] == "user"
         prompts = [item["content"] for item in sent if item.get("role") == "user"]
-        assert prompts[-1] == "last"
+        assert prompts[-1].startswith("last")
         # of the newest, two items (three with its reasoning) fit, and of those before six or more
         assert len(prompts) == {1: 2, 2: 2, 3: 2, 5: 2, 6: 2, 9: 3}[limit]
 
@@ -198,10 +203,6 @@ def test_a_conversation_that_was_stored_with_repeated_ids_goes_on(
         for _ in range(3):
             service.reply(session_id, f"{OUTLINE} [[say done]]", "zero")
     service.reply(session_id, "and now?", "strict-a")
-    check = service.client.get(f"/sessions/{session_id}/check").json()
-    [finding] = check["findings"]
-    assert finding["code"] == "history_irregular"
-    assert "2 ids of calls" in finding["detail"]
 
 
 @pytest.mark.parametrize("arguments", ["{bad", "", "[1]", "NaN", '{"a": NaN}', '"text"'])
@@ -258,7 +259,7 @@ def test_a_fork_goes_on_with_what_its_model_knows(service: Service) -> None:
     service.reply(fork["session_id"], "three", "strict-b")
 
 
-def test_a_history_that_is_refused_says_what_to_do_and_so_does_a_check(service: Service) -> None:
+def test_a_history_that_is_refused_says_what_to_do(service: Service) -> None:
     session_id = service.session()
     service.reply(session_id, f"{OUTLINE} [[say one]]")
     refused = "[[status 400]] No tool output found for function call call_1"
@@ -267,12 +268,7 @@ def test_a_history_that_is_refused_says_what_to_do_and_so_does_a_check(service: 
     assert "/fork" in message["error"]["detail"]
     assert "DELETE /sessions/" in message["error"]["detail"]
     assert not message["error"]["retryable"]
-    check = service.client.get(f"/sessions/{session_id}/check").json()
-    [finding] = check["findings"]
-    assert (finding["code"], finding["message_id"]) == ("history_rejected", message["message_id"])
-    assert "/fork" in finding["advice"]
     service.reply(session_id, "and now?")
-    assert service.client.get(f"/sessions/{session_id}/check").json()["ok"]
 
 
 def test_a_refusal_that_names_no_item_is_not_tried_again(service: Service) -> None:

@@ -18,10 +18,10 @@ from openai.types.responses import (
 )
 from pydantic import BaseModel
 
+from shared.store.records import tokens
 from worker.failures import AnswerTruncated, EmptyAnswer, UnusableAnswer
 from worker.memory.history import Maker
 
-_MOST_TOKENS = 10**15
 _OUTPUT_LIMIT = "max_output_tokens"
 _FILTERED = "content_filter"
 _LONGEST_ERROR = 2000
@@ -36,6 +36,7 @@ _STATUSES = (
 )
 """Which status says the same as an error's code or type; the first that fits."""
 
+_HALF = re.compile("[\ud800-\udfff]")
 _NAMES_AN_ITEM = re.compile(
     r"\b(?:rs|msg|fc|ctc|ws|mcp)_[A-Za-z0-9]{4}"
     r"|items? with id|items? are not persisted|duplicate item"
@@ -162,11 +163,6 @@ def _details(said: Mapping[str, Any], kind: str) -> dict[str, int]:
     return {str(name): count for name, value in found if (count := tokens(value)) is not None}
 
 
-def tokens(value: object) -> int | None:
-    """Return a count of tokens; None: it is none, or more than there can be."""
-    return value if type(value) is int and 0 <= value <= _MOST_TOKENS else None
-
-
 def check_output(output: Sequence[object]) -> None:
     """Refuse what would break the run later, where nobody could say why.
 
@@ -184,8 +180,8 @@ def _is_usable(item: object) -> bool:
     match item:
         case ResponseOutputMessage(content=list()):
             return all(isinstance(text, str) for text in _texts(item))
-        case ResponseFunctionToolCall(name=str(), arguments=str()):
-            return True
+        case ResponseFunctionToolCall(name=str(name), arguments=str()):
+            return bool(name)
         case ResponseOutputMessage() | ResponseFunctionToolCall():
             return False
         case _:
@@ -223,6 +219,17 @@ def exact_name(name: str, tools: Iterable[str]) -> str:
 def _normal(name: str) -> str:
     said = name.partition("<|")[0].strip().rpartition(".")[2].partition(":")[0]
     return said.strip().replace("-", "_").casefold()
+
+
+def make_encodable(output: Iterable[object]) -> None:
+    """Write half a character in a call so that UTF-8 can: the SDK would fail at the call.
+
+    In arguments it becomes its escape, which JSON reads as the same half.
+    """
+    for item in output:
+        if isinstance(item, ResponseFunctionToolCall):
+            item.name, item.call_id = encodable(item.name), encodable(item.call_id)
+            item.arguments = _HALF.sub(lambda half: f"\\u{ord(half[0]):04x}", item.arguments)
 
 
 def make_ids_unique(output: Iterable[object], taken: set[str]) -> None:

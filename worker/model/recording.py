@@ -34,6 +34,7 @@ from worker.model.answers import (
     check_output,
     encodable,
     exact_name,
+    make_encodable,
     make_ids_unique,
     names_an_item,
     parse_json,
@@ -252,6 +253,7 @@ class RecordingModel(Model):
 
     def _fit(self, answer: ModelResponse, tools: Sequence[Any], handoffs: Sequence[Any]) -> None:
         """Make of an answer what the run can use and the next request can carry."""
+        make_encodable(answer.output)
         names = [*(tool.name for tool in tools), *(one.tool_name for one in handoffs)]
         for item in answer.output:
             if isinstance(item, ResponseFunctionToolCall):

@@ -195,7 +195,7 @@ def _note(chunk: Any, said: dict[str, Any]) -> None:
     for name in ("id", "model"):
         if value := getattr(chunk, name, None):
             said.setdefault(name, value)
-    if usage := getattr(chunk, "usage", None):
+    if (usage := getattr(chunk, "usage", None)) is not None:
         said["usage"] = _as_json(usage)
         chunk.usage = None
     for choice in chunk.choices or ():
