@@ -37,6 +37,7 @@ _STATUSES = (
 """Which status says the same as an error's code or type; the first that fits."""
 
 _HALF = re.compile("[\ud800-\udfff]")
+_HALF_ESCAPED = re.compile(r"\\u[dD][89a-fA-F]")
 _NAMES_AN_ITEM = re.compile(
     r"\b(?:rs|msg|fc|ctc|ws|mcp)_[A-Za-z0-9]{4}"
     r"|items? with id|items? are not persisted|duplicate item"
@@ -224,12 +225,24 @@ def _normal(name: str) -> str:
 def make_encodable(output: Iterable[object]) -> None:
     """Write half a character in a call so that UTF-8 can: the SDK would fail at the call.
 
-    In arguments it becomes its escape, which JSON reads as the same half.
+    Arguments are encoded once more; the tool that decodes them says what is wrong with them.
     """
     for item in output:
         if isinstance(item, ResponseFunctionToolCall):
             item.name, item.call_id = encodable(item.name), encodable(item.call_id)
             item.arguments = _HALF.sub(lambda half: f"\\u{ord(half[0]):04x}", item.arguments)
+            if _HALF_ESCAPED.search(item.arguments) and _has_half(item.arguments):
+                item.arguments = json.dumps(item.arguments)
+
+
+def _has_half(arguments: str) -> bool:
+    try:
+        json.dumps(json.loads(arguments), ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return True
+    except (ValueError, RecursionError):
+        pass
+    return False
 
 
 def make_ids_unique(output: Iterable[object], taken: set[str]) -> None:

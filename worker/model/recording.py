@@ -20,7 +20,7 @@ from agents.models.fake_id import FAKE_RESPONSES_ID
 from agents.models.interface import ModelTracing
 from agents.retry import ModelRetryAdvice, ModelRetryAdviceRequest
 from agents.usage import deserialize_usage
-from openai import APIStatusError, OpenAIError
+from openai import APIConnectionError, APIStatusError, APITimeoutError, OpenAIError
 from openai.types.responses import Response, ResponseFunctionToolCall
 from typing_extensions import override
 
@@ -239,7 +239,10 @@ class RecordingModel(Model):
         try:
             answer = await self._ask(exchange, *args, **kwargs)
             check_output(answer.output)
-        except (*_OURS, *_OF_ANSWERS):
+        except (*_OURS, *_OF_ANSWERS) as error:
+            if isinstance(error, APIConnectionError) and not isinstance(error, APITimeoutError):
+                # the SDK would ask each cause for a `code`, which of aiohttp's is deprecated
+                error.__cause__ = error.__context__ = None
             raise
         except Exception as error:
             if exchange.response is not None:
