@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from shared.workflow.model import Error, Node, Reference, Tool, Workflow, invalid
+from shared.workflow.model import Edge, Error, Node, Reference, Tool, Workflow, invalid
 
 _FILENAME = "<workflow>"
 _AGENTS = {"Agent", "RealtimeAgent", "SandboxAgent"}
@@ -76,7 +76,8 @@ def read_module(code: str) -> Module:
         _read_top_level(module)
         tools = _tools(module)
         nodes = tuple(_node(module, *agent) for agent in module.agents)
-        module.workflow = Workflow(nodes, tools)
+        edges = tuple(Edge(node.node_id, target) for node in nodes for target in node.handoffs)
+        module.workflow = Workflow(nodes, tools, edges)
     except (RecursionError, MemoryError):
         raise invalid([Error(1, "the module is nested too deeply")]) from None
     except ValueError as error:
