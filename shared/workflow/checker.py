@@ -105,7 +105,13 @@ class CodeChecker:
             )
 
     async def check_edit(
-        self, before: str, after: str, *, base: str, node_id: str | None, owner: str
+        self,
+        before: str,  # noqa: ARG002
+        after: str,
+        *,
+        base: str,
+        node_id: str | None,
+        owner: str,
     ) -> Report:
         """Check an edit: refuse it for the problems that it adds, accept those that were there.
 
