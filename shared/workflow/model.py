@@ -108,13 +108,26 @@ def _each(kind: type[_Part], items: Iterable[dict[str, Any]]) -> tuple[_Part, ..
     )
 
 
+MORE = "more-problems"
+"""The rule of a diagnostic that stands for those that are not listed."""
+
+
 @dataclass(frozen=True)
 class Diagnostic:
-    """One problem of a module: the rule that found it, and a sentence with its line."""
+    """One problem of a module: the rule that found it, and a sentence.
+
+    An `error` fails when the module runs; a `warning` is advice.
+    """
 
     line: int
     rule: str
     message: str
+    severity: Literal["error", "warning"] = "error"
+
+    @property
+    def is_error(self) -> bool:
+        """Tell whether an edit that adds it is refused."""
+        return self.severity == "error"
 
 
 @dataclass(frozen=True)

@@ -115,8 +115,8 @@ class Attempts:
         self.model: Model = Scripted([])
         self.announced: list[Ended] = []
 
-    def get(self, name: str) -> Model:
-        assert name == "offline"
+    def get(self, name: str, *, owner: str) -> Model:
+        assert (name, owner) == ("offline", OWNER)
         return self.model
 
     async def announce(self, ended: Ended) -> None:
@@ -135,6 +135,7 @@ class Attempts:
             spans=self.spans,
             calls=self.calls,
             prices=load_prices(self.world.settings.prices),
+            checker=self.world.checker,
         )
 
     async def run(

@@ -8,8 +8,8 @@ from typing import Any, TypeVarTuple
 from agents import ModelBehaviorError, RunContextWrapper, apply_diff, function_tool
 
 from shared.errors import InvalidWorkflow
-from shared.workflow.check import check_workflow
-from shared.workflow.model import outline_text
+from shared.workflow.check import check_module
+from shared.workflow.model import Error, invalid, outline_text
 from shared.workflow.parse import parse_workflow
 from shared.workflow.scope import scope_violation
 from shared.workflow.text import numbered
@@ -55,7 +55,9 @@ class Workbench:
 
     def _check(self, after: str) -> None:
         try:
-            check_workflow(after)
+            report, _ = check_module(after)
+            if errors := [item for item in report.diagnostics if item.is_error]:
+                raise invalid([Error(item.line, item.message) for item in errors])
             if self.node_id is not None:
                 self._check_scope(after, self.node_id)
         except InvalidWorkflow as error:
