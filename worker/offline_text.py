@@ -7,7 +7,9 @@ import keyword
 import re
 import unicodedata
 
-from agents import apply_diff
+from worker.agent.patch import apply_patch
+from worker.agent.patch_text import PatchRejected
+from worker.agent.source import Source
 
 _LONGEST_ID = 48
 _CONTEXTS = (3, 12, 1_000_000)
@@ -43,7 +45,7 @@ def variable(name: str) -> str:
 
 def patch_between(before: str, after: str) -> str | None:
     """Return a V4A diff from one module to the other, or None if the format cannot say it."""
-    old, new = before.split("\n"), after.split("\n")
+    old, new = (text.replace("\r\n", "\n").split("\n") for text in (before, after))
     matcher = difflib.SequenceMatcher(None, old, new, autojunk=False)
     for context in _CONTEXTS:
         lines: list[str] = []
@@ -60,11 +62,12 @@ def patch_between(before: str, after: str) -> str | None:
 
 
 def _makes(before: str, patch: str, after: str) -> bool:
-    # a hunk whose context stands twice would land in the first place: try more context
+    # a hunk whose context stands twice is refused: try more context
     try:
-        return apply_diff(before, patch) == after
-    except ValueError:
+        made = apply_patch(Source.read(before), patch).text
+    except PatchRejected:
         return False
+    return made.replace("\r\n", "\n") == after.replace("\r\n", "\n")
 
 
 def _clean(text: str) -> str:

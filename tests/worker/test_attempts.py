@@ -22,9 +22,10 @@ from shared.prices import load_prices
 from shared.store import messages, projects
 from shared.store.transitions import Ended
 from shared.tables import Item, Message, MessageResponse, ModelCall, Project, Revision, VibeSession
+from shared.workflow.checker import CodeChecker
 from shared.workflow.text import EMPTY_WORKFLOW
 from tests.shared.world import ON_SQLITE, OWNER, World
-from worker.agent.tools import Workbench
+from worker.agent.tools import WorkflowEditor
 from worker.attempts import run_message
 from worker.calls import CallWriter
 from worker.events import EventWriter
@@ -135,6 +136,7 @@ class Attempts:
             spans=self.spans,
             calls=self.calls,
             prices=load_prices(self.world.settings.prices),
+            checker=CodeChecker(),
         )
 
     async def run(
@@ -311,7 +313,7 @@ async def test_what_a_run_knew_is_freed_when_it_ends(
             attempts.runs.stop(attempts.runs.keys(), how)
             await asyncio.sleep(20)
 
-    known = Workbench | SessionMemory
+    known = WorkflowEditor | SessionMemory
     gc.collect()
     gc.disable()
     try:

@@ -18,8 +18,10 @@ from shared.settings import Settings
 from shared.workflow.check import check_workflow
 from shared.workflow.model import Edge
 from shared.workflow.text import EMPTY_WORKFLOW, unified_diff
+from tests.worker.editing import make_editor
 from worker.agent.instructions import write_briefing
-from worker.agent.tools import Workbench
+from worker.agent.patch import apply_patch
+from worker.agent.source import Source
 from worker.agent.vibecoder import run_vibecoder
 from worker.offline import OfflineModel
 from worker.offline_plan import HELP, Change, make_plan
@@ -35,18 +37,18 @@ class Conversation:
         self.diff = ""
 
     async def say(self, prompt: str, node_id: str | None = None) -> str:
-        workbench = Workbench(self.code, node_id=node_id, code_limit=100_000)
+        editor = make_editor(self.code, node_id)
         result = await run_vibecoder(
             prompt=prompt,
-            workbench=workbench,
+            editor=editor,
             project_instructions="",
             memory=self.memories.setdefault(node_id, SQLiteSession(str(node_id))),
             model=OfflineModel(),
             trace_id="trace_" + "0" * 32,
             settings=Settings(),
         )
-        self.diff = unified_diff(self.code, workbench.code)
-        self.code = workbench.code
+        self.diff = unified_diff(self.code, editor.code)
+        self.code = editor.code
         return str(result.final_output)
 
     def instructions(self, node_id: str) -> str:
@@ -174,7 +176,7 @@ def test_no_prompt_makes_it_raise_or_write_wrong_code(
         if isinstance(plan, Change):
             check_workflow(plan.code)
             patch = patch_between(code, plan.code)
-            assert patch is None or Workbench(code, node_id=None, code_limit=10**6).apply(patch)
+            assert patch is None or apply_patch(Source.read(code), patch)
             code = plan.code
 
 
