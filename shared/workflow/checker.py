@@ -106,7 +106,7 @@ class CodeChecker:
 
     async def check_edit(
         self,
-        before: str,  # noqa: ARG002
+        before: str,
         after: str,
         *,
         base: str,
