@@ -47,7 +47,7 @@ async def test_an_accepted_patch_is_in_the_code() -> None:
     [
         (
             '@@\n     name="triage",\n+    handoffs=[billing],\n',
-            "The check refuses the edit: line 7: the handoff `billing` of `triage` is not defined.",
+            "The check refuses the edit: line 7: `billing` is not defined.",
         ),
         ("@@\n from agents import Agent\n+#" + "x" * 10_000, "The module would have 10"),
         (NOWHERE, "The hunk does not apply."),
