@@ -1,7 +1,6 @@
 """Static checks of a project's code: one module that uses the OpenAI Agents SDK, never executed."""
 
 import ast
-import re
 import threading
 from contextlib import nullcontext
 
@@ -11,7 +10,6 @@ from shared.workflow.limits import bound_text, bound_tree
 from shared.workflow.model import Error, Node, Reference, Workflow, invalid
 from shared.workflow.parse import Module, compile_module, literal, read_module
 
-_NODE_ID = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 # 200 kB of code may take 170 MB while it is checked, and a second: that is for threads, in turn
 _LARGE = 20_000
 _ONE_LARGE = threading.Lock()
@@ -71,18 +69,14 @@ def _flakes(tree: ast.Module) -> list[messages.Message]:
 
 def _id_errors(module: Module) -> list[Error]:
     errors: list[Error] = []
-    lines: dict[str, int] = {}
+    lines: dict[tuple[str, str], int] = {}
     for node in module.workflow.nodes:
-        if not _NODE_ID.fullmatch(node.node_id):
-            message = (
-                f"the agent's variable `{node.node_id}` must be a letter or underscore and then "
-                "at most 63 letters, digits and underscores, all ASCII"
-            )
+        if node.variable is None:
+            continue
+        first = lines.setdefault((node.scope, node.variable), node.line)
+        if first != node.line:
+            message = f"the agent `{node.variable}` is already defined on line {first}"
             errors.append(Error(node.line, message))
-        if node.node_id in lines:
-            message = f"the agent `{node.node_id}` is already defined on line {lines[node.node_id]}"
-            errors.append(Error(node.line, message))
-        lines.setdefault(node.node_id, node.line)
     return errors
 
 

@@ -106,6 +106,10 @@ def test_a_module_without_agents_is_valid(code: str) -> None:
             'a = Agent(name="x")\nb = Agent(name="x")\n',
             'line 4: the name "x" of `b` is already the name of `a` (line 3)',
         ),
+        (
+            'a = Agent(name="x")\na = Agent(name="y")\n',
+            "line 4: the agent `a` is already defined on line 3",
+        ),
         ("print(undefined)\n", "line 3: undefined name 'undefined'"),
         ("return 1\n", "line 3: 'return' outside function"),
         ("await x\n", "line 3: 'await' outside function"),
