@@ -18,7 +18,7 @@ from shared.errors import InvalidWorkflow
 
 MEMORY = 500_000_000
 """Bytes of address space of the child, and again of each program that it starts."""
-CPU_S = 6
+CPU_S = 10
 """Seconds of CPU time of one job, without the programs that it starts."""
 LONGEST_RESULT = 8_000_000
 TOO_COSTLY = "the module takes too much memory or time to check"
@@ -27,7 +27,7 @@ _OPEN_FILES = 64
 _MUCH_MEMORY = 150_000_000
 
 
-def main(folder: str) -> None:
+def main(folder: str, cpu_s: int) -> None:
     """Do jobs until the parent closes the pipe or ends; then remove the private folder."""
     # a service manager may signal all processes of a service: the parent decides when these end
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -41,16 +41,16 @@ def main(folder: str) -> None:
         with suppress(ValueError, OSError):  # the system has no such limit, or a lower one
             resource.setrlimit(which, (value, value))
     with suppress(BrokenPipeError):
-        _serve()
+        _serve(cpu_s)
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _serve() -> None:
+def _serve(cpu_s: int) -> None:
     with open(0, "rb") as jobs, open(1, "wb") as results:
         results.write(b"{}\n")  # ready
         results.flush()
         for job in jobs:
-            _allow_cpu_s(CPU_S)
+            _allow_cpu_s(cpu_s)
             kind, value = _do(job)
             # memory that was needed once is not all given back: after much of it a new child
             last = _memory() > _MUCH_MEMORY
