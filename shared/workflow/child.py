@@ -16,15 +16,19 @@ from pathlib import Path
 
 from shared.errors import InvalidWorkflow
 
-MEMORY = 500_000_000
-"""Bytes of address space of the child, and again of each program that it starts."""
+MEMORY = 300_000_000
+"""Bytes that the child may allocate, and again each program that it starts.
+
+The longest modules of people take 50 MB in each. A limit of the address space alone would do for
+Python; a program that reserves more of it than it uses fails at some such limits, and not at lower.
+"""
 CPU_S = 10
 """Seconds of CPU time of one job, without the programs that it starts."""
 LONGEST_RESULT = 8_000_000
 TOO_COSTLY = "the module takes too much memory or time to check"
 _LARGEST_FILE = 8_000_000
 _OPEN_FILES = 64
-_MUCH_MEMORY = 150_000_000
+_MUCH_MEMORY = 100_000_000
 
 
 def main(folder: str, cpu_s: int) -> None:
@@ -33,7 +37,8 @@ def main(folder: str, cpu_s: int) -> None:
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     for which, value in (
-        (resource.RLIMIT_AS, MEMORY),
+        (resource.RLIMIT_DATA, MEMORY),
+        (resource.RLIMIT_AS, 4 * MEMORY),
         (resource.RLIMIT_FSIZE, _LARGEST_FILE),
         (resource.RLIMIT_NOFILE, _OPEN_FILES),
         (resource.RLIMIT_CORE, 0),

@@ -79,7 +79,7 @@ def echo(value: Any) -> Any:
 
 def surroundings() -> dict[str, Any]:
     """Tell what the process knows of its parent."""
-    names = ("AS", "CORE", "FSIZE", "NOFILE")
+    names = ("DATA", "AS", "CORE", "FSIZE", "NOFILE")
     return {
         "environment": sorted(os.environ),
         "descriptors": sorted(path.name for path in Path("/proc/self/fd").iterdir()),

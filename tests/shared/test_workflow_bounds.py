@@ -1,4 +1,4 @@
-"""The limits of what a check costs; tests/shared/test_checker.py holds hostile code against them."""
+"""The limits of what a check costs; test_checker.py holds hostile code against them."""
 
 import random
 import time
