@@ -144,11 +144,11 @@ class _Attempt:
             node_id=claim.node_id,
             code_limit=settings.code_limit,
             checker=self._parts.checker,
-            owner=str(claim.project_id),
+            owner=claim.owner,
         )
         async with asyncio.timeout(settings.run_timeout_s):
             self._memory = await self._parts.memories.open(claim)
-            inner = self._parts.models.get(claim.model)
+            inner = self._parts.models.get(claim.model, owner=claim.owner)
             budget = budget_of(claim, self._parts.database, self._parts.prices)
             self._model = RecordingModel(
                 inner, name=claim.model, events=self._events, budget=budget

@@ -1,5 +1,6 @@
 """Projects, their revisions and the workflow that their code defines."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
@@ -9,8 +10,10 @@ from pydantic import ConfigDict, Field, StringConstraints
 from api.schemas.common import PROJECT_ID, TIME, TRACE_ID, Answer, Body, Name, Text, Traced, columns
 from api.schemas.usage import BUDGET_TOKENS, BUDGET_USD, BudgetTokens, BudgetUsd
 from shared.tables import Project, Revision
-from shared.workflow.model import Workflow
-from shared.workflow.parse import parse_workflow
+from shared.workflow.model import MORE, Diagnostic, Report
+
+_MOST_DIAGNOSTICS = 100
+_DIAGNOSTICS = "What would fail when the code runs, and what may not be meant, by lines."
 
 RevisionNumber = Annotated[int, Field(ge=1, le=999_999_999)]
 
@@ -38,6 +41,7 @@ _EXAMPLE: dict[str, Any] = {
             "handoffs": [],
         }
     ],
+    "diagnostics": [],
     "budget_tokens": None,
     "budget_usd": "25.00",
     "created_at": TIME,
@@ -116,6 +120,26 @@ class ToolOut(Answer):
     description: str | None
 
 
+class DiagnosticOut(Answer):
+    """One problem of the code."""
+
+    line: int
+    rule: str = Field(description="The kind of problem.", examples=["unknown-argument"])
+    severity: Literal["error", "warning"] = Field(
+        description="`error`: it fails when the module runs; `warning`: it may be meant."
+    )
+    message: str
+
+
+def _listed(found: Sequence[Diagnostic]) -> list[DiagnosticOut]:
+    shown = [DiagnosticOut.model_validate(vars(item)) for item in found[:_MOST_DIAGNOSTICS]]
+    if rest := len(found) - len(shown):
+        text = f"there are {rest} more problems"
+        last = found[-1].line
+        shown.append(DiagnosticOut(line=last, rule=MORE, severity="warning", message=text))
+    return shown
+
+
 class ProjectSummary(Traced):
     """A project without its code."""
 
@@ -145,6 +169,7 @@ class ProjectOut(Answer):
     code: str = Field(description="One Python module that uses the OpenAI Agents SDK.")
     revision: int = Field(description="The number of the code's newest revision.", examples=[1])
     nodes: list[NodeOut] = Field(description="The agents that the code defines.")
+    diagnostics: list[DiagnosticOut] = Field(description=_DIAGNOSTICS)
     budget_tokens: int | None
     budget_usd: str | None
     created_at: datetime
@@ -152,12 +177,13 @@ class ProjectOut(Answer):
     trace_id: str = Field(examples=[TRACE_ID])
 
     @classmethod
-    def of(cls, project: Project, *, trace_id: str) -> Self:
-        """Show a project; parses its code."""
-        nodes = [vars(node) for node in parse_workflow(project.code).nodes]
+    def of(cls, project: Project, report: Report, *, trace_id: str) -> Self:
+        """Show a project with the report on its code."""
+        nodes = [vars(node) for node in report.workflow.nodes]
         return cls(
             trace_id=trace_id,
             nodes=[NodeOut.model_validate(node) for node in nodes],
+            diagnostics=_listed(report.diagnostics),
             **columns(project, cls),
         )
 
@@ -177,10 +203,12 @@ class WorkflowOut(Traced):
     nodes: list[NodeOut]
     tools: list[ToolOut]
     edges: list[EdgeOut]
+    diagnostics: list[DiagnosticOut] = Field(description=_DIAGNOSTICS)
 
     @classmethod
-    def of(cls, project: Project, workflow: Workflow, *, trace_id: str) -> Self:
-        """Show a parsed workflow."""
+    def of(cls, project: Project, report: Report, *, trace_id: str) -> Self:
+        """Show the report on a project's code."""
+        workflow = report.workflow
         return cls(
             trace_id=trace_id,
             project_id=project.id,
@@ -188,6 +216,7 @@ class WorkflowOut(Traced):
             nodes=[NodeOut.model_validate(vars(node)) for node in workflow.nodes],
             tools=[ToolOut.model_validate(vars(tool)) for tool in workflow.tools],
             edges=[EdgeOut.model_validate(vars(edge)) for edge in workflow.edges],
+            diagnostics=_listed(report.diagnostics),
         )
 
 

@@ -60,6 +60,7 @@ def test_agents_tools_and_handoffs_are_found_however_they_are_written() -> None:
         Edge("refunds", "billing"),
         Edge("triage", "billing"),
         Edge("triage", "refunds"),
+        Edge("triage", "billing", "tool", "a"),
     )
     billing = workflow.node("billing")
     assert billing is not None
@@ -103,15 +104,11 @@ def test_a_module_without_agents_is_valid(code: str) -> None:
         ),
         (
             'a = Agent(name="a", handoffs=["b"])\n',
-            "line 3: the handoff `'b'` of `a` must be the variable of one, not a string",
+            'line 3: the handoff `"b"` of `a` must be the variable of one, not a string',
         ),
         (
             'a = Agent(name="x")\nb = Agent(name="x")\n',
             'line 4: the name "x" of `b` is already the name of `a` (line 3)',
-        ),
-        (
-            'a = Agent(name="x")\na = Agent(name="y")\n',
-            "line 4: the agent `a` is already defined on line 3",
         ),
         ("print(undefined)\n", "line 3: undefined name 'undefined'"),
         ("return 1\n", "line 3: 'return' outside function"),
@@ -121,11 +118,6 @@ def test_a_module_without_agents_is_valid(code: str) -> None:
 )
 def test_what_is_wrong_is_said_with_its_line(code: str, detail: str) -> None:
     assert refusal(HEAD + code) == detail
-
-
-def test_a_variable_outside_ascii_is_no_node_id() -> None:
-    assert "`añb` must be a letter" in refusal(HEAD + 'añb = Agent(name="a")\n')
-    assert "must be a letter" in refusal(HEAD + "a" * 65 + ' = Agent(name="a")\n')
 
 
 def test_unused_imports_are_no_error() -> None:

@@ -22,7 +22,6 @@ from shared.prices import load_prices
 from shared.store import messages, projects
 from shared.store.transitions import Ended
 from shared.tables import Item, Message, MessageResponse, ModelCall, Project, Revision, VibeSession
-from shared.workflow.checker import CodeChecker
 from shared.workflow.text import EMPTY_WORKFLOW
 from tests.shared.world import ON_SQLITE, OWNER, World
 from worker.agent.tools import WorkflowEditor
@@ -116,8 +115,8 @@ class Attempts:
         self.model: Model = Scripted([])
         self.announced: list[Ended] = []
 
-    def get(self, name: str) -> Model:
-        assert name == "offline"
+    def get(self, name: str, *, owner: str) -> Model:
+        assert (name, owner) == ("offline", OWNER)
         return self.model
 
     async def announce(self, ended: Ended) -> None:
@@ -136,7 +135,7 @@ class Attempts:
             spans=self.spans,
             calls=self.calls,
             prices=load_prices(self.world.settings.prices),
-            checker=CodeChecker(),
+            checker=self.world.checker,
         )
 
     async def run(
