@@ -20,7 +20,7 @@ from shared.workflow.check import compiled
 from shared.workflow.checker import CodeChecker
 from shared.workflow.model import Edge, Workflow
 from shared.workflow.text import EMPTY_WORKFLOW, unified_diff
-from tests.worker.editing import make_editor
+from tests.worker.editing import close_checkers, make_editor  # noqa: F401 -- a fixture
 from worker.agent.instructions import write_briefing
 from worker.agent.patch import apply_patch
 from worker.agent.source import Source

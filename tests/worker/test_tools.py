@@ -7,7 +7,7 @@ import pytest
 from agents.tool_context import ToolContext
 
 from shared.workflow.text import EMPTY_WORKFLOW
-from tests.worker.editing import make_editor
+from tests.worker.editing import close_checkers, make_editor  # noqa: F401 -- a fixture
 from worker.agent import tools
 from worker.agent.patch_text import PatchRejected
 from worker.agent.rebase import RebaseConflict

@@ -10,7 +10,7 @@ from agents.testing import ScriptedModel, assistant_message, function_call
 
 from shared.settings import Settings
 from shared.workflow.text import EMPTY_WORKFLOW
-from tests.worker.editing import make_editor
+from tests.worker.editing import close_checkers, make_editor  # noqa: F401 -- a fixture
 from worker.agent import patch as engine
 from worker.agent.instructions import read_briefing, write_briefing
 from worker.agent.tools import WorkflowEditor
