@@ -17,7 +17,7 @@ AT_ONCE := -n 2 --dist loadscope
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
 .PHONY: help run test browser clients check audit licences coverage bench capacity faults soak
-.PHONY: evidence pictures migrate lock clean
+.PHONY: evidence pictures migrate lock clean reference
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -46,6 +46,9 @@ audit: $(AUDIT)/pip-audit ## look for risky calls, and for dependencies with kno
 
 licences: $(VENV)/.dev ## write down the licences of all dependencies: docs/licences.md
 	@exec $(PY) -m tests.licences
+
+reference: $(VENV)/.dev ## write docs/settings.md and docs/problems.md from the code
+	@exec $(PY) -m tests.reference
 
 coverage: $(VENV)/.dev ## run the tests and say which lines and branches they leave out
 	@rm -f .coverage .coverage.*

@@ -16,37 +16,35 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import Message, Receive, Scope, Send
 from typing_extensions import override
 
-from api import (
+from api import openapi, pages, problems
+from api.auth import Access, Door
+from api.bodies import BoundedBody
+from api.dependencies import Services
+from api.embedded import embedded_worker
+from api.event_reader import EventReader
+from api.gate import Gate
+from api.metrics import Scrape
+from api.middleware import RequestContext
+from api.rate_limit import RateLimit
+from api.request_spans import RequestSpans
+from api.routes import (
     checks,
     conversations,
     events,
     forks,
     health,
     messages,
-    openapi,
     operations,
-    pages,
-    problems,
     projects,
     sessions,
     traces,
     usage,
     webhooks,
-    workflows,
 )
-from api.access import Access, Door
-from api.bodies import BoundedBody
-from api.context import RequestContext
-from api.dependencies import Services
-from api.embedded import embedded_worker
-from api.event_reader import EventReader
-from api.gate import Gate
-from api.metrics import Scrape
-from api.rate_limit import RateLimit
-from api.replies import Replies
-from api.request_spans import RequestSpans
+from api.routes import workflow as workflows
+from api.streams import Watchers
+from api.waiting import Replies
 from api.watch import watch_overdue
-from api.watchers import Watchers
 from shared.announcer import Announcer
 from shared.channels import Channel
 from shared.database import Database
@@ -63,7 +61,10 @@ from shared.store import events as event_store
 from shared.store import messages as message_store
 from shared.telemetry import open_telemetry
 from shared.version import VERSION
+from shared.workflow.checker import CodeChecker
 
+_MOST_CHECKS_WAITING = 200
+"""Of one owner: each holds a module in memory."""
 _DESCRIPTION = """
 Build multi-agent workflows by talking to VibeCoder, an agent on the OpenAI Agents SDK.
 
@@ -192,8 +193,20 @@ async def _open(settings: Settings, celery: Celery, stack: AsyncExitStack) -> Se
     door = Door(settings, database, rate_limit)
     await door.require_protection()
     scrape = Scrape(database, channel, replies, watchers)
+    checker = CodeChecker(most_waiting=_MOST_CHECKS_WAITING)
+    stack.push_async_callback(checker.aclose)
     return Services(
-        settings, database, channel, announcer, replies, watchers, gate, prices, door, scrape
+        settings=settings,
+        database=database,
+        channel=channel,
+        announcer=announcer,
+        replies=replies,
+        watchers=watchers,
+        gate=gate,
+        prices=prices,
+        door=door,
+        scrape=scrape,
+        checker=checker,
     )
 
 

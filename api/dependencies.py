@@ -10,12 +10,12 @@ from uuid import UUID
 
 from fastapi import Depends, Header, Query, Request
 
-from api.access import Door, Identity
-from api.context import trace_id_of
+from api.auth import Door, Identity
 from api.gate import Gate
 from api.metrics import Scrape
-from api.replies import Replies
-from api.watchers import Watchers
+from api.middleware import trace_id_of
+from api.streams import Watchers
+from api.waiting import Replies
 from shared.announcer import Announcer
 from shared.channels import Channel
 from shared.database import Database
@@ -23,6 +23,7 @@ from shared.errors import InvalidRequest, RoleInsufficient
 from shared.keys import Role
 from shared.prices import Prices
 from shared.settings import Settings
+from shared.workflow.checker import CodeChecker
 
 _LONGEST_WAIT_S = 3600.0
 _PREFERENCE = re.compile(r"\s*([A-Za-z-]+)\s*(?:=\s*\"?([^\",;]*)\"?)?\s*(?:;[^,]*)?\Z")
@@ -42,6 +43,7 @@ class Services:
     prices: Prices
     door: Door
     scrape: Scrape
+    checker: CodeChecker
 
 
 @dataclass(frozen=True)

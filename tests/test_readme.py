@@ -1,4 +1,4 @@
-"""What the README says of settings and files is so."""
+"""README and documentation say what is so."""
 
 import base64
 import hmac
@@ -6,29 +6,33 @@ import json
 import re
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from shared.settings import Settings
+import pytest
+
 from shared.webhooks import new_secret
+from tests import reference
 from tests.services import ROOT
 from tests.worker.test_messenger import told
 from worker.notices import body_of, headers_of
 
 README = (ROOT / "README.md").read_text()
+API = (ROOT / "docs" / "api.md").read_text()
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
-def test_every_setting_stands_in_the_readme_with_its_default() -> None:
-    rows = dict(re.findall(r"^\| `([A-Z_]+)` \| `?([^`|]*?)`? \|", README, re.MULTILINE))
-    for name, field in Settings.model_fields.items():
-        if name == "fault_point":  # for tests only
-            continue
-        variable = str(field.validation_alias or f"VIBECODER_{name.upper()}")
-        default = "" if field.default in (None, "", ()) else str(field.default)
-        assert rows.get(variable) == default, variable
+def test_generated_pages_are_those_of_the_code() -> None:
+    for path, text in reference.pages().items():
+        assert path.read_text() == text, f"{path.name}: run `make reference`"
+
+
+def test_the_readme_is_short_enough_to_be_read() -> None:
+    assert 6_000 <= len(README.encode()) <= 8_200
 
 
 def test_the_receiver_of_webhooks_knows_what_is_ours() -> None:
-    [example] = re.findall(r"```python\n(def is_ours.*?)```", README, re.DOTALL)
+    [example] = re.findall(r"```python\n(def is_ours.*?)```", API, re.DOTALL)
     known: dict[str, Any] = {"Mapping": Mapping, "base64": base64, "hmac": hmac, "time": time}
     exec(example, known)
     tried = told("https://example.com")
@@ -41,15 +45,28 @@ def test_the_receiver_of_webhooks_knows_what_is_ours() -> None:
     assert not known["is_ours"](old, body, tried.secret)
 
 
-def test_every_file_that_the_readme_names_is_there() -> None:
-    named = re.findall(r"\b(?:api|worker|shared|tests)/[\w/]+(?:\.(?:py|json|yaml|ts))?", README)
-    assert named
-    assert not [name for name in named if not (ROOT / name).exists()]
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_file_and_every_link_that_a_page_names_is_there(page: Path) -> None:
+    text = page.read_text()
+    named = re.findall(r"\b(?:api|worker|shared|tests)/[\w/]+(?:\.(?:py|json|yaml|ts|js))?", text)
+    missing = [name for name in named if not (ROOT / name).exists()]
+    for target, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", text):
+        file = page.parent / target if target else page
+        if not file.exists():
+            missing.append(target)
+        elif anchor and anchor not in anchors(file.read_text()):
+            missing.append(f"{target}#{anchor}")
+    assert not missing
 
 
-def test_the_clients_that_the_readme_shows_are_those_that_are_tested() -> None:
+def anchors(text: str) -> set[str]:
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_the_clients_that_the_documentation_shows_are_those_that_are_tested() -> None:
     clients = ROOT / "tests" / "clients"
-    section = README.partition("### A client of your own\n")[2].partition("\n### ")[0]
+    section = API.partition("## A client of your own\n")[2].partition("\n## ")[0]
     for language, file in (("python", "main_job.py"), ("ts", "typescript/main_job.ts")):
         [shown] = re.findall(rf"^```{language}\n(.+?)^```$", section, re.MULTILINE | re.DOTALL)
         assert shown in (clients / file).read_text()

@@ -8,6 +8,7 @@ from email.utils import parsedate_to_datetime
 
 import httpx2
 from agents.exceptions import (
+    AgentsException,
     MaxTurnsExceeded,
     ModelBehaviorError,
     ModelRefusalError,
@@ -52,6 +53,17 @@ class HistoryRejected(Exception):
     """The model's server refused the conversation, without ids and reasoning too; see the cause."""
 
 
+class EditRepeated(AgentsException):
+    """The model sends an edit again and again that was refused."""
+
+    failure = Failure(
+        FailureCode.MAX_TURNS,
+        "The model repeated an edit that cannot be applied, so the run was ended. "
+        "Put the request in other words, or name another model.",
+        retryable=False,
+    )
+
+
 class OverBudget(Exception):
     """A budget does not allow another call of the model; `failure` says which and why."""
 
@@ -92,8 +104,8 @@ _EMPTY = Failure(
 )
 _TRUNCATED = Failure(
     FailureCode.OUTPUT_TRUNCATED,
-    "The model's answer was cut off at its limit of output ({}), so nothing was kept. "
-    "Ask for a smaller step, or name a model that may write more.",
+    "The model's answer was cut off at its limit of output ({}). Ask for a smaller step, or name "
+    "a model that may write more.",
     retryable=False,
 )
 _REFUSED = Failure(
@@ -146,10 +158,19 @@ def failure_from(error: BaseException) -> Failure:
             return _from_rejected_history(error)
         case AnswerTruncated():
             return replace(_TRUNCATED, detail=_TRUNCATED.detail.format(_limit_of(error)))
-        case OverBudget():
+        case OverBudget() | EditRepeated():
             return error.failure
         case _:
             return next((why for kinds, why in _BY_KIND if isinstance(error, kinds)), _INTERNAL)
+
+
+def without_edits(failure: Failure, edits: int) -> Failure:
+    """Add that the code is as it was, if the run had changed its copy."""
+    if not edits:
+        return failure
+    lost = "the edit" if edits == 1 else f"the {edits} edits"
+    kept = f"Nothing was kept: the code is as it was, without {lost} that this run had made."
+    return replace(failure, detail=f"{failure.detail} {kept}")
 
 
 # What a status of the model's server means; `{}` takes the status and the server's name for it.
