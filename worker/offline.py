@@ -9,7 +9,7 @@ import uuid
 from collections.abc import AsyncIterator
 from typing import Any
 
-from agents import Model, ModelResponse, ModelSettings, ModelTracing, Usage, apply_diff
+from agents import Model, ModelResponse, ModelSettings, ModelTracing, Usage
 from agents.agent_output import AgentOutputSchemaBase
 from agents.handoffs import Handoff
 from agents.items import TResponseInputItem, TResponseOutputItem, TResponseStreamEvent
@@ -28,6 +28,9 @@ from shared.settings import OFFLINE
 from shared.workflow.checker import CodeChecker
 from shared.workflow.limits import can_compare
 from worker.agent.instructions import read_briefing
+from worker.agent.patch import apply_patch
+from worker.agent.patch_text import PatchRejected
+from worker.agent.source import Source
 from worker.offline_events import stream_events
 
 _APPLIED = "The patch is applied."
@@ -148,7 +151,7 @@ def _response(instructions: str | None, items: list[Any], output: TResponseOutpu
 
 def patch_between(before: str, after: str) -> str | None:
     """Return a V4A diff from one module to the other, or None if the format cannot say it."""
-    old, new = before.replace("\r\n", "\n").split("\n"), after.split("\n")
+    old, new = (text.replace("\r\n", "\n").split("\n") for text in (before, after))
     if not can_compare(old, new):
         return None
     matcher = difflib.SequenceMatcher(None, old, new, autojunk=False)
@@ -167,11 +170,12 @@ def patch_between(before: str, after: str) -> str | None:
 
 
 def _makes(before: str, patch: str, after: str) -> bool:
-    # a hunk whose context stands twice would land in the first place: try more context
+    # a hunk whose context stands twice is refused: try more context
     try:
-        return apply_diff(before, patch) == after
-    except ValueError:
+        made = apply_patch(Source.read(before), patch).text
+    except PatchRejected:
         return False
+    return made.replace("\r\n", "\n") == after.replace("\r\n", "\n")
 
 
 def _report(summary: str, outcome: str) -> str:

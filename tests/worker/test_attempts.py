@@ -24,7 +24,7 @@ from shared.store.transitions import Ended
 from shared.tables import Item, Message, MessageResponse, ModelCall, Project, Revision, VibeSession
 from shared.workflow.text import EMPTY_WORKFLOW
 from tests.shared.world import ON_SQLITE, OWNER, World
-from worker.agent.tools import Workbench
+from worker.agent.tools import WorkflowEditor
 from worker.attempts import run_message
 from worker.calls import CallWriter
 from worker.events import EventWriter
@@ -312,7 +312,7 @@ async def test_what_a_run_knew_is_freed_when_it_ends(
             attempts.runs.stop(attempts.runs.keys(), how)
             await asyncio.sleep(20)
 
-    known = Workbench | SessionMemory
+    known = WorkflowEditor | SessionMemory
     gc.collect()
     gc.disable()
     try:

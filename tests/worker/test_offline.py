@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from agents import ModelSettings, ModelTracing, SQLiteSession, apply_diff
+from agents import ModelSettings, ModelTracing, SQLiteSession
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -20,8 +20,10 @@ from shared.workflow.check import compiled
 from shared.workflow.checker import CodeChecker
 from shared.workflow.model import Edge, Workflow
 from shared.workflow.text import EMPTY_WORKFLOW, unified_diff
+from tests.worker.editing import close_checkers, make_editor  # noqa: F401 -- a fixture
 from worker.agent.instructions import write_briefing
-from worker.agent.tools import Workbench
+from worker.agent.patch import apply_patch
+from worker.agent.source import Source
 from worker.agent.vibecoder import run_vibecoder
 from worker.offline import OfflineModel, patch_between
 from worker.offline_plan import HELP, Change, make_plan
@@ -37,18 +39,18 @@ class Conversation:
         self.diff = ""
 
     async def say(self, prompt: str, node_id: str | None = None) -> str:
-        workbench = Workbench(self.code, node_id=node_id, code_limit=100_000)
+        editor = make_editor(self.code, node_id)
         result = await run_vibecoder(
             prompt=prompt,
-            workbench=workbench,
+            editor=editor,
             project_instructions="",
             memory=self.memories.setdefault(node_id, SQLiteSession(str(node_id))),
             model=OfflineModel(self.checker, owner=""),
             trace_id="trace_" + "0" * 32,
             settings=Settings(),
         )
-        self.diff = unified_diff(self.code, workbench.code)
-        self.code = workbench.code
+        self.diff = unified_diff(self.code, editor.code)
+        self.code = editor.code
         return str(result.final_output)
 
     def instructions(self, node_id: str) -> str:
@@ -145,6 +147,37 @@ async def test_what_cannot_be_done_is_said_and_changes_nothing(talk: Conversatio
     assert "line 1: invalid syntax" in await broken.say("Create a triage agent")
 
 
+async def test_an_agent_inside_a_function_gets_instructions_and_tools_and_stays_there(
+    checker: CodeChecker,
+) -> None:
+    talk = Conversation(
+        checker,
+        "from agents import Agent\n\nasync def main():\n"
+        '    desk = Agent(name="desk", instructions="Help.")\n    return desk\n',
+    )
+    await talk.say("Tell desk to be brief")
+    await talk.say("Give desk a tool to look up orders")
+    [node] = workflow_of(talk.code).nodes
+    assert (node.scope, node.instructions, node.tools) == (
+        "main",
+        "Help. Be brief.",
+        ("look_up_orders",),
+    )
+    said = await talk.say("Rename desk to front")
+    assert "stands inside `main`; I only know agents of the top level" in said
+
+
+async def test_renaming_keeps_instructions_that_are_too_long_to_be_shown(
+    checker: CodeChecker,
+) -> None:
+    about = "desk. " * 2_000
+    talk = Conversation(
+        checker, f'from agents import Agent\n\ndesk = Agent(name="desk", instructions="{about}")\n'
+    )
+    await talk.say("Rename desk to front")
+    assert talk.code.count("front. ") == 2_000
+
+
 @pytest.mark.parametrize(
     ("prompt", "node_id"),
     [
@@ -191,7 +224,8 @@ def test_no_prompt_makes_it_raise_or_write_wrong_code(
         if isinstance(plan, Change):
             compiled(plan.code)
             patch = patch_between(code, plan.code)
-            assert patch is None or apply_diff(code, patch) == plan.code
+            made = code if patch is None else apply_patch(Source.read(code), patch).text
+            assert patch is None or made.split() == plan.code.split()
             code = plan.code
 
 
