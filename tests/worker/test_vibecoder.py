@@ -76,7 +76,7 @@ async def test_a_refused_patch_is_answered_with_the_exact_reason() -> None:
     result, editor = await run(model)
     assert editor.code == EMPTY_WORKFLOW
     assert outputs(result) == [
-        "Nothing was changed. The check refuses the edit: line 4: undefined name 'x'."
+        "Nothing was changed. The check refuses the edit: line 4: `x` is not defined."
     ]
 
 
