@@ -79,8 +79,18 @@ async def test_accepted_edits_are_carried_to_other_code_with_the_same_checks() -
     assert await editor.rebased(other) == other.replace(
         "import Agent\n", 'import Agent\n\nbilling = Agent(name="billing")\n'
     )
-    with pytest.raises(PatchRejected, match="already"):
+    with pytest.raises(RebaseConflict):
         await editor.rebased(TRIAGE + 'billing = Agent(name="billing")\n')
+
+
+async def test_what_is_wrong_on_other_code_is_refused_there() -> None:
+    code = f"{TRIAGE}\nLIMIT = 3\n"
+    editor = make_editor(code)
+    await editor.apply_patch(
+        '@@ triage = Agent(\n     name="triage",\n+    instructions=str(LIMIT),\n'
+    )
+    with pytest.raises(PatchRejected, match="`LIMIT` is not defined"):
+        await editor.rebased(TRIAGE + "\nMOST = 3\n")
 
 
 async def test_a_rewrite_is_not_carried_to_other_code() -> None:
