@@ -13,6 +13,7 @@ from worker.agent.patch_text import PatchRejected
 from worker.agent.rebase import RebaseConflict
 from worker.agent.tools import WorkflowEditor
 from worker.failures import EditRepeated, failure_from
+from worker.model.answers import readable_arguments
 
 TRIAGE = EMPTY_WORKFLOW + '\ntriage = Agent(\n    name="triage",\n)\n'
 ADD = '@@\n from agents import Agent\n+\n+billing = Agent(name="billing")\n'
@@ -84,13 +85,11 @@ async def test_accepted_edits_are_carried_to_other_code_with_the_same_checks() -
 
 
 async def test_what_is_wrong_on_other_code_is_refused_there() -> None:
-    code = f"{TRIAGE}\nLIMIT = 3\n"
-    editor = make_editor(code)
-    await editor.apply_patch(
-        '@@ triage = Agent(\n     name="triage",\n+    instructions=str(LIMIT),\n'
-    )
+    limit = TRIAGE.replace("import Agent\n", "import Agent\n\nLIMIT = 3\n")
+    editor = make_editor(limit)
+    await editor.replace_text('name="triage",\n', 'name="triage",\n    instructions=str(LIMIT),\n')
     with pytest.raises(PatchRejected, match="`LIMIT` is not defined"):
-        await editor.rebased(TRIAGE + "\nMOST = 3\n")
+        await editor.rebased(TRIAGE)
 
 
 async def test_a_rewrite_is_not_carried_to_other_code() -> None:
@@ -163,6 +162,23 @@ async def test_wrong_arguments_are_answered_with_what_is_wrong(arguments: str, r
     assert answer.startswith(f"Nothing was changed. {reason}")
     assert answer.encode()
     assert editor.code == TRIAGE
+
+
+@pytest.mark.parametrize(
+    ("arguments", "readable"),
+    [
+        ('{"patch": "caf\\u00e9 \\ud83d\\ude00"}', '{"patch": "caf\\u00e9 \\ud83d\\ude00"}'),
+        ('{"patch": "\\ud83d"}', '{"patch": "\\ufffd"}'),
+        ('{"\\ud83d": [1, "\\ude00"]}', '{"\\ufffd": [1, "\\ufffd"]}'),
+        ("half \ud83d", "half \ufffd"),
+        ('{"patch": "\\\\ud83d"}', '{"patch": "\\\\ud83d"}'),
+        ("[" * 100_000, "[" * 200),
+        ('{"a":' * 300 + "1" + "}" * 300, '{"a":' * 40),
+    ],
+    ids=range(7),
+)
+def test_arguments_become_such_that_the_sdk_can_read_them(arguments: str, readable: str) -> None:
+    assert readable_arguments(arguments) == readable
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """What a model may answer: what would break a run, or the next request."""
 
+import json
 from collections.abc import Sequence
 from typing import Any
 
@@ -7,6 +8,9 @@ from openai.types.responses import ResponseFunctionToolCall, ResponseOutputMessa
 from pydantic import BaseModel
 
 from worker.failures import UnusableAnswer
+
+_DEEPEST = 50
+_CUT = 200
 
 
 def encodable(value: Any) -> Any:
@@ -19,9 +23,41 @@ def encodable(value: Any) -> Any:
         case list():
             return [encodable(item) for item in value]
         case dict():
-            return {key: encodable(item) for key, item in value.items()}
+            return {encodable(key): encodable(item) for key, item in value.items()}
         case _:
             return value
+
+
+def readable_arguments(arguments: str) -> str:
+    """Return a call's arguments as the SDK can read them: its own reading fails the whole run.
+
+    Half a character becomes U+FFFD, also one that is escaped; what is nested too deeply is cut off,
+    so that it is no JSON.
+    """
+    try:
+        value = json.loads(arguments)
+    except RecursionError:
+        return arguments[:_CUT]
+    except ValueError:
+        return str(encodable(arguments))
+    if _is_deep(value):
+        return arguments[:_CUT]
+    whole = encodable(value)
+    return arguments if whole == value else json.dumps(whole)
+
+
+def _is_deep(value: Any) -> bool:
+    level = [value]
+    for _ in range(_DEEPEST):
+        level = [
+            inner
+            for item in level
+            if isinstance(item, list | dict)
+            for inner in (item.values() if isinstance(item, dict) else item)
+        ]
+        if not level:
+            return False
+    return True
 
 
 def check_answer(output: Sequence[object], tokens: int) -> None:

@@ -24,6 +24,7 @@ from openai.types.responses import (
     Response,
     ResponseCompletedEvent,
     ResponseFailedEvent,
+    ResponseFunctionToolCall,
     ResponseIncompleteEvent,
 )
 from typing_extensions import override
@@ -33,7 +34,7 @@ from worker.events import RunEvents
 from worker.failures import UnusableAnswer
 from worker.memory.history import first, sent_first
 from worker.metrics import count_call, count_call_error
-from worker.model.answers import check_answer, encodable
+from worker.model.answers import check_answer, encodable, readable_arguments
 from worker.model.records import (
     ModelCall,
     body_of,
@@ -131,6 +132,9 @@ class RecordingModel(Model):
                 # The client trusts what it gets: garbage ends as any kind of exception in it.
                 raise UnusableAnswer from error
             raise
+        for item in answer.output:
+            if isinstance(item, ResponseFunctionToolCall):
+                item.arguments = readable_arguments(item.arguments)
         return answer
 
     async def _ask(self, exchange: _Exchange, *args: Any, **kwargs: Any) -> ModelResponse:
