@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from agents.tool_context import ToolContext
+from openai.types.responses import ResponseFunctionToolCall
 
 from shared.workflow.text import EMPTY_WORKFLOW
 from tests.worker.editing import close_checkers, make_editor  # noqa: F401 -- a fixture
@@ -13,6 +14,7 @@ from worker.agent.patch_text import PatchRejected
 from worker.agent.rebase import RebaseConflict
 from worker.agent.tools import WorkflowEditor
 from worker.failures import EditRepeated, failure_from
+from worker.model.answers import make_encodable
 
 TRIAGE = EMPTY_WORKFLOW + '\ntriage = Agent(\n    name="triage",\n)\n'
 ADD = '@@\n from agents import Agent\n+\n+billing = Agent(name="billing")\n'
@@ -84,13 +86,11 @@ async def test_accepted_edits_are_carried_to_other_code_with_the_same_checks() -
 
 
 async def test_what_is_wrong_on_other_code_is_refused_there() -> None:
-    code = f"{TRIAGE}\nLIMIT = 3\n"
-    editor = make_editor(code)
-    await editor.apply_patch(
-        '@@ triage = Agent(\n     name="triage",\n+    instructions=str(LIMIT),\n'
-    )
+    limit = TRIAGE.replace("import Agent\n", "import Agent\n\nLIMIT = 3\n")
+    editor = make_editor(limit)
+    await editor.replace_text('name="triage",\n', 'name="triage",\n    instructions=str(LIMIT),\n')
     with pytest.raises(PatchRejected, match="`LIMIT` is not defined"):
-        await editor.rebased(TRIAGE + "\nMOST = 3\n")
+        await editor.rebased(TRIAGE)
 
 
 async def test_a_rewrite_is_not_carried_to_other_code() -> None:
@@ -163,6 +163,25 @@ async def test_wrong_arguments_are_answered_with_what_is_wrong(arguments: str, r
     assert answer.startswith(f"Nothing was changed. {reason}")
     assert answer.encode()
     assert editor.code == TRIAGE
+
+
+@pytest.mark.parametrize(
+    ("arguments", "readable"),
+    [
+        ('{"patch": "caf\\u00e9 \\ud83d\\ude00"}', '{"patch": "caf\\u00e9 \\ud83d\\ude00"}'),
+        ('{"patch": "\\\\ud83d"}', '{"patch": "\\\\ud83d"}'),
+        ('{"patch": "\\ud83d"}', json.dumps('{"patch": "\\ud83d"}')),
+        ("[" * 100_000, "[" * 200),
+        ('{"a":' * 300 + "1" + "}" * 300, '{"a":' * 40),
+    ],
+    ids=range(5),
+)
+def test_arguments_become_such_that_the_sdk_can_read_them(arguments: str, readable: str) -> None:
+    call = ResponseFunctionToolCall(
+        type="function_call", call_id="1", name="apply_patch", arguments=arguments
+    )
+    make_encodable([call])
+    assert call.arguments == readable
 
 
 @pytest.mark.parametrize(

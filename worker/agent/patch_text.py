@@ -349,6 +349,7 @@ def _new_lines(lines: Sequence[str]) -> list[str]:
 
 # --- hunks --------------------------------------------------------------------------------
 
+_SPACES = (" ", "\u00a0")
 _Body = tuple[tuple[str, str], ...]
 
 
@@ -387,7 +388,7 @@ def _body(lines: Sequence[str], *, is_bare: bool, adds_blanks: bool) -> _Body:
         elif not line and adds_blanks and body and body[-1][0] == "+" and _adds(lines, place):
             body.append(("+", ""))
         else:
-            body.append((" ", line if is_bare else line.removeprefix(" ")))
+            body.append((" ", line if is_bare or line[:1] not in _SPACES else line[1:]))
     return tuple(body)
 
 

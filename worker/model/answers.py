@@ -36,6 +36,8 @@ _STATUSES = (
 )
 """Which status says the same as an error's code or type; the first that fits."""
 
+_DEEP = 50  # levels of a call's arguments
+_CUT = 200
 _HALF = re.compile("[\ud800-\udfff]")
 _HALF_ESCAPED = re.compile(r"\\u[dD][89a-fA-F]")
 _NAMES_AN_ITEM = re.compile(
@@ -231,18 +233,39 @@ def make_encodable(output: Iterable[object]) -> None:
         if isinstance(item, ResponseFunctionToolCall):
             item.name, item.call_id = encodable(item.name), encodable(item.call_id)
             item.arguments = _HALF.sub(lambda half: f"\\u{ord(half[0]):04x}", item.arguments)
-            if _HALF_ESCAPED.search(item.arguments) and _has_half(item.arguments):
-                item.arguments = json.dumps(item.arguments)
+            item.arguments = _readable(item.arguments)
 
 
-def _has_half(arguments: str) -> bool:
+def _readable(arguments: str) -> str:
+    """Return a call's arguments so that the SDK's own reading of them does not fail the run."""
+    if not _HALF_ESCAPED.search(arguments) and arguments.count("[") + arguments.count("{") < _DEEP:
+        return arguments
     try:
-        json.dumps(json.loads(arguments), ensure_ascii=False).encode()
+        value = json.loads(arguments)
+        if _is_deep(value):
+            return arguments[:_CUT]  # it is no JSON then, and the tool says so
+        json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError:
-        return True
-    except (ValueError, RecursionError):
+        return json.dumps(arguments)
+    except RecursionError:
+        return arguments[:_CUT]
+    except ValueError:
         pass
-    return False
+    return arguments
+
+
+def _is_deep(value: object) -> bool:
+    level = [value]
+    for _ in range(_DEEP):
+        level = [
+            inner
+            for item in level
+            if isinstance(item, list | dict)
+            for inner in (item.values() if isinstance(item, dict) else item)
+        ]
+        if not level:
+            return False
+    return True
 
 
 def make_ids_unique(output: Iterable[object], taken: set[str]) -> None:
