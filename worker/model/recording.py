@@ -85,6 +85,7 @@ class _Exchange:
     body: Any = None
     """What the server sent, whole or as far as it counts."""
     request_id: str | None = None
+    streamed: bool = False
 
 
 _EXCHANGE: ContextVar[_Exchange | None] = ContextVar("exchange", default=None)
@@ -234,6 +235,8 @@ class RecordingModel(Model):
             finally:
                 _EXCHANGE.reset(token)
             self._record(exchange, exchange.body)
+        if self._events and not exchange.streamed:
+            report_text(answer, self._events, len(self.calls))
         return answer
 
     async def _answer(self, exchange: _Exchange, *args: Any, **kwargs: Any) -> ModelResponse:
@@ -283,9 +286,8 @@ class RecordingModel(Model):
             answer = await self._within_time(self._inner.get_response(*args, **kwargs))
             if exchange.response is None:
                 exchange.body = dump(answer)
-            if self._events:
-                report_text(answer, self._events, len(self.calls) + 1)
             return answer
+        exchange.streamed = True
         # the HTTP client ends the call when nothing came for `timeout_s`
         wrote = partial(self._events.wrote, call=len(self.calls) + 1)
         streamed = await ask_streaming(self._inner, wrote, *args, **kwargs)
