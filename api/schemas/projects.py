@@ -10,7 +10,7 @@ from pydantic import ConfigDict, Field, StringConstraints
 from api.schemas.common import PROJECT_ID, TIME, TRACE_ID, Answer, Body, Name, Text, Traced, columns
 from api.schemas.usage import BUDGET_TOKENS, BUDGET_USD, BudgetTokens, BudgetUsd
 from shared.tables import Project, Revision
-from shared.workflow.model import MORE, Diagnostic, Report
+from shared.workflow.model import MORE, Diagnostic, EdgeKind, Report
 
 _MOST_DIAGNOSTICS = 100
 _DIAGNOSTICS = "What would fail when the code runs, and what may not be meant, by lines."
@@ -39,6 +39,15 @@ _EXAMPLE: dict[str, Any] = {
             "model": None,
             "tools": [],
             "handoffs": [],
+            "kind": "Agent",
+            "scope": "",
+            "variable": "triage",
+            "output_type": None,
+            "handoff_description": None,
+            "input_guardrails": [],
+            "output_guardrails": [],
+            "mcp_servers": [],
+            "hooks": None,
         }
     ],
     "diagnostics": [],
@@ -92,32 +101,62 @@ class ProjectPatch(Body):
 
 
 class NodeOut(Answer):
-    """One agent of the workflow."""
+    """One agent that the code makes, wherever it stands. Long texts are cut and end in `...`."""
 
-    node_id: str = Field(examples=["triage"])
+    node_id: str = Field(
+        description="The agent's variable, else its name as an identifier.", examples=["triage"]
+    )
     name: str = Field(examples=["triage"])
     line: int
     end_line: int
     instructions: str | None
-    model: str | None
-    tools: list[str]
-    handoffs: list[str]
+    model: str | None = Field(description="The model's name, or the expression that makes it.")
+    tools: list[str] = Field(examples=[["lookup", "HostedMCPTool(wiki)"]])
+    handoffs: list[str] = Field(description="The ids of the agents that it hands off to.")
+    kind: str = Field(description="The agent's class.", examples=["Agent", "RealtimeAgent"])
+    scope: str = Field(
+        description="The function or class around the agent; empty at the top level.",
+        examples=["main"],
+    )
+    variable: str | None = Field(description="The variable that holds the agent.")
+    output_type: str | None
+    handoff_description: str | None
+    input_guardrails: list[str]
+    output_guardrails: list[str]
+    mcp_servers: list[str]
+    hooks: str | None
 
 
 class EdgeOut(Answer):
-    """One handoff, by node ids."""
+    """One handoff, or one agent that another uses as a tool, by node ids."""
 
     source: str
     target: str
+    kind: EdgeKind
+    tool_name: str | None = Field(description="The name of the tool, for the kind `tool`.")
 
 
 class ToolOut(Answer):
-    """One tool that the module defines."""
+    """One tool that the module defines by name."""
 
     name: str
     line: int
     end_line: int
     description: str | None
+    kind: str = Field(
+        description="The function or the class that makes it.",
+        examples=["function_tool", "WebSearchTool", "as_tool"],
+    )
+    scope: str = Field(description="The function or class around it; empty at the top level.")
+
+
+class UnresolvedOut(Answer):
+    """One part of the workflow that only a run decides."""
+
+    line: int
+    node_id: str | None = Field(description="The agent; null where that is open, too.")
+    field: str = Field(description="The agent's argument.", examples=["handoffs"])
+    text: str = Field(examples=["`load_agents()` is computed when the program runs"])
 
 
 class DiagnosticOut(Answer):
@@ -196,7 +235,7 @@ class ProjectDeleted(Traced):
 
 
 class WorkflowOut(Traced):
-    """What the code defines."""
+    """The agents, tools and edges that the code defines."""
 
     project_id: UUID = Field(examples=[PROJECT_ID])
     revision: int
@@ -204,6 +243,9 @@ class WorkflowOut(Traced):
     tools: list[ToolOut]
     edges: list[EdgeOut]
     diagnostics: list[DiagnosticOut] = Field(description=_DIAGNOSTICS)
+    unresolved: list[UnresolvedOut] = Field(
+        description="Parts that cannot be read from the code, as only a run decides them."
+    )
 
     @classmethod
     def of(cls, project: Project, report: Report, *, trace_id: str) -> Self:
@@ -217,6 +259,7 @@ class WorkflowOut(Traced):
             tools=[ToolOut.model_validate(vars(tool)) for tool in workflow.tools],
             edges=[EdgeOut.model_validate(vars(edge)) for edge in workflow.edges],
             diagnostics=_listed(report.diagnostics),
+            unresolved=[UnresolvedOut.model_validate(vars(item)) for item in workflow.unresolved],
         )
 
 

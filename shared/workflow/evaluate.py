@@ -964,9 +964,10 @@ class Reader:
         else:
             for name, part in given.named(of.fields).items():
                 of.add(name, part.value)
-        if not self.is_agent_class(of):
+        kind = self.agent_class(of)
+        if kind is None:
             return Instance(of)
-        agent = self._agent(node, of.name, given)
+        agent = self._agent(node, kind, given)
         if agent.of is None:
             agent.of = of
             of.agents.append(agent)
@@ -982,8 +983,9 @@ class Reader:
             owner.add(name, part.value)
         return Const(None)
 
-    def is_agent_class(self, value: Value) -> bool:
-        """Tell whether a class is one of the SDK's agents, or derived from one."""
+    @staticmethod
+    def agent_class(value: Value) -> str | None:
+        """Return which of the SDK's agents a class is, or is derived from."""
         waiting, seen = [value], set[int]()
         while waiting and len(seen) < _MOST_BASES:
             item = waiting.pop()
@@ -991,12 +993,12 @@ class Reader:
                 continue
             seen.add(id(item))
             if isinstance(item, Imported) and item.sdk_name in AGENT_CLASSES:
-                return True
+                return item.sdk_name
             if isinstance(item, Class):
                 waiting.extend(item.bases)
             elif isinstance(item, Choice):
                 waiting.extend(item.items)
-        return False
+        return None
 
     def _sdk_call(self, node: ast.Call, name: str, given: Arguments) -> Value:
         if name in AGENT_CLASSES:

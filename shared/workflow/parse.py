@@ -52,13 +52,17 @@ _MOST_UNRESOLVED = 200
 
 @dataclass
 class Module:
-    """A parsed module: its tree, its top level by name, and its agents with their calls."""
+    """A parsed module: its tree, its top level by name, and its agents.
+
+    `classes` says which of the SDK's agents each node is, also where it is of a class of its own.
+    """
 
     tree: ast.Module
     imports: dict[str, str] = field(default_factory=dict)
     lines: dict[str, int] = field(default_factory=dict)
     functions: dict[str, ast.FunctionDef | ast.AsyncFunctionDef] = field(default_factory=dict)
     agents: list[tuple[str, ast.stmt, ast.Call]] = field(default_factory=list)
+    classes: dict[str, str] = field(default_factory=dict)
     references: list[Reference] = field(default_factory=list)
     workflow: Workflow = field(default_factory=Workflow)
 
@@ -209,6 +213,7 @@ class _Builder:
         self._module.agents = [
             (self._ids[agent], agent.statement, agent.call) for agent in self._agents
         ]
+        self._module.classes = {self._ids[agent]: self._kind(agent) for agent in self._agents}
         self._module.workflow = Workflow(nodes, self._tools(), tuple(edges), self._bounded())
 
     def _node(self, agent: Agent, edges: dict[Edge, None]) -> Node:
@@ -482,7 +487,7 @@ class _Builder:
             text = f"`{self._label(expression)}` has too many elements to read a loop for each"
             self._unresolved.append(Unresolved(expression.lineno, None, "handoffs", text))
         for of in self._reader.classes:
-            if not of.agents and self._reader.is_agent_class(of):
+            if not of.agents and self._reader.agent_class(of):
                 text = f"nothing here makes an agent of the class `{of.name}`"
                 self._unresolved.append(Unresolved(of.line, None, "agents", text))
 

@@ -30,7 +30,7 @@ from tests.stub_replies import VENDOR
 from worker.events import RunEvents
 from worker.failures import ModelUnavailable, failure_from
 from worker.model.client import ModelCall, Models, RecordingModel, retry_settings
-from worker.model.sse import Listener
+from worker.model.streaming import Listener
 
 APIS = ["responses", "chat_completions"]
 
@@ -50,14 +50,16 @@ class Client:
         self.calls: list[ModelCall] = []
 
     def agent(self) -> tuple[Agent[None], RecordingModel]:
-        model = RecordingModel(self.models.get("gpt-test", owner=""), name="gpt-test")
+        model = RecordingModel(
+            self.models.get("gpt-test", owner=""),
+            name="gpt-test",
+            timeout_s=self.settings.model_timeout_s,
+        )
         agent = Agent(
             "VibeCoder",
             model=model,
             tools=[add],
-            model_settings=ModelSettings(
-                retry=retry_settings(self.settings), timeout=self.settings.model_timeout_s
-            ),
+            model_settings=ModelSettings(retry=retry_settings(self.settings)),
         )
         return agent, model
 

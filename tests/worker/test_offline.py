@@ -147,6 +147,37 @@ async def test_what_cannot_be_done_is_said_and_changes_nothing(talk: Conversatio
     assert "line 1: invalid syntax" in await broken.say("Create a triage agent")
 
 
+async def test_an_agent_inside_a_function_gets_instructions_and_tools_and_stays_there(
+    checker: CodeChecker,
+) -> None:
+    talk = Conversation(
+        checker,
+        "from agents import Agent\n\nasync def main():\n"
+        '    desk = Agent(name="desk", instructions="Help.")\n    return desk\n',
+    )
+    await talk.say("Tell desk to be brief")
+    await talk.say("Give desk a tool to look up orders")
+    [node] = workflow_of(talk.code).nodes
+    assert (node.scope, node.instructions, node.tools) == (
+        "main",
+        "Help. Be brief.",
+        ("look_up_orders",),
+    )
+    said = await talk.say("Rename desk to front")
+    assert "stands inside `main`; I only know agents of the top level" in said
+
+
+async def test_renaming_keeps_instructions_that_are_too_long_to_be_shown(
+    checker: CodeChecker,
+) -> None:
+    about = "desk. " * 2_000
+    talk = Conversation(
+        checker, f'from agents import Agent\n\ndesk = Agent(name="desk", instructions="{about}")\n'
+    )
+    await talk.say("Rename desk to front")
+    assert talk.code.count("front. ") == 2_000
+
+
 @pytest.mark.parametrize(
     ("prompt", "node_id"),
     [
