@@ -112,6 +112,10 @@ REFUSED: dict[str, tuple[tuple[str, dict[str, Any]], str]] = {
         "half a character",
     ),
     "a NUL": (("apply_patch", {"patch": HUNK.replace("gpt-5", "\0")}), "NUL"),
+    "deeply nested arguments": (
+        ("apply_patch", {"patch": json.loads("[" * 400 + "]" * 400)}),
+        "The arguments are not valid JSON",
+    ),
     "no arguments": (("apply_patch", {}), "The argument `patch` is missing"),
     "a blank context": (("apply_patch", {"patch": "@@\n \n+x = 1\n"}), "fits 4 times"),
     "a text that occurs twice": (

@@ -34,7 +34,6 @@ _MOST_TRIED = 50
 _MOST_NAMED = 10
 _LEAST_ALIKE = 2
 _LONGEST_SHOWN = 200
-_REPLACEMENT = "\ufffd"
 _SHORTEST_ANCHOR = 4
 
 _PLAIN = str.maketrans(
@@ -73,7 +72,7 @@ def replace_text(source: Source, old: str, new: str) -> Source:
         )
     if old == new:
         raise PatchRejected("`old` and `new` are the same: nothing would change.")
-    _require_whole(new.split("\n"), source)
+    _refuse_elisions(new.split("\n"), source)
     return source.changed(_replacement(source, old, new))
 
 
@@ -132,7 +131,7 @@ def _is_blank(source: Source) -> bool:
 
 
 def _rewritten(source: Source, rewrite: Rewrite) -> Source:
-    _require_whole(rewrite.lines, source)
+    _refuse_elisions(rewrite.lines, source)
     return source.rewritten(rewrite.lines)
 
 
@@ -151,16 +150,11 @@ _ELIDES = re.compile(
 )
 
 
-def _require_whole(lines: Sequence[str], source: Source) -> None:
-    """Refuse new text that stands for text which it leaves out, or which was not sent whole."""
+def _refuse_elisions(lines: Sequence[str], source: Source) -> None:
+    """Refuse new text that stands for text which it leaves out."""
     above = ""
     for line in lines:
         text = line.strip()
-        if _REPLACEMENT in line and _REPLACEMENT not in source.text:
-            raise PatchRejected(
-                f"The line `{_shown(text)}` contains half a character, for which U+FFFD stands. "
-                "Write the whole character, or its escape in a Python string."
-            )
         opens = above.endswith(("(", "[", "{", ","))
         is_ellipsis = text in ("...", "…", "...,") and (opens or not line[:1].isspace())
         if text not in source.stripped and (is_ellipsis or _ELIDES.match(text[:_LONGEST_SHOWN])):
@@ -259,7 +253,7 @@ class _Places:
         if count > _MOST_HUNKS or count * len(self._lines) > _MOST_COMPARED:
             raise PatchRejected("The patch has too many hunks for this module; send fewer.")
         for hunk in hunks:
-            _require_whole(hunk.added, self._source)
+            _refuse_elisions(hunk.added, self._source)
         located = [self._located(hunk) for hunk in hunks]
         _refuse_overlaps(located)
         return [self._inside(change) for change in self._joined(located)]

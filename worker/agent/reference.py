@@ -49,8 +49,9 @@ def _find(path: str) -> Any:
     names = path.split(".")
     for module in _MODULES:
         if path == module or path.startswith(f"{module}."):
-            found, names = _module(module), path.removeprefix(module).strip(".").split(".")
-    for name in filter(None, names):
+            rest = path.removeprefix(module).removeprefix(".")
+            found, names = _module(module), rest.split(".") if rest else []
+    for name in names:
         found = _attribute(found, name)
     if found is agents:
         raise _Unknown

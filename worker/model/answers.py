@@ -36,7 +36,7 @@ _STATUSES = (
 )
 """Which status says the same as an error's code or type; the first that fits."""
 
-_DEEP = 50  # levels of a call's arguments
+_DEEPEST = 50
 _CUT = 200
 _HALF = re.compile("[\ud800-\udfff]")
 _HALF_ESCAPED = re.compile(r"\\u[dD][89a-fA-F]")
@@ -227,45 +227,49 @@ def _normal(name: str) -> str:
 def make_encodable(output: Iterable[object]) -> None:
     """Write half a character in a call so that UTF-8 can: the SDK would fail at the call.
 
-    Arguments are encoded once more; the tool that decodes them says what is wrong with them.
+    Arguments are encoded once more; the tool that decodes them says what is wrong with them. So it
+    does of those that are nested deeper than the SDK can read, which are cut off.
     """
     for item in output:
         if isinstance(item, ResponseFunctionToolCall):
             item.name, item.call_id = encodable(item.name), encodable(item.call_id)
             item.arguments = _HALF.sub(lambda half: f"\\u{ord(half[0]):04x}", item.arguments)
-            item.arguments = _readable(item.arguments)
+            if _HALF_ESCAPED.search(item.arguments) and _has_half(item.arguments):
+                item.arguments = json.dumps(item.arguments)
+            if _is_deep(item.arguments):
+                item.arguments = item.arguments[:_CUT]
 
 
-def _readable(arguments: str) -> str:
-    """Return a call's arguments so that the SDK's own reading of them does not fail the run."""
-    if not _HALF_ESCAPED.search(arguments) and arguments.count("[") + arguments.count("{") < _DEEP:
-        return arguments
+def _has_half(arguments: str) -> bool:
     try:
-        value = json.loads(arguments)
-        if _is_deep(value):
-            return arguments[:_CUT]  # it is no JSON then, and the tool says so
-        json.dumps(value, ensure_ascii=False).encode()
+        json.dumps(json.loads(arguments), ensure_ascii=False).encode()
     except UnicodeEncodeError:
-        return json.dumps(arguments)
-    except RecursionError:
-        return arguments[:_CUT]
-    except ValueError:
+        return True
+    except (ValueError, RecursionError):
         pass
-    return arguments
+    return False
 
 
-def _is_deep(value: object) -> bool:
-    level = [value]
-    for _ in range(_DEEP):
-        level = [
-            inner
-            for item in level
-            if isinstance(item, list | dict)
-            for inner in (item.values() if isinstance(item, dict) else item)
-        ]
-        if not level:
-            return False
-    return True
+def _is_deep(arguments: str) -> bool:
+    try:
+        level = [json.loads(arguments)]
+    except RecursionError:
+        return True
+    except ValueError:
+        return False
+    for _ in range(_DEEPEST):
+        level = [inner for item in level for inner in _elements(item)]
+    return bool(level)
+
+
+def _elements(value: Any) -> Iterable[Any]:
+    match value:
+        case dict():
+            return value.values()
+        case list():
+            return value
+        case _:
+            return ()
 
 
 def make_ids_unique(output: Iterable[object], taken: set[str]) -> None:
