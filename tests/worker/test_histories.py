@@ -199,7 +199,7 @@ def test_a_conversation_that_was_stored_with_repeated_ids_goes_on(
 ) -> None:
     session_id = service.session()
     with monkeypatch.context() as patch:
-        patch.setattr(recording, "make_ids_unique", lambda *_: None)
+        patch.setattr(recording, "make_id_unique", lambda *_: None)
         for _ in range(3):
             service.reply(session_id, f"{OUTLINE} [[say done]]", "zero")
     service.reply(session_id, "and now?", "strict-a")

@@ -245,17 +245,15 @@ def _has_half(arguments: str) -> bool:
     return False
 
 
-def make_ids_unique(output: Iterable[object], taken: set[str]) -> None:
-    """Give calls another id where the server's is empty or one that an earlier call has.
+def make_id_unique(call: ResponseFunctionToolCall, taken: set[str]) -> None:
+    """Give a call another id if the server's is empty or one that an earlier call has.
 
-    Before the run sees them: so each call and its output have the same.
+    Before the run sees it: so the call and its output have the same.
     """
-    for item in output:
-        if isinstance(item, ResponseFunctionToolCall):
-            call_id: object = item.call_id
-            if not isinstance(call_id, str) or not call_id or call_id in taken:
-                item.call_id = f"call_{uuid4().hex}"
-            taken.add(item.call_id)
+    call_id: object = call.call_id
+    if not isinstance(call_id, str) or not call_id or call_id in taken:
+        call.call_id = f"call_{uuid4().hex}"
+    taken.add(call.call_id)
 
 
 def sign(output: Iterable[object], maker: Maker) -> None:
