@@ -179,7 +179,7 @@ def test_the_limit_keeps_the_newest_whole_messages(limit: int | None, kept: int)
 
 
 def test_ids_outside_of_the_limit_are_taken_too() -> None:
-    assert "1" in History(MESSAGES, limit=1).call_ids
+    assert "1" in History(MESSAGES, limit=1).call_ids()
 
 
 def test_texts_alone_are_prompts_and_replies() -> None:

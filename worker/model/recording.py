@@ -28,7 +28,14 @@ from typing_extensions import override
 from worker.budgets import Budget
 from worker.events import RunEvents
 from worker.failures import AnswerTruncated, EmptyAnswer, HistoryRejected, UnusableAnswer
-from worker.memory.history import History, Maker, first, prepare, sent_first
+from worker.memory.history import (
+    History,
+    Maker,
+    first,
+    ids_of_calls,
+    prepare,
+    sent_first,
+)
 from worker.metrics import count_call, count_call_error
 from worker.model.answers import (
     check_body,
@@ -36,7 +43,7 @@ from worker.model.answers import (
     encodable,
     exact_name,
     make_encodable,
-    make_ids_unique,
+    make_id_unique,
     names_an_item,
     parse_json,
     sign,
@@ -268,9 +275,9 @@ class RecordingModel(Model):
         for item in answer.output:
             if isinstance(item, ResponseFunctionToolCall):
                 item.name = exact_name(item.name, names)
-        if self._call_ids is None:
-            self._call_ids = self._history.call_ids
-        make_ids_unique(answer.output, self._call_ids)
+                if self._call_ids is None:
+                    self._call_ids = self._history.call_ids() | ids_of_calls(self._before or ())
+                make_id_unique(item, self._call_ids)
         if self._maker is not None:
             sign(answer.output, self._maker)
 
@@ -393,11 +400,12 @@ def dump(answer: ModelResponse) -> dict[str, Any]:
     return {
         "id": answer.response_id,
         "output": answer.to_input_items(),
-        "usage": _usage_json(answer.usage),
+        "usage": usage_json(answer.usage),
     }
 
 
-def _usage_json(usage: Usage) -> dict[str, Any]:
+def usage_json(usage: Usage) -> dict[str, Any]:
+    """Give the tokens of a call as they are stored."""
     return {
         "requests": usage.requests,
         "input_tokens": usage.input_tokens,
