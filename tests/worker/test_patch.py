@@ -8,6 +8,8 @@ from contextlib import suppress
 import pytest
 
 from shared.workflow.text import EMPTY_WORKFLOW
+from tests.benchmarks.editing import MODULE as MODULE_OF_20_KB
+from tests.benchmarks.editing import edit_ms
 from worker.agent.patch import apply_patch, replace_text
 from worker.agent.patch_text import PatchRejected
 from worker.agent.source import Source
@@ -596,6 +598,12 @@ def _seconds(work: Callable[[], object]) -> float:
     with suppress(PatchRejected):
         work()
     return time.process_time() - begun
+
+
+def test_a_module_of_20_kb_is_edited_in_less_than_50_ms() -> None:
+    assert 20_000 < len(MODULE_OF_20_KB) < 22_000
+    medians = {kind: sorted(measured)[2] for kind, measured in edit_ms(5).items()}
+    assert {kind: ms for kind, ms in medians.items() if ms > 50} == {}
 
 
 @pytest.mark.parametrize(
