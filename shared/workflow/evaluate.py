@@ -88,6 +88,7 @@ class Source:
     def __init__(self, code: str) -> None:
         text = code.replace("\r\n", "\n").replace("\r", "\n")
         self._lines = [line.encode("utf-8", "replace") for line in text.split("\n")]
+        self.size = len(code)
 
     def of(self, node: ast.expr, limit: int = 80) -> str:
         """Return an expression as it is written, on one line, cut to that many characters."""
@@ -171,20 +172,18 @@ class Reader:
         self._shared: set[str] = set()
         self._stored: dict[int, set[str]] = {}
         self._read = 0
-        self._most_read = _MOST_UNROLLED + self._look_ahead(tree)
+        self._most_read = _MOST_UNROLLED + source.size
+        self._look_ahead(tree)
         self._block(tree.body)
         while self._later:
             self._later.popleft()()
         self._settle()
 
-    def _look_ahead(self, tree: ast.Module) -> int:
-        """Note the names of `global` and those that loops bind; return the number of nodes."""
-        size = 0
-        loops: list[set[str]] = []
-        waiting: list[tuple[ast.AST, list[set[str]]]] = [(tree, loops)]
+    def _look_ahead(self, tree: ast.Module) -> None:
+        """Note the names of `global` statements, and those that each loop binds."""
+        waiting: list[tuple[ast.AST, list[set[str]]]] = [(tree, [])]
         while waiting:
             node, loops = waiting.pop()
-            size += 1
             match node:
                 case ast.Global(names=names) | ast.Nonlocal(names=names):
                     self._shared.update(names)
@@ -195,8 +194,9 @@ class Reader:
                     loops = [*loops, self._stored.setdefault(id(node), set())]
                 case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
                     loops = []
-            waiting.extend((child, loops) for child in ast.iter_child_nodes(node))
-        return size
+            # outside of loops statements alone matter
+            parts = ast.iter_child_nodes(node) if loops else _statements(node)
+            waiting.extend((part, loops) for part in parts)
 
     # --- statements ---------------------------------------------------------------------------
 
@@ -1289,6 +1289,13 @@ class Reader:
         ast.GeneratorExp: _comprehension,
         ast.DictComp: _dict_comprehension,
     }
+
+
+def _statements(node: ast.AST) -> Iterator[ast.AST]:
+    for name in ("body", "orelse", "handlers", "cases", "finalbody"):
+        found = getattr(node, name, None)
+        if isinstance(found, list):
+            yield from found
 
 
 def _named(target: ast.expr | None, statement: ast.stmt) -> _Hint:

@@ -220,7 +220,8 @@ class _Builder:
         node_id = self._ids[agent]
         line, end_line = self._span(agent)
         if self._name(agent) is None:
-            self._say(agent, "name", self._field(agent, "name"), _COMPUTED)
+            name = self._field(agent, "name")
+            self._say(agent, "name", name, _COMPUTED if name or agent.rest else "is missing")
         for part in agent.rest:
             self._say(agent, "arguments", part, _COMPUTED, stars="**")
         handoffs = self._handoffs(agent, edges)
@@ -463,6 +464,8 @@ class _Builder:
                 self._say(agent, name, shown, reason)
             case Imported(path=path):
                 self._say(agent, name, part, f"is imported from `{path.rpartition('.')[0]}`")
+            case Agent():
+                self._say(agent, name, part, "stands in no list")
             case _:
                 self._say(agent, name, part, "is no agent" if name == "handoffs" else "is no tool")
 

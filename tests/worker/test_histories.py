@@ -180,6 +180,7 @@ def test_call_ids_are_unique_whatever_the_server_sends(
     service: Service, model: str, calls: str
 ) -> None:
     session_id = service.session()
+    message: dict[str, Any] = {}
     for _ in range(3):
         message = service.reply(session_id, f"{calls} {OUTLINE} [[say done]]", model)
         found = service.full(message)["tool_calls"]
@@ -199,7 +200,7 @@ def test_a_conversation_that_was_stored_with_repeated_ids_goes_on(
 ) -> None:
     session_id = service.session()
     with monkeypatch.context() as patch:
-        patch.setattr(recording, "make_ids_unique", lambda *_: None)
+        patch.setattr(recording, "make_id_unique", lambda *_: None)
         for _ in range(3):
             service.reply(session_id, f"{OUTLINE} [[say done]]", "zero")
     service.reply(session_id, "and now?", "strict-a")

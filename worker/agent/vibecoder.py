@@ -115,4 +115,4 @@ def _unknown_tool(error: ToolErrorFormatterArgs[WorkflowEditor]) -> str | None:
     """Tell a model that calls a tool which is none what it can call."""
     if error.kind != "tool_not_found":
         return None
-    return f"There is no tool of that name. The tools are: {', '.join(_TOOL_NAMES)}."
+    return f"There is no tool `{error.tool_name}`. The tools are: {', '.join(_TOOL_NAMES)}."

@@ -10,11 +10,10 @@ are.
 import json
 import re
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from functools import cached_property
 from hashlib import sha256
 from typing import Any, Literal
 
@@ -25,7 +24,9 @@ Item = Mapping[str, Any]
 Api = Literal["responses", "chat_completions"]
 
 _INTERNAL = frozenset({"created_by", "_agents_tool_description", "_agents_tool_title"})
+_NOT_FOR_RESPONSES = _INTERNAL | {"provider_data"}
 _CALL, _OUTPUT = "_call", "_output"
+_SINGLE = frozenset({"message", "reasoning"})
 _LONGEST_ID = 40  # the limit of the Chat Completions API, the smallest of all
 _NO_NAME_CHARACTER = re.compile(r"[^A-Za-z0-9_-]")
 _LONGEST_NAME = 64
@@ -47,7 +48,9 @@ class Maker:
     def made(self, item: Item) -> bool:
         """Tell whether this model made an item."""
         data = item.get("provider_data")
-        return isinstance(data, Mapping) and self.note().items() <= data.items()
+        return isinstance(data, Mapping) and all(
+            data.get(name) == value for name, value in vars(self).items()
+        )
 
 
 @dataclass
@@ -79,11 +82,14 @@ class History:
         """Return the prompts and replies alone, which every server accepts."""
         return [item for item in prepare(self._items, None) if "content" in item]
 
-    @cached_property
     def call_ids(self) -> set[str]:
-        """Name the calls of the whole conversation: no later call may have one of these ids."""
-        items = (*self._all, *prepare(self._items, None))
-        return {str(item["call_id"]) for item in items if item.get("call_id")}
+        """Name the calls of the whole conversation, which goes beyond what a limit leaves of it."""
+        return ids_of_calls(self._all)
+
+
+def ids_of_calls(items: Iterable[Item]) -> set[str]:
+    """Name the calls among items."""
+    return {str(item["call_id"]) for item in items if item.get("call_id")}
 
 
 def newest_messages(items: Sequence[Item], limit: int | None) -> Sequence[Item]:
@@ -164,41 +170,43 @@ def _is_prompt(item: Item) -> bool:
 
 
 def _is_made(item: Item) -> bool:
-    return item.get("role", "assistant") == "assistant" and not _kind(item).endswith(_OUTPUT)
+    role = item.get("role")
+    return role == "assistant" or (role is None and not _kind(item).endswith(_OUTPUT))
 
 
 def _kind(item: Item) -> str:
     return str(item.get("type") or "message")
 
 
-def _is_call(item: Item) -> bool:
-    kind = _kind(item)
-    return kind == "function_call" or (kind.endswith(_CALL) and "call_id" in item)
-
-
 @dataclass
 class _Pairs:
-    """The calls of one message, each with the place of its output."""
+    """Where in a message its calls and their outputs are, and where those that have no other."""
 
-    open: dict[tuple[str, str], deque[int]] = field(default_factory=dict)
-    of_output: dict[int, int] = field(default_factory=dict)
+    calls: set[int] = field(default_factory=set)
+    call_of: dict[int, int] = field(default_factory=dict)
+    """The place of a call by that of its output."""
+    unanswered: set[int] = field(default_factory=set)
     lost_outputs: set[int] = field(default_factory=set)
 
     @classmethod
     def of(cls, message: Sequence[Item]) -> "_Pairs":
         """Pair each output with the oldest call before it that has its id and no output yet."""
-        pairs = cls()
+        pairs, waiting = cls(), dict[tuple[str, str], deque[int]]()
         for place, item in enumerate(message):
-            kind = _kind(item)
-            if _is_call(item):
-                key = kind.removesuffix(_CALL), str(item.get("call_id"))
-                pairs.open.setdefault(key, deque()).append(place)
-            elif kind.endswith(_OUTPUT):
-                key = kind.removesuffix(_OUTPUT).removesuffix(_CALL), str(item.get("call_id"))
-                if waiting := pairs.open.get(key):
-                    pairs.of_output[place] = waiting.popleft()
+            kind = item.get("type")
+            if kind is None or kind in _SINGLE:
+                continue
+            name, call_id = str(kind), str(item.get("call_id"))
+            if name.endswith(_OUTPUT):
+                key = name.removesuffix(_OUTPUT).removesuffix(_CALL), call_id
+                if found := waiting.get(key):
+                    pairs.call_of[place] = found.popleft()
                 else:
                     pairs.lost_outputs.add(place)
+            elif name == "function_call" or (name.endswith(_CALL) and "call_id" in item):
+                pairs.calls.add(place)
+                waiting.setdefault((name.removesuffix(_CALL), call_id), deque()).append(place)
+        pairs.unanswered = {place for places in waiting.values() for place in places}
         return pairs
 
 
@@ -238,42 +246,33 @@ def _repaired(
     Counts in `found` what it changed.
     """
     pairs = _Pairs.of(message)
-    unanswered = {place for waiting in pairs.open.values() for place in waiting}
-    found.unanswered_calls += len(unanswered)
+    found.unanswered_calls += len(pairs.unanswered)
     found.outputs_without_call += len(pairs.lost_outputs)
-    found.lost_reasoning += _lost_reasoning(message)
-    found.repeated_ids += sum(map(ids.repeats, message))
     named: dict[int, str] = {}
     valid: list[Item] = []
+    reasons = False
     for place, item in enumerate(message):
-        if place in unanswered or place in pairs.lost_outputs:
-            continue
-        changed: dict[str, Any] = {}
-        if _is_call(item):
-            named[place] = call_id = ids.of_call(item.get("call_id"), longest=longest_id)
-            changed = {"call_id": call_id, **_call_fields(item)}
-        elif place in pairs.of_output:
-            changed = {"call_id": named[pairs.of_output[place]]}
-        differs = {name: value for name, value in changed.items() if item.get(name) != value}
-        found.repeated_ids += "call_id" in differs and place in named
-        found.malformed_calls += bool(differs.keys() - {"call_id"})
-        valid.append({**item, **differs} if differs else item)
+        found.repeated_ids += ids.repeats(item)
+        found.lost_reasoning += reasons and not _is_made(item)
+        reasons = item.get("type") == "reasoning"
+        if place in pairs.calls:
+            if place not in pairs.unanswered:
+                named[place] = ids.of_call(item.get("call_id"), longest=longest_id)
+                found.repeated_ids += item.get("call_id") != named[place]
+                fields = _call_fields(item)
+                found.malformed_calls += any(item.get(name) != fields[name] for name in fields)
+                valid.append({**item, "call_id": named[place], **fields})
+        elif place in pairs.call_of:
+            valid.append({**item, "call_id": named[pairs.call_of[place]]})
+        elif place not in pairs.lost_outputs:
+            valid.append(item)
+    found.lost_reasoning += reasons
     return valid
-
-
-def _lost_reasoning(message: Sequence[Item]) -> int:
-    """Count reasoning that what it led to does not follow."""
-    lost = 0
-    for place, item in enumerate(message):
-        after = message[place + 1] if place + 1 < len(message) else None
-        if _kind(item) == "reasoning" and (after is None or not _is_made(after)):
-            lost += 1
-    return lost
 
 
 def _call_fields(item: Item) -> dict[str, Any]:
     """Return what a strict server checks of a function call."""
-    if _kind(item) != "function_call":
+    if item.get("type") != "function_call":
         return {}
     name = _NO_NAME_CHARACTER.sub("_", str(item.get("name") or ""))[:_LONGEST_NAME]
     return {"name": name or "unknown", "arguments": _json_object(item.get("arguments"))}
@@ -292,7 +291,9 @@ def _json_object(arguments: object) -> str:
 
 def _own(item: Item, maker: Maker) -> dict[str, Any]:
     """Return an item to its maker; the SDK reads `provider_data` for Chat Completions alone."""
-    hidden = _INTERNAL if maker.api == "chat_completions" else {*_INTERNAL, "provider_data"}
+    hidden = _INTERNAL if maker.api == "chat_completions" else _NOT_FOR_RESPONSES
+    if hidden.isdisjoint(item):
+        return dict(item)
     return {name: value for name, value in item.items() if name not in hidden}
 
 
@@ -303,7 +304,7 @@ def _plain(item: Item) -> dict[str, Any] | None:
         text = text_of(item.get("content"))
         return {"role": role, "content": text} if text else None
     if kind == "message":
-        hidden = {*_INTERNAL, "provider_data", "id", "status"}
+        hidden = {*_NOT_FOR_RESPONSES, "id", "status"}
         return {name: value for name, value in item.items() if name not in hidden}
     if kind == "function_call":
         return {"type": kind} | {name: item[name] for name in ("call_id", "name", "arguments")}

@@ -203,8 +203,7 @@ def _says_something(item: object) -> bool:
 
 def _texts(message: ResponseOutputMessage) -> Iterator[Any]:
     for part in message.content:
-        refused = isinstance(part, ResponseOutputRefusal)
-        yield part.refusal if refused else getattr(part, "text", None)
+        yield part.refusal if isinstance(part, ResponseOutputRefusal) else part.text
 
 
 def exact_name(name: str, tools: Iterable[str]) -> str:
@@ -272,17 +271,15 @@ def _elements(value: Any) -> Iterable[Any]:
             return ()
 
 
-def make_ids_unique(output: Iterable[object], taken: set[str]) -> None:
-    """Give calls another id where the server's is empty or one that an earlier call has.
+def make_id_unique(call: ResponseFunctionToolCall, taken: set[str]) -> None:
+    """Give a call another id if the server's is empty or one that an earlier call has.
 
-    Before the run sees them: so each call and its output have the same.
+    Before the run sees it: so the call and its output have the same.
     """
-    for item in output:
-        if isinstance(item, ResponseFunctionToolCall):
-            call_id: object = item.call_id
-            if not isinstance(call_id, str) or not call_id or call_id in taken:
-                item.call_id = f"call_{uuid4().hex}"
-            taken.add(item.call_id)
+    call_id: object = call.call_id
+    if not isinstance(call_id, str) or not call_id or call_id in taken:
+        call.call_id = f"call_{uuid4().hex}"
+    taken.add(call.call_id)
 
 
 def sign(output: Iterable[object], maker: Maker) -> None:

@@ -20,14 +20,22 @@ from agents.models.fake_id import FAKE_RESPONSES_ID
 from agents.models.interface import ModelTracing
 from agents.retry import ModelRetryAdvice, ModelRetryAdviceRequest
 from agents.usage import deserialize_usage
-from openai import APIConnectionError, APIStatusError, APITimeoutError, OpenAIError
+from aiohttp import ClientResponseError
+from openai import APIStatusError, OpenAIError
 from openai.types.responses import Response, ResponseFunctionToolCall
 from typing_extensions import override
 
 from worker.budgets import Budget
 from worker.events import RunEvents
 from worker.failures import AnswerTruncated, EmptyAnswer, HistoryRejected, UnusableAnswer
-from worker.memory.history import History, Maker, first, prepare, sent_first
+from worker.memory.history import (
+    History,
+    Maker,
+    first,
+    ids_of_calls,
+    prepare,
+    sent_first,
+)
 from worker.metrics import count_call, count_call_error
 from worker.model.answers import (
     check_body,
@@ -35,7 +43,7 @@ from worker.model.answers import (
     encodable,
     exact_name,
     make_encodable,
-    make_ids_unique,
+    make_id_unique,
     names_an_item,
     parse_json,
     sign,
@@ -84,6 +92,7 @@ class _Exchange:
     body: Any = None
     """What the server sent, whole or as far as it counts."""
     request_id: str | None = None
+    streamed: bool = False
 
 
 _EXCHANGE: ContextVar[_Exchange | None] = ContextVar("exchange", default=None)
@@ -233,22 +242,27 @@ class RecordingModel(Model):
             finally:
                 _EXCHANGE.reset(token)
             self._record(exchange, exchange.body)
+        if self._events and not exchange.streamed:
+            report_text(answer, self._events, len(self.calls))
         return answer
 
     async def _answer(self, exchange: _Exchange, *args: Any, **kwargs: Any) -> ModelResponse:
         try:
             answer = await self._ask(exchange, *args, **kwargs)
             check_output(answer.output)
-        except (*_OURS, *_OF_ANSWERS) as error:
-            if isinstance(error, APIConnectionError) and not isinstance(error, APITimeoutError):
-                # the SDK would ask each cause for a `code`, which of aiohttp's is deprecated
-                error.__cause__ = error.__context__ = None
+        except (*_OURS, *_OF_ANSWERS):
             raise
+        except ClientResponseError:
+            answer = None
         except Exception as error:
             if exchange.response is not None:
                 # The client trusts what it gets: garbage ends as any kind of exception in it.
                 raise UnusableAnswer from error
             raise
+        if answer is None:
+            # a broken connection by a name that the HTTP client does not translate; raised here,
+            # since the SDK would ask its cause for a `code`, which is deprecated
+            raise httpx2.RemoteProtocolError("the framing of the answer is broken")
         if usage := usage_of(exchange.body):
             answer.usage = deserialize_usage(usage)
         self._fit(answer, kwargs["tools"], kwargs.get("handoffs") or ())
@@ -261,9 +275,9 @@ class RecordingModel(Model):
         for item in answer.output:
             if isinstance(item, ResponseFunctionToolCall):
                 item.name = exact_name(item.name, names)
-        if self._call_ids is None:
-            self._call_ids = self._history.call_ids
-        make_ids_unique(answer.output, self._call_ids)
+                if self._call_ids is None:
+                    self._call_ids = self._history.call_ids() | ids_of_calls(self._before or ())
+                make_id_unique(item, self._call_ids)
         if self._maker is not None:
             sign(answer.output, self._maker)
 
@@ -279,9 +293,8 @@ class RecordingModel(Model):
             answer = await self._within_time(self._inner.get_response(*args, **kwargs))
             if exchange.response is None:
                 exchange.body = dump(answer)
-            if self._events:
-                report_text(answer, self._events, len(self.calls) + 1)
             return answer
+        exchange.streamed = True
         # the HTTP client ends the call when nothing came for `timeout_s`
         wrote = partial(self._events.wrote, call=len(self.calls) + 1)
         streamed = await ask_streaming(self._inner, wrote, *args, **kwargs)
@@ -387,11 +400,12 @@ def dump(answer: ModelResponse) -> dict[str, Any]:
     return {
         "id": answer.response_id,
         "output": answer.to_input_items(),
-        "usage": _usage_json(answer.usage),
+        "usage": usage_json(answer.usage),
     }
 
 
-def _usage_json(usage: Usage) -> dict[str, Any]:
+def usage_json(usage: Usage) -> dict[str, Any]:
+    """Give the tokens of a call as they are stored."""
     return {
         "requests": usage.requests,
         "input_tokens": usage.input_tokens,
