@@ -8,8 +8,10 @@ from contextlib import suppress
 import pytest
 
 from shared.workflow.text import EMPTY_WORKFLOW
+from tests.benchmarks.modules import module as module_of
 from worker.agent.patch import apply_patch, replace_text
 from worker.agent.patch_text import PatchRejected
+from worker.agent.rebase import rebase
 from worker.agent.source import Source
 
 MODULE = '''"""A workflow."""
@@ -596,6 +598,19 @@ def _seconds(work: Callable[[], object]) -> float:
     with suppress(PatchRejected):
         work()
     return time.process_time() - begun
+
+
+def test_a_module_of_20_kb_is_edited_in_less_than_50_ms() -> None:
+    code = module_of(20_000)
+    edit = '@@ agent_7 = Agent(\n-    name="Agent 7",\n+    name="The seventh",\n'
+    edited, newer = apply_patch(Source.read(code), edit), f"{code}\nLATER = 1\n"
+    for work in (
+        lambda: patched(edit, code),
+        lambda: replaced('"Agent 7"', '"The seventh"', code),
+        lambda: refused("@@ agent_7\n-    name=7,\n+x\n", code),
+        lambda: rebase(code, edited, newer),
+    ):
+        assert sorted(_seconds(work) for _ in range(5))[2] < 0.05
 
 
 @pytest.mark.parametrize(
