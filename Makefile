@@ -17,7 +17,7 @@ AT_ONCE := -n 2 --dist loadscope
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
 .PHONY: help run test browser clients check audit licences coverage bench capacity faults soak
-.PHONY: evidence pictures migrate lock clean reference
+.PHONY: corpus evidence pictures migrate lock clean reference
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -70,6 +70,9 @@ faults: $(VENV)/.dev ## kill processes at real points and at random (CAMPAIGN="-
 soak: $(VENV)/.dev ## load and harm the compose deployment (ARGS="--minutes 3"; needs docker compose)
 	@exec $(PY) -m tests.soak $(ARGS)
 
+corpus: $(VENV)/.dev ## read, draw and check the SDK's own example modules (pip downloads them once)
+	@exec $(PY) -m tests.corpus $(ARGS)
+
 evidence: $(VENV)/.dev ## write validated_test_evidence from a service that runs
 	@exec bash tests/evidence.sh
 
@@ -87,6 +90,7 @@ lock: $(UV) ## resolve pyproject.toml into the lock files (ARGS=--upgrade for ne
 
 clean: ## remove .venv and caches; stored data stays
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .corpus
 	rm -f .coverage .coverage.*
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
 

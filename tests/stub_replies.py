@@ -162,7 +162,7 @@ def answer(call: Call, script: list[Directive]) -> Answer:
     """Decide what is said to a call."""
     said = {directive.name: directive.argument for directive in script}
     usage = json.loads(said["usage"]) if "usage" in said else None
-    ends = {name: name in said for name in ("incomplete", "filtered", "empty")}
+    ends: dict[str, Any] = {name: name in said for name in ("incomplete", "filtered", "empty")}
     answered = 0
     for calls in (_calls(one) for one in script if one.name in {"tool", "calls"}):
         if answered == call.outputs:

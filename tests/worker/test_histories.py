@@ -180,6 +180,7 @@ def test_call_ids_are_unique_whatever_the_server_sends(
     service: Service, model: str, calls: str
 ) -> None:
     session_id = service.session()
+    message: dict[str, Any] = {}
     for _ in range(3):
         message = service.reply(session_id, f"{calls} {OUTLINE} [[say done]]", model)
         found = service.full(message)["tool_calls"]

@@ -36,6 +36,8 @@ _STATUSES = (
 )
 """Which status says the same as an error's code or type; the first that fits."""
 
+_DEEPEST = 50
+_CUT = 200
 _HALF = re.compile("[\ud800-\udfff]")
 _HALF_ESCAPED = re.compile(r"\\u[dD][89a-fA-F]")
 _NAMES_AN_ITEM = re.compile(
@@ -201,8 +203,7 @@ def _says_something(item: object) -> bool:
 
 def _texts(message: ResponseOutputMessage) -> Iterator[Any]:
     for part in message.content:
-        refused = isinstance(part, ResponseOutputRefusal)
-        yield part.refusal if refused else getattr(part, "text", None)
+        yield part.refusal if isinstance(part, ResponseOutputRefusal) else part.text
 
 
 def exact_name(name: str, tools: Iterable[str]) -> str:
@@ -225,7 +226,8 @@ def _normal(name: str) -> str:
 def make_encodable(output: Iterable[object]) -> None:
     """Write half a character in a call so that UTF-8 can: the SDK would fail at the call.
 
-    Arguments are encoded once more; the tool that decodes them says what is wrong with them.
+    Arguments are encoded once more; the tool that decodes them says what is wrong with them. So it
+    does of those that are nested deeper than the SDK can read, which are cut off.
     """
     for item in output:
         if isinstance(item, ResponseFunctionToolCall):
@@ -233,6 +235,8 @@ def make_encodable(output: Iterable[object]) -> None:
             item.arguments = _HALF.sub(lambda half: f"\\u{ord(half[0]):04x}", item.arguments)
             if _HALF_ESCAPED.search(item.arguments) and _has_half(item.arguments):
                 item.arguments = json.dumps(item.arguments)
+            if _is_deep(item.arguments):
+                item.arguments = item.arguments[:_CUT]
 
 
 def _has_half(arguments: str) -> bool:
@@ -243,6 +247,28 @@ def _has_half(arguments: str) -> bool:
     except (ValueError, RecursionError):
         pass
     return False
+
+
+def _is_deep(arguments: str) -> bool:
+    try:
+        level = [json.loads(arguments)]
+    except RecursionError:
+        return True
+    except ValueError:
+        return False
+    for _ in range(_DEEPEST):
+        level = [inner for item in level for inner in _elements(item)]
+    return bool(level)
+
+
+def _elements(value: Any) -> Iterable[Any]:
+    match value:
+        case dict():
+            return value.values()
+        case list():
+            return value
+        case _:
+            return ()
 
 
 def make_id_unique(call: ResponseFunctionToolCall, taken: set[str]) -> None:
