@@ -26,6 +26,7 @@ from tests.api.document import check_answers
 from tests.faults.prompts import add_agent, prompt
 from tests.services import EmbeddedService, wait_until
 from tests.stub_process import StubOpenAI
+from worker.memory.history import Maker, prepare
 
 Json = dict[str, Any]
 
@@ -111,7 +112,8 @@ class Conversation:
     def sees_what_is_remembered(self) -> None:
         """Send a message; compare what the model got with what the session remembers."""
         items = self.house.client.get(f"/sessions/{self.session_id}/items").json()
-        remembered = [bare(one["item"]) for one in items]
+        maker = Maker(**items[-1]["item"]["provider_data"])
+        remembered = [bare(one) for one in prepare([one["item"] for one in items], maker)]
         text = prompt()
         self.house.answered(self.session_id, text)
         (call,) = self.house.stub.requests(text)
@@ -181,8 +183,8 @@ ROWS: list[tuple[str, list[str], list[str]]] = [
     # what is done to the rows; what a check finds then; what a repair cannot mend
     (
         "DELETE FROM items WHERE session_id = :session AND position = 1",
-        ["items_missing", "item_count_wrong", "memory_file_item_differs"],
-        [],
+        ["items_missing", "item_count_wrong", "history_irregular", "memory_file_item_differs"],
+        ["history_irregular"],
     ),
     (
         "DELETE FROM items WHERE session_id = :session AND position = 5",
@@ -261,6 +263,33 @@ def test_broken_rows_are_found_and_mended_where_that_can_be(
     if "item_of_unanswered" not in left:
         conversation.sees_what_is_remembered()
         assert codes(conversation.check()) == left
+
+
+def test_a_history_that_no_strict_server_takes_is_found_and_goes_on(
+    conversation: Conversation,
+) -> None:
+    conversation.change(
+        """UPDATE items SET item = replace(item, '"arguments":', '"arguments": "{", "was":')
+        WHERE session_id = :session AND position = 1"""
+    )
+    conversation.repair()  # the file gets it, too
+    [finding] = conversation.check()["findings"]
+    assert (finding["code"], finding["repairable"]) == ("history_irregular", False)
+    assert "1 call whose name or arguments no server would take" in finding["detail"]
+    assert "Nothing has to be done" in finding["advice"]
+    conversation.sees_what_is_remembered()
+
+
+def test_a_check_tells_why_the_model_refuses_the_conversation(conversation: Conversation) -> None:
+    send(conversation.house.client, conversation.session_id, prompt("status 400", "No tool output"))
+    found = conversation.check()
+    [finding] = found["findings"]
+    assert (found["ok"], finding["code"]) == (False, "history_rejected")
+    assert finding["message_id"] not in {None, *conversation.messages}
+    assert "/fork" in finding["advice"]
+    assert "DELETE /sessions/{id}" in finding["advice"]
+    conversation.house.answered(conversation.session_id, prompt())
+    assert conversation.check()["ok"]
 
 
 def spoil(statement: str) -> Callable[[Conversation], None]:
