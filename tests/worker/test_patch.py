@@ -328,6 +328,17 @@ def test_a_module_with_bullets_and_fences_in_a_text_is_a_module() -> None:
         "# The remaining agents remain unchanged",
         "# unchanged",
         "# [previous agents here ...]",
+        "# [...]",
+        "# ... (no changes) ...",
+        "# No changes below",
+        "# Same as before",
+        "# Keep the rest",
+        "# (keep existing agents)",
+        "# ... keep existing ...",
+        "# code omitted for brevity",
+        "# Your existing code here",
+        "# All other agents remain",
+        "# ...rest...",
     ],
 )
 def test_elisions_are_refused(elision: str) -> None:
@@ -352,6 +363,9 @@ def test_elisions_are_refused(elision: str) -> None:
         "# The same goes for billing.\n",
         "x: tuple[int, ...] = ()\n",
         "# Other agents hand off to this one.\n",
+        "# Keep answers short.\n",
+        "# The tools that support has.\n",
+        'x = "... and the rest"\n',
     ],
 )
 def test_what_is_no_elision_is_taken(lines: str) -> None:
