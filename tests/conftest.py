@@ -1,7 +1,13 @@
-"""Fixtures that every test may use: real servers, and an environment without foreign settings."""
+"""Fixtures that every test may use, and the drawers: which tests start servers.
+
+A test that asks for a server's fixture is marked `services`; one that starts a server or a process
+of the service itself says so with the same mark, without which `Service.launch` fails.
+"""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -15,6 +21,29 @@ def pytest_configure() -> None:
         name for name in os.environ if name.startswith(("VIBECODER_", "OPENAI_", "OTEL_"))
     ]:
         del os.environ[name]
+
+
+_SERVERS = {"redis_server", "postgres_server", "live"}
+_WITH_SERVICES_ONLY = {"stateful", "faults"}
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Do not read folders of which the fast drawer takes no test: that costs seconds."""
+    fast = "not services" in config.option.markexpr
+    return True if fast and collection_path.name in _WITH_SERVICES_ONLY else None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test that asks for a server."""
+    for item in items:
+        if _SERVERS & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.services)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Let only a test that is marked start a service."""
+    Service.may_start = item.get_closest_marker("services") is not None
 
 
 @pytest.hookimpl(wrapper=True)
@@ -47,20 +76,25 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
 
 @pytest.fixture(scope="session")
 def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
-    """Give the PostgreSQL that tests share; each has its own database in it."""
+    """Give the PostgreSQL that tests share."""
     with PostgresServer(tmp_path_factory.mktemp("postgres")) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
-def _postgres_template(postgres_server: PostgresServer) -> str:
+def make_database(postgres_server: PostgresServer) -> Callable[[], str]:
+    """Give a maker of databases with the newest schema, for processes that last; it gives URLs."""
     migrate(postgres_server.create_database("migrated"))
-    return "migrated"
+    return partial(postgres_server.create_database, template="migrated")
+
+
+@pytest.fixture(scope="session")
+def _emptied_database(make_database: Callable[[], str]) -> str:
+    return make_database()
 
 
 @pytest.fixture
-def postgres_database(postgres_server: PostgresServer, _postgres_template: str) -> Iterator[str]:
-    """Give the URL of a fresh database with the newest schema."""
-    url = postgres_server.create_database(template=_postgres_template)
-    yield url
-    postgres_server.drop_database(url.rpartition("/")[2])
+def postgres_database(postgres_server: PostgresServer, _emptied_database: str) -> str:
+    """Give the URL of a database with the newest schema and no rows; the tests use it in turn."""
+    postgres_server.empty(_emptied_database)
+    return _emptied_database

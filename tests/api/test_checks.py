@@ -27,6 +27,8 @@ from tests.faults.prompts import add_agent, prompt
 from tests.services import EmbeddedService, wait_until
 from tests.stub_process import StubOpenAI
 
+pytestmark = pytest.mark.services
+
 Json = dict[str, Any]
 
 

@@ -23,6 +23,8 @@ from tests.api.calls import TRACE_ID, at_once, new_project, new_session, send
 from tests.services import EmbeddedService
 from tests.stub_process import StubOpenAI
 
+pytestmark = pytest.mark.services
+
 IDS = ("message_id", "session_id", "project_id")
 
 

@@ -80,6 +80,7 @@ def test_what_waits_is_told_with_its_age(idle: TestClient) -> None:
     assert scrape(idle).get("vibecoder_queue_messages", status="queued") == 3, "once a second"
 
 
+@pytest.mark.services
 def test_without_its_database_the_metrics_say_so_and_guess_nothing(
     tmp_path: Path, redis_server: RedisServer
 ) -> None:

@@ -28,16 +28,18 @@ def errors(of: type[VibeCoderError] = VibeCoderError) -> Iterator[type[VibeCoder
         yield from errors(error)
 
 
-@pytest.mark.parametrize("error", [error for error in errors() if error not in NEVER_ANSWERED])
-def test_every_error_has_its_kind_of_problem(error: type[VibeCoderError]) -> None:
-    kind = kind_of(error)
-    assert kind.code == error.code
-    assert 400 <= kind.status < 500 or kind.status == HTTPStatus.SERVICE_UNAVAILABLE
+def test_every_error_has_its_kind_of_problem(subtests: pytest.Subtests) -> None:
+    for error in set(errors()) - NEVER_ANSWERED:
+        with subtests.test(error.__name__):
+            kind = kind_of(error)
+            assert kind.code == error.code
+            assert 400 <= kind.status < 500 or kind.status == HTTPStatus.SERVICE_UNAVAILABLE
 
 
-@pytest.mark.parametrize("code", FailureCode)
-def test_every_failure_has_its_kind_of_problem(code: FailureCode) -> None:
-    assert kind_of(code).code == code
+def test_every_failure_has_its_kind_of_problem(subtests: pytest.Subtests) -> None:
+    for code in FailureCode:
+        with subtests.test(code):
+            assert kind_of(code).code == code
 
 
 def test_no_two_kinds_of_problem_share_a_code() -> None:
@@ -46,12 +48,15 @@ def test_no_two_kinds_of_problem_share_a_code() -> None:
     assert len({kind.title for kind in KINDS.values()}) == len(KINDS)
 
 
-@pytest.mark.parametrize("code", KINDS)
-def test_a_problems_type_leads_to_its_explanation(client: TestClient, code: str) -> None:
-    explained = client.get(f"/problems/{code}").json()
-    assert explained["code"] == code
-    assert explained["status"] == KINDS[code].status
-    assert explained["meaning"].endswith((".", "..."))
+def test_a_problems_type_leads_to_its_explanation(
+    client: TestClient, subtests: pytest.Subtests
+) -> None:
+    for code, kind in KINDS.items():
+        with subtests.test(code):
+            explained = client.get(f"/problems/{code}").json()
+            assert explained["code"] == code
+            assert explained["status"] == kind.status
+            assert explained["meaning"].endswith((".", "..."))
 
 
 @pytest.mark.parametrize(

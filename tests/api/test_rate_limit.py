@@ -63,6 +63,7 @@ def asked(api: ApiProcess, *, by: str | None = None) -> int:
     return httpx2.get(f"{api.url}/projects", headers=headers, trust_env=False).status_code
 
 
+@pytest.mark.services
 def test_all_api_processes_count_together_and_without_redis_there_is_no_limit(
     tmp_path: Path, redis: RedisServer, settings: dict[str, str]
 ) -> None:
@@ -79,6 +80,7 @@ def test_all_api_processes_count_together_and_without_redis_there_is_no_limit(
     assert "requests not counted" in one.output()
 
 
+@pytest.mark.services
 def test_behind_a_proxy_each_address_counts_for_itself(
     tmp_path: Path, settings: dict[str, str]
 ) -> None:

@@ -124,6 +124,7 @@ async def test_an_end_that_came_before_the_wait_is_found_by_asking(embedded: Set
             assert await asyncio.wait_for(future, 4) is True
 
 
+@pytest.mark.services
 async def test_an_id_lost_in_a_reconnect_is_found_by_asking(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -287,6 +288,7 @@ def test_an_api_process_that_is_told_to_stop_answers_202_and_ends_at_once(
             wait_for_status(there, answer.json()["message_id"], "completed")
 
 
+@pytest.mark.services
 def test_a_post_is_answered_202_while_the_broker_is_away(tmp_path: Path) -> None:
     with RedisServer(tmp_path) as server:
         url = f"sqlite:///{tmp_path / 'vibecoder.db'}"

@@ -13,6 +13,8 @@ from tests.planted import MODEL_BODY, MODEL_KEY, PROMPT, leaks
 from tests.services import ROOT, EmbeddedService, clean_environment
 from tests.stub_process import StubOpenAI
 
+pytestmark = pytest.mark.services
+
 ENDS = [
     "",
     "[[status 400]]",

@@ -1,7 +1,7 @@
 """A message as one trace in an OpenTelemetry collector, from an API and a worker process."""
 
 import importlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -24,6 +24,8 @@ from tests.services import (
 )
 from tests.stub_process import StubOpenAI
 
+pytestmark = pytest.mark.services
+
 TRACE, CALLER = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 PARENT = {"traceparent": f"00-{TRACE}-{CALLER}-01"}
 
@@ -43,14 +45,13 @@ def stub() -> Iterator[StubOpenAI]:
 @pytest.fixture(scope="module")
 def client(
     tmp_path_factory: pytest.TempPathFactory,
-    request: pytest.FixtureRequest,
+    make_database: Callable[[], str],
     redis_server: RedisServer,
     collector: Collector,
     stub: StubOpenAI,
 ) -> Iterator[httpx2.Client]:
     """Give a client of an API and a worker that know the collector."""
-    request.getfixturevalue("_postgres_template")
-    database = request.getfixturevalue("postgres_server").create_database(template="migrated")
+    database = make_database()
     directory = tmp_path_factory.mktemp("distributed")
     settings = {
         "VIBECODER_REDIS_URL": redis_server.url,

@@ -11,12 +11,15 @@ import httpx2
 import pytest
 
 from tests.eager import eager_service
-from tests.services import ApiProcess, EmbeddedService, PostgresServer, WorkerProcess, terminate_all
+from tests.services import ApiProcess, EmbeddedService, WorkerProcess, terminate_all
 
 pytestmark = pytest.mark.timeout(180)  # seven processes start for the last form
 
 
-@pytest.fixture(scope="module", params=["eager", "embedded", "distributed"])
+SERVED = [pytest.param(form, marks=pytest.mark.services) for form in ("embedded", "distributed")]
+
+
+@pytest.fixture(scope="module", params=["eager", *SERVED])
 def client(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[httpx2.Client]:
@@ -32,7 +35,7 @@ def client(
             case "distributed":
                 settings = {
                     "VIBECODER_REDIS_URL": request.getfixturevalue("redis_server").url,
-                    "VIBECODER_DATABASE_URL": _database(request),
+                    "VIBECODER_DATABASE_URL": request.getfixturevalue("make_database")(),
                     "VIBECODER_NAMESPACE": f"test-{uuid4()}",
                 }
                 api = ApiProcess(directory, settings)
@@ -43,11 +46,6 @@ def client(
                 for process in (api, *workers):
                     process.wait_ready()
                 yield stack.enter_context(_client(api))
-
-
-def _database(request: pytest.FixtureRequest) -> str:
-    server: PostgresServer = request.getfixturevalue("postgres_server")
-    return server.create_database(template=request.getfixturevalue("_postgres_template"))
 
 
 def _client(service: ApiProcess) -> httpx2.Client:

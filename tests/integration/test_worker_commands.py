@@ -14,6 +14,8 @@ from typing_extensions import override
 from tests.api.calls import ASYNC, new_session, send
 from tests.services import ApiProcess, RedisServer, WorkerProcess, migrate, wait_until
 
+pytestmark = pytest.mark.services
+
 
 class CeleryCommand(WorkerProcess):
     """The same by Celery's own command line."""

@@ -2,12 +2,14 @@
 
 import atexit
 import os
+import secrets
 import shutil
 import signal
 import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Self
@@ -18,10 +20,16 @@ STOP_TIMEOUT_S = 40
 
 
 def free_port() -> int:
-    """Return a loopback port that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a loopback port that nothing listens on.
+
+    It is not one of those that the system gives to outgoing connections: one of them could take
+    it before the service does.
+    """
+    while True:
+        port = secrets.choice(range(10_000, 32_000))
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def clean_environment(settings: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -41,6 +49,9 @@ class Service:
 
     logs: ClassVar[set[Path]] = set()
     """What all services of this run have written so far."""
+
+    may_start: ClassVar[bool] = True
+    """Whether the test that runs is one of those that start services."""
 
     stop_signal = signal.SIGTERM
     ready_every_s = 0.02
@@ -84,6 +95,7 @@ class Service:
 
     def launch(self) -> None:
         """Start the process without waiting."""
+        assert Service.may_start, f"mark the test `services`: it starts {self.name}"
         assert not self.running, f"{self.name} already runs"
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(

@@ -2,7 +2,7 @@
 
 import json
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,6 @@ from tests.api.calls import assert_problem, new_project, new_session, request_js
 from tests.services import (
     ApiProcess,
     EmbeddedService,
-    PostgresServer,
     RedisServer,
     WorkerProcess,
     terminate_all,
@@ -57,12 +56,11 @@ def embedded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 @pytest.fixture(scope="module")
 def distributed(
     tmp_path_factory: pytest.TempPathFactory,
-    postgres_server: PostgresServer,
-    _postgres_template: str,
+    make_database: Callable[[], str],
     redis_server: RedisServer,
 ) -> Iterator[Place]:
     settings = _OFFLINE | {
-        "VIBECODER_DATABASE_URL": postgres_server.create_database(template=_postgres_template),
+        "VIBECODER_DATABASE_URL": make_database(),
         "VIBECODER_REDIS_URL": redis_server.url,
         "VIBECODER_NAMESPACE": "unicode",
     }
