@@ -10,20 +10,31 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
-from tests.planted import leaks, leaks_of
-from tests.services import PostgresServer, RedisServer, Service, migrate
+from tests.distributed import Distributed, started
+from tests.planted import MODEL_KEY, leaks, leaks_of
+from tests.services import EmbeddedService, PostgresServer, RedisServer, Service, migrate
+from tests.stub_process import StubOpenAI
+
+_SLOW = {"deadline": None, "suppress_health_check": list(HealthCheck), "print_blob": True}
+# the same examples each time; a file of known failures would make two runs differ
+settings.register_profile("short", max_examples=5, derandomize=True, database=None, **_SLOW)  # type: ignore[arg-type]
+settings.register_profile("thorough", max_examples=150, **_SLOW)  # type: ignore[arg-type]
 
 
-def pytest_configure() -> None:
-    """Forget the host's settings before anything of the service is imported."""
+def pytest_configure(config: pytest.Config) -> None:
+    """Forget the host's settings; let Hypothesis try little unless a profile is named."""
+    if not config.getoption("--hypothesis-profile"):
+        settings.load_profile("short")
     for name in [
         name for name in os.environ if name.startswith(("VIBECODER_", "OPENAI_", "OTEL_"))
     ]:
         del os.environ[name]
 
 
-_SERVERS = {"redis_server", "postgres_server", "live"}
+_SHARED = ("distributed", "embedded")
+_SERVERS = {"redis_server", "postgres_server", *_SHARED}
 _WITH_SERVICES_ONLY = {"stateful", "faults"}
 
 
@@ -35,10 +46,18 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark each test that asks for a server."""
+    """Mark each test that asks for a server, and name those that one test process has to run.
+
+    A file stays in one process, as many start something for all their tests; all tests of a shared
+    service do, so that it is started once.
+    """
     for item in items:
-        if _SERVERS & set(getattr(item, "fixturenames", ())):
+        asked = set(getattr(item, "fixturenames", ()))
+        if _SERVERS & asked:
             item.add_marker(pytest.mark.services)
+        if not item.get_closest_marker("xdist_group"):
+            group = next((name for name in _SHARED if name in asked), item.path.stem)
+            item.add_marker(pytest.mark.xdist_group(group))
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -98,3 +117,39 @@ def postgres_database(postgres_server: PostgresServer, _emptied_database: str) -
     """Give the URL of a database with the newest schema and no rows; the tests use it in turn."""
     postgres_server.empty(_emptied_database)
     return _emptied_database
+
+
+@pytest.fixture(scope="session")
+def stub() -> Iterator[StubOpenAI]:
+    """Give a model's server that does what the prompt says: `[[delay 2]]`, `[[status 500]]`."""
+    with StubOpenAI() as stub:
+        yield stub
+
+
+@pytest.fixture(scope="session")
+def embedded(
+    tmp_path_factory: pytest.TempPathFactory, stub: StubOpenAI
+) -> Iterator[EmbeddedService]:
+    """Give the service in one process, its model the stub, to all tests that leave it running."""
+    settings = {
+        "OPENAI_BASE_URL": stub.base_url,
+        "OPENAI_API_KEY": MODEL_KEY,
+        "VIBECODER_MODEL_RETRIES": "0",
+        "VIBECODER_MODEL_TIMEOUT_S": "3",
+        "VIBECODER_LOG_LEVEL": "debug",
+    }
+    with EmbeddedService(tmp_path_factory.mktemp("embedded"), settings) as service:
+        yield service
+
+
+@pytest.fixture(scope="session")
+def distributed(
+    tmp_path_factory: pytest.TempPathFactory,
+    make_database: Callable[[], str],
+    redis_server: RedisServer,
+    stub: StubOpenAI,
+) -> Iterator[Distributed]:
+    """Give the service as three processes to all tests that leave them running."""
+    directory = tmp_path_factory.mktemp("distributed")
+    with started(directory, make_database(), redis_server.url, stub) as distributed:
+        yield distributed

@@ -3,7 +3,7 @@
 import os
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,12 +22,9 @@ from tests.api.calls import (
     send,
     wait_for_status,
 )
-from tests.api.document import check_answers
 from tests.faults.prompts import add_agent, prompt
 from tests.services import EmbeddedService, wait_until
 from tests.stub_process import StubOpenAI
-
-pytestmark = pytest.mark.services
 
 Json = dict[str, Any]
 
@@ -130,14 +127,9 @@ def codes(report: Json, members: str = "findings") -> list[str]:
     return [finding["code"] for finding in report[members]]
 
 
-@pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory, stub: StubOpenAI) -> Iterator[House]:
-    settings = {"OPENAI_BASE_URL": stub.base_url, "VIBECODER_MODEL_RETRIES": "0"}
-    with (
-        EmbeddedService(tmp_path_factory.mktemp("checked"), settings) as service,
-        httpx2.Client(base_url=service.url, timeout=30, trust_env=False) as client,
-    ):
-        yield House(check_answers(client), Path(service.settings["VIBECODER_DATA_DIR"]), stub)
+@pytest.fixture
+def house(embedded: EmbeddedService, live: httpx2.Client, stub: StubOpenAI) -> House:
+    return House(live, Path(embedded.settings["VIBECODER_DATA_DIR"]), stub)
 
 
 @pytest.fixture

@@ -32,6 +32,7 @@ def keys(directory: Path, *arguments: str) -> Said:
     return Said(out.getvalue(), err.getvalue())
 
 
+@pytest.mark.services
 def test_the_command_is_one_of_the_services(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "api", "keys", "list"],

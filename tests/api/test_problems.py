@@ -38,7 +38,7 @@ def test_every_error_has_its_kind_of_problem(subtests: pytest.Subtests) -> None:
 
 def test_every_failure_has_its_kind_of_problem(subtests: pytest.Subtests) -> None:
     for code in FailureCode:
-        with subtests.test(code):
+        with subtests.test(code.value):
             assert kind_of(code).code == code
 
 

@@ -25,13 +25,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.nightly)
 
 
-@pytest.fixture(scope="session")
-def stub() -> Iterator[StubOpenAI]:
-    """Give the stub model that all fault tests share; prompts tell their calls apart."""
-    with StubOpenAI() as model:
-        yield model
-
-
 @pytest.fixture(scope="module")
 def shared_cluster(
     tmp_path_factory: pytest.TempPathFactory,

@@ -278,6 +278,7 @@ def test_an_unchanged_module_never_violates_a_scope(text: str) -> None:
     assert scope_violation(code, code, "triage") is None
 
 
+@pytest.mark.services
 def test_a_program_talks_to_an_agent_that_nobody_hands_off_to(tmp_path: Path) -> None:
     code = as_program(
         'from agents import Agent\nb = Agent(name="b")\na = Agent(name="a", handoffs=[b])'

@@ -2,7 +2,6 @@
 
 import re
 import socket
-from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
@@ -68,6 +67,7 @@ class Target:
     def __init__(self, service: EmbeddedService, client: httpx2.Client) -> None:
         self.service = service
         self.client = client
+        self.told_before = len(service.log.read_text())
 
     def raw(self, request: bytes) -> int | None:
         """Send bytes; return the status of the answer, None if the service waits or hangs up."""
@@ -81,22 +81,17 @@ class Target:
         return int(found[1]) if found else None
 
     def is_well(self) -> bool:
-        """Tell whether it answers and its log tells of no accident."""
-        log = self.service.output(10_000)
+        """Tell whether it answers and its log tells of no accident since the test began."""
+        log = self.service.log.read_text()[self.told_before :]
         return self.service.answers("/ready") and "Traceback" not in log and '"error"' not in log
 
 
-@pytest.fixture(scope="module")
-def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
-    offline = {"VIBECODER_MODEL": "offline"}
-    with (
-        EmbeddedService(tmp_path_factory.mktemp("lies"), offline) as service,
-        httpx2.Client(base_url=service.url, timeout=30, trust_env=False) as client,
-    ):
-        yield Target(service, client)
+@pytest.fixture
+def target(embedded: EmbeddedService, live: httpx2.Client) -> Target:
+    return Target(embedded, live)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def session_id(target: Target) -> str:
     return new_session(target.client)
 

@@ -60,6 +60,7 @@ def output_of(script: str, folder: Path) -> str:
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout
 
 
+@pytest.mark.services
 async def test_the_conversation_of_the_first_ten_minutes(tmp_path: Path) -> None:
     talk = Conversation()
     assert await talk.say("Create a triage agent") == "Created the agent `triage`."
