@@ -11,7 +11,7 @@ COMPILE := $(UV) pip compile --quiet --no-config --universal --python-version 3.
 
 # Two test processes, each with servers of its own; a file of tests stays in one of them, since many
 # start a service for all their tests. pyproject.toml says what is in which drawer.
-AT_ONCE := -n 2 --dist loadscope
+AT_ONCE := -n 2 --dist loadgroup
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
