@@ -238,7 +238,6 @@ def test_without_its_database_the_service_answers_503_and_recovers(
         ("[[status 429 retry-after 7]]", 503, "model_overloaded", True),
         ("[[status 400 code context_length_exceeded]]", 422, "model_rejected", False),
         ("[[refuse]]", 422, "model_refused", False),
-        ("[[hang]]", 504, "model_timeout", True),
     ],
 )
 def test_a_message_that_fails_answers_with_its_problem_and_never_with_200(
@@ -255,6 +254,13 @@ def test_a_message_that_fails_answers_with_its_problem_and_never_with_200(
     assert message["error"]["code"] == code
     assert message["trace_id"] == problem["trace_id"]
     assert live.get(f"/sessions/{session_id}/items").json() == []
+
+
+def test_a_model_that_does_not_answer_is_a_problem_of_time(impatient: TestClient) -> None:
+    problem = assert_problem(
+        send(impatient, new_session(impatient), "[[hang]]"), 504, "model_timeout"
+    )
+    assert problem["retryable"] is True
 
 
 def test_a_path_with_hostile_characters_is_answered_with_a_valid_instance(

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from tests.api.calls import new_project, new_session, send, statuses
 from tests.services import EmbeddedService
+from tests.stateful import fewer
 
 _PATIENCE_S = 2
 DEEP = b'{"prompt": ' + b"[" * 100_000 + b"]" * 100_000 + b"}"
@@ -181,6 +182,7 @@ def test_cursors_and_limits_that_lie_are_refused(target: Target) -> None:
     assert target.is_well()
 
 
+@fewer()
 @given(
     name=st.sampled_from(["Prefer", "If-Match", "Idempotency-Key", "traceparent", "Accept"]),
     value=st.binary(max_size=60).filter(lambda value: not {0, 10, 13} & set(value))

@@ -3,7 +3,6 @@
 from dataclasses import replace
 from typing import Any
 
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -13,6 +12,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from tests.stateful import fewer
 from tests.stateful.agreement import agree, whole
 from tests.stateful.house import House
 from tests.stateful.model import (
@@ -261,7 +261,7 @@ class Histories(RuleBasedStateMachine):
 
 
 def test_what_the_api_says_is_what_a_small_model_of_it_says(house: House) -> None:
-    steps = settings(settings.default, stateful_step_count=_STEPS)
+    steps = fewer(stateful_step_count=_STEPS)
 
     class Here(Histories):
         def __init__(self) -> None:

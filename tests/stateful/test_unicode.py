@@ -14,6 +14,7 @@ from hypothesis import given
 from tests.api.calls import assert_problem, new_project, new_session, request_json, statuses
 from tests.distributed import DISTRIBUTED, Distributed
 from tests.services import EmbeddedService, WorkerProcess, wait_until
+from tests.stateful import fewer
 from tests.stateful.texts import ANY_PROMPT, NO_TEXT, PROMPTS
 
 _OFFLINE = {"model": "offline"}
@@ -65,6 +66,7 @@ def test_a_prompt_of_any_kind_comes_back_as_it_went_in(
             comes_back(place, text)
 
 
+@fewer()
 @given(text=ANY_PROMPT)
 def test_any_prompt_comes_back_as_it_went_in(single: Place, text: str) -> None:
     comes_back(single, text)

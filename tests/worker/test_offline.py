@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from agents import ModelSettings, ModelTracing, SQLiteSession
 from hypothesis import given
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from shared.settings import Settings
@@ -165,7 +164,6 @@ PROMPTS = st.one_of(
 
 
 @given(st.lists(PROMPTS, max_size=6), st.sampled_from([None, "triage"]))
-@hypothesis_settings(deadline=None, max_examples=300)
 def test_no_prompt_makes_it_raise_or_write_wrong_code(
     prompts: list[str], node_id: str | None
 ) -> None:
