@@ -8,7 +8,8 @@ from socket import socket
 import uvicorn
 from typing_extensions import override
 
-from api import doctor, key_command
+from api.commands import doctor
+from api.commands import keys as key_command
 from api.protocol import BoundedProtocol
 from shared.collector import collect_rarely
 from shared.errors import VibeCoderError

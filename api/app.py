@@ -16,37 +16,35 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.types import Message, Receive, Scope, Send
 from typing_extensions import override
 
-from api import (
+from api import openapi, pages, problems
+from api.auth import Access, Door
+from api.bodies import BoundedBody
+from api.dependencies import Services
+from api.embedded import embedded_worker
+from api.event_reader import EventReader
+from api.gate import Gate
+from api.metrics import Scrape
+from api.middleware import RequestContext
+from api.rate_limit import RateLimit
+from api.request_spans import RequestSpans
+from api.routes import (
     checks,
     conversations,
     events,
     forks,
     health,
     messages,
-    openapi,
     operations,
-    pages,
-    problems,
     projects,
     sessions,
     traces,
     usage,
     webhooks,
-    workflows,
 )
-from api.access import Access, Door
-from api.bodies import BoundedBody
-from api.context import RequestContext
-from api.dependencies import Services
-from api.embedded import embedded_worker
-from api.event_reader import EventReader
-from api.gate import Gate
-from api.metrics import Scrape
-from api.rate_limit import RateLimit
-from api.replies import Replies
-from api.request_spans import RequestSpans
+from api.routes import workflow as workflows
+from api.streams import Watchers
+from api.waiting import Replies
 from api.watch import watch_overdue
-from api.watchers import Watchers
 from shared.announcer import Announcer
 from shared.channels import Channel
 from shared.database import Database

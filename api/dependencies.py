@@ -10,12 +10,12 @@ from uuid import UUID
 
 from fastapi import Depends, Header, Query, Request
 
-from api.access import Door, Identity
-from api.context import trace_id_of
+from api.auth import Door, Identity
 from api.gate import Gate
 from api.metrics import Scrape
-from api.replies import Replies
-from api.watchers import Watchers
+from api.middleware import trace_id_of
+from api.streams import Watchers
+from api.waiting import Replies
 from shared.announcer import Announcer
 from shared.channels import Channel
 from shared.database import Database

@@ -1,6 +1,6 @@
 """From a request's body to a message that can be accepted: what the settings allow."""
 
-from api.fingerprints import fingerprint
+from api.request_hash import fingerprint
 from api.schemas.messages import MessageIn
 from shared.errors import InvalidRequest
 from shared.settings import Settings

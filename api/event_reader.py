@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from api.problems import problem_members
 from api.schemas.messages import MessageOut
-from api.watchers import Part
+from api.streams import Part
 from shared.database import Database
 from shared.errors import MessageFailed
 from shared.store import events, messages, rates

@@ -7,8 +7,8 @@ from prometheus_client import Counter, Gauge, Histogram
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.types import Scope
 
-from api.replies import Replies
-from api.watchers import Watchers
+from api.streams import Watchers
+from api.waiting import Replies
 from shared.channels import Channel
 from shared.database import Database
 from shared.metrics import DELAYS_S

@@ -8,7 +8,7 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
-from api.access import is_open
+from api.auth import is_open
 from api.kinds import Kind, kind_of
 from api.problems import MEDIA_TYPE
 from api.schemas.common import MESSAGE_ID, TRACE_ID, without_null

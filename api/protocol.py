@@ -3,7 +3,7 @@
 from typing_extensions import override
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from api.context import MOST_HEAD_BYTES
+from api.middleware import MOST_HEAD_BYTES
 
 _TOO_LARGE = (
     b"HTTP/1.1 431 Request Header Fields Too Large\r\n"

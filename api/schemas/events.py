@@ -1,4 +1,4 @@
-"""Events of a stream, as the OpenAPI document describes them; api/events.py makes them."""
+"""Events of a stream, as the OpenAPI document describes them; api/routes/events.py makes them."""
 
 import json
 from datetime import datetime

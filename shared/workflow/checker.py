@@ -30,7 +30,13 @@ class CodeChecker:
         return Report(await asyncio.to_thread(check_workflow, code))
 
     async def check_edit(
-        self, before: str, after: str, *, base: str, node_id: str | None, owner: str
+        self,
+        before: str,  # noqa: ARG002
+        after: str,
+        *,
+        base: str,
+        node_id: str | None,
+        owner: str,
     ) -> Report:
         """Check an edit: refuse it for the problems that it adds, accept those that were there.
 

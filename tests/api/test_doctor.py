@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 import redis
 
-from api.doctor import Finding, examine
+from api.commands.doctor import Finding, examine
 from shared.engines import sync_engine
 from shared.settings import Settings
 from shared.store import diagnosis, workers

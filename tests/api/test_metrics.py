@@ -118,7 +118,7 @@ def test_readiness_names_each_part(idle: TestClient) -> None:
 
 def test_a_callers_request_id_is_kept(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     bound: list[dict[str, object]] = []
-    monkeypatch.setattr("api.context.count_request", lambda *_: bound.append(get_contextvars()))
+    monkeypatch.setattr("api.middleware.count_request", lambda *_: bound.append(get_contextvars()))
     for path in ("/health", "/nothing"):
         answer = client.get(path, headers={"X-Request-Id": "edge-42/a"})
         assert answer.headers["X-Request-Id"] == bound.pop()["request_id"] == "edge-42/a"

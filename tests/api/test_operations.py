@@ -4,7 +4,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from api.dependencies import shares_operations
-from api.operations import _quantile
+from api.routes.operations import _quantile
 from shared.store.operations import Ended
 from tests.api.calls import ASYNC, new_session, send
 

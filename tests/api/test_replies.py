@@ -18,8 +18,8 @@ import pytest
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.types import Message
 
-from api.replies import Replies, wait_for_end
-from api.watchers import Watchers
+from api.streams import Watchers
+from api.waiting import Replies, wait_for_end
 from shared.channels import Channel, Topic
 from shared.settings import Settings
 from tests.api.calls import ASYNC, new_session, send, statuses, wait_for_status
@@ -128,7 +128,7 @@ async def test_an_end_that_came_before_the_wait_is_found_by_asking(embedded: Set
 async def test_an_id_lost_in_a_reconnect_is_found_by_asking(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("api.replies._ASK_S", 60)  # so only the new connection makes it ask
+    monkeypatch.setattr("api.waiting._ASK_S", 60)  # so only the new connection makes it ask
     message_id, ended = uuid4(), Ended()
     with RedisServer(tmp_path) as server:
         settings = Settings(redis_url=server.url, namespace=f"test-{uuid4()}")

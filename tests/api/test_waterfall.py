@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from api.waterfall import draw, duration
+from api.svg.trace import draw, duration
 from shared.store.traces import TracedMessage
 from shared.tables import Attempt, Message
 

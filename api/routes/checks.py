@@ -6,8 +6,8 @@ from fastapi import APIRouter, Request
 
 from api.dependencies import Caller, Services, ServicesDep, TraceId, WaitPreference
 from api.openapi import problems
-from api.replies import wait_for_end
 from api.schemas.checks import CheckOut, RepairOut
+from api.waiting import wait_for_end
 from shared import errors
 from shared.checks import Report
 from shared.database import retried

@@ -4,8 +4,8 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from api.picture import escape
-from api.trace_rows import Bar, Row, rows
+from api.svg.trace_rows import Bar, Row, rows
+from api.svg.workflow import escape
 from shared.store.traces import TracedMessage
 
 _LABELS, _CHART, _NOTES, _MARGIN = 232, 560, 248, 20

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from api.dependencies import Caller, IfMatch, PageDep, Services, ServicesDep, TraceId
 from api.openapi import Responses, described, problems
-from api.paging import entry_before, link_next
+from api.responses import entry_before, link_next
 from api.schemas.projects import (
     ProjectDeleted,
     ProjectIn,

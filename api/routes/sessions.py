@@ -5,7 +5,6 @@ from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
 
-from api.context import about
 from api.dependencies import (
     Caller,
     IdempotencyKey,
@@ -18,15 +17,16 @@ from api.dependencies import (
     WantsEvents,
 )
 from api.drafts import make_draft
-from api.events import stream
-from api.messages import answer
 from api.metrics import count_accepted, observe_reply
+from api.middleware import about
 from api.openapi import Responses, described, problems
-from api.paging import entry_before, link_next
-from api.replies import wait_for_end
+from api.responses import entry_before, link_next
+from api.routes.events import stream
+from api.routes.messages import answer
 from api.schemas.events import STREAM
 from api.schemas.messages import MessageIn, MessageOut
 from api.schemas.sessions import SessionCleared, SessionOut, SessionPatch
+from api.waiting import wait_for_end
 from shared import commits, errors
 from shared.database import retried
 from shared.errors import FailureCode

@@ -12,11 +12,11 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.types import Send
 from typing_extensions import override
 
-from api.context import about
 from api.dependencies import Caller, LastEventId, Services, ServicesDep
+from api.middleware import about
 from api.openapi import described, problems
 from api.schemas.events import STREAM
-from api.watchers import Part
+from api.streams import Part
 from shared import errors
 from shared.channels import Topic
 from shared.database import Database, retried

@@ -8,7 +8,7 @@ from pydantic import HttpUrl
 
 from api.dependencies import Caller, PageDep, Services, ServicesDep, TraceId
 from api.openapi import Responses, described, problems
-from api.paging import entry_before, link_next
+from api.responses import entry_before, link_next
 from api.schemas.webhooks import DeliveryOut, NewWebhookOut, WebhookDeleted, WebhookIn, WebhookOut
 from shared import errors
 from shared.addresses import is_public

@@ -4,15 +4,15 @@ from uuid import UUID
 
 from fastapi import APIRouter, Request, Response, status
 
-from api.context import about
 from api.dependencies import Caller, Services, ServicesDep, WaitPreference
 from api.drafts import check_prompt
-from api.fingerprints import with_prompt
+from api.middleware import about
 from api.openapi import problems
-from api.replies import wait_for_end
+from api.request_hash import with_prompt
 from api.schemas.full_messages import FullMessageOut
 from api.schemas.messages import MessageOut, MessagePatch
 from api.verbatim import VerbatimJSON
+from api.waiting import wait_for_end
 from shared import errors
 from shared.database import retried
 from shared.errors import MessageFailed

@@ -7,13 +7,13 @@ from uuid import UUID
 
 from fastapi import APIRouter, Path, Request, Response
 
-from api.context import about
 from api.dependencies import Caller, PageDep, ServicesDep
+from api.middleware import about
 from api.openapi import described, problems
-from api.paging import entry_before, link_next
+from api.responses import entry_before, link_next
 from api.schemas.common import TRACE_ID
 from api.schemas.traces import TracedMessageOut, TraceOut
-from api.waterfall import draw
+from api.svg.trace import draw
 from shared import errors
 from shared.store import messages, traces
 

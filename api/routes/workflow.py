@@ -8,8 +8,8 @@ from fastapi import APIRouter, Query, Response
 
 from api.dependencies import Caller, Services, ServicesDep, TraceId
 from api.openapi import described, problems
-from api.picture import draw
 from api.schemas.projects import RevisionNumber, WorkflowOut
+from api.svg.workflow import draw
 from shared import errors
 from shared.store import projects
 from shared.tables import Project

@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.types import Receive
 
-from api.watchers import Watchers
+from api.streams import Watchers
 from shared.channels import Channel, Topic
 from shared.logging import get_logger
 from shared.stopping import cancel_all

@@ -1,0 +1,1 @@
+"""Pictures: the workflow, and the waterfall of a message."""
