@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from tests.canaries import MODEL_KEY, leaks, leaks_of
 from tests.distributed import Distributed, started
-from tests.planted import MODEL_KEY, leaks, leaks_of
 from tests.services import EmbeddedService, PostgresServer, RedisServer, Service, migrate
 from tests.stub_process import StubOpenAI
 

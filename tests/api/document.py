@@ -9,7 +9,7 @@ import httpx2
 from openapi_schema_validator import OAS31Validator, oas31_format_checker
 
 from api.app import app
-from tests.planted import leaks
+from tests.canaries import leaks
 
 ClientT = TypeVar("ClientT", bound=httpx2.Client)
 PROBLEM = "application/problem+json"

@@ -89,7 +89,7 @@ def shared_redis(redis_server: RedisServer) -> Settings:
 
 
 @pytest.fixture
-def embedded() -> Settings:
+def in_process() -> Settings:
     return Settings(namespace=f"test-{uuid4()}")
 
 
@@ -100,31 +100,31 @@ def told_only(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("told_only")
-async def test_a_published_id_wakes_who_waits_for_it_and_nobody_else(embedded: Settings) -> None:
+async def test_a_published_id_wakes_who_waits_for_it_and_nobody_else(in_process: Settings) -> None:
     message_id = uuid4()
-    async with listening(embedded, Ended()) as replies:
-        await subscribed(embedded, replies)
+    async with listening(in_process, Ended()) as replies:
+        await subscribed(in_process, replies)
         with replies.expecting(message_id) as ended, replies.expecting(uuid4()) as other:
-            await publish(embedded, message_id)
+            await publish(in_process, message_id)
             assert await asyncio.wait_for(ended, 10) is True
             assert not other.done()
 
 
 @pytest.mark.usefixtures("told_only")
-async def test_all_who_wait_for_a_message_are_woken(embedded: Settings) -> None:
+async def test_all_who_wait_for_a_message_are_woken(in_process: Settings) -> None:
     message_id = uuid4()
-    async with listening(embedded, Ended()) as replies:
-        await subscribed(embedded, replies)
+    async with listening(in_process, Ended()) as replies:
+        await subscribed(in_process, replies)
         with replies.expecting(message_id) as first, replies.expecting(message_id) as second:
-            await publish(embedded, message_id)
+            await publish(in_process, message_id)
             assert await asyncio.wait_for(first, 10) is await asyncio.wait_for(second, 10) is True
 
 
-async def test_an_end_that_came_before_the_wait_is_found_by_asking(embedded: Settings) -> None:
+async def test_an_end_that_came_before_the_wait_is_found_by_asking(in_process: Settings) -> None:
     message_id, ended = uuid4(), Ended()
-    async with listening(embedded, ended) as replies:
-        await subscribed(embedded, replies)
-        await publish(embedded, message_id)
+    async with listening(in_process, ended) as replies:
+        await subscribed(in_process, replies)
+        await publish(in_process, message_id)
         await asyncio.sleep(0.2)  # heard, and of no interest yet
         ended.ids.add(message_id)
         with replies.expecting(message_id) as future:
@@ -150,18 +150,18 @@ async def test_an_id_lost_in_a_reconnect_is_found_by_asking(
 
 
 async def test_the_database_is_not_asked_when_nobody_waits(
-    embedded: Settings, monkeypatch: pytest.MonkeyPatch
+    in_process: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("api.waiting._ASK_S", 0.01)
     ended = Ended()
-    async with listening(embedded, ended) as replies:
-        await subscribed(embedded, replies)
+    async with listening(in_process, ended) as replies:
+        await subscribed(in_process, replies)
         asked = ended.asked
         await asyncio.sleep(0.1)
         assert ended.asked == asked
 
 
-async def test_a_database_that_is_away_is_asked_again(embedded: Settings) -> None:
+async def test_a_database_that_is_away_is_asked_again(in_process: Settings) -> None:
     message_id = uuid4()
 
     class Away(Ended):
@@ -173,17 +173,17 @@ async def test_a_database_that_is_away_is_asked_again(embedded: Settings) -> Non
 
     ended = Away()
     ended.ids.add(message_id)
-    async with listening(embedded, ended) as replies:
+    async with listening(in_process, ended) as replies:
         with replies.expecting(message_id) as future:
             assert await asyncio.wait_for(future, 20) is True
-        await subscribed(embedded, replies)
+        await subscribed(in_process, replies)
     assert ended.asked == 3
 
 
 async def test_giving_up_ends_every_wait_and_those_that_begin_afterwards(
-    embedded: Settings,
+    in_process: Settings,
 ) -> None:
-    async with listening(embedded, Ended()) as replies:
+    async with listening(in_process, Ended()) as replies:
         with replies.expecting(uuid4()) as waiting:
             threading.Thread(target=replies.give_up_soon).start()
             assert await asyncio.wait_for(waiting, 10) is False
@@ -191,9 +191,11 @@ async def test_giving_up_ends_every_wait_and_those_that_begin_afterwards(
             assert await asyncio.wait_for(late, 10) is False
 
 
-async def test_a_wait_ends_when_the_hint_failed_or_the_client_has_gone(embedded: Settings) -> None:
+async def test_a_wait_ends_when_the_hint_failed_or_the_client_has_gone(
+    in_process: Settings,
+) -> None:
     loop = asyncio.get_running_loop()
-    async with listening(embedded, Ended()) as replies:
+    async with listening(in_process, Ended()) as replies:
         for sent, receive, seconds in (
             (False, connected, 30),
             (True, connected, 0.2),

@@ -6,17 +6,17 @@ import httpx2
 import pytest
 
 from tests.services import EmbeddedService
-from tests.stateful.house import House
+from tests.stateful.application import AppUnderTest
 from tests.stub_process import StubOpenAI
 
 
 @pytest.fixture(scope="session")
-def house(tmp_path_factory: pytest.TempPathFactory, stub: StubOpenAI) -> Iterator[House]:
+def app(tmp_path_factory: pytest.TempPathFactory, stub: StubOpenAI) -> Iterator[AppUnderTest]:
     """Give an embedded service that histories may kill and start again."""
-    house = House(tmp_path_factory.mktemp("house"), stub)
-    house.service.start()
-    yield house
-    house.close()
+    app = AppUnderTest(tmp_path_factory.mktemp("app"), stub)
+    app.service.start()
+    yield app
+    app.close()
 
 
 @pytest.fixture(scope="session")

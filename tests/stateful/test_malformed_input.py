@@ -1,4 +1,4 @@
-"""Requests that lie about themselves: each gets a clear answer, none gets through or does harm."""
+"""Malformed requests: each gets a clear answer, and none has an effect."""
 
 import re
 import socket
@@ -116,7 +116,7 @@ def test_a_body_that_is_no_request_is_refused(
 
 
 @pytest.mark.parametrize("kind", HEADS)
-def test_headers_that_lie_do_no_harm(target: Target, kind: str) -> None:
+def test_malformed_headers_have_no_effect(target: Target, kind: str) -> None:
     session_id = new_session(target.client)
     head = f"POST /sessions/{session_id}/messages HTTP/1.1\r\nHost: x\r\n".encode()
     kinds = b"Content-Type: application/json\r\n"
@@ -163,7 +163,7 @@ QUERIES = [
 ]  # fmt: skip
 
 
-def test_cursors_and_limits_that_lie_are_refused(target: Target) -> None:
+def test_malformed_cursors_and_limits_are_refused(target: Target) -> None:
     project_id = new_project(target.client)
     session_id = new_session(target.client, project_id)
     other = send(target.client, new_session(target.client)).json()["message_id"]
