@@ -95,6 +95,7 @@ def test_a_process_that_dies_at_a_moment_goes_on_where_it_was_when_it_starts_aga
 def test_a_process_killed_while_the_model_talks_answers_soon_after_its_next_start(
     app: AppUnderTest,
 ) -> None:
+    app.service.settings["VIBECODER_LEASE_S"] = "90"  # nobody waits for its end
     app.service.start()
     session = app.client.session()
     text = prompt("hang times 1")
@@ -103,9 +104,7 @@ def test_a_process_killed_while_the_model_talks_answers_soon_after_its_next_star
     app.called(text)
     app.service.kill()
     app.service.start()
-    back = time.monotonic()
     answer = asked.result(30)
-    assert time.monotonic() - back < 15  # no lease has to run out
     assert app.outcomes(answer.message_id) == ["lost", "completed"]
     assert app.client.insist(queued).status == 200
     app.check()
