@@ -61,7 +61,10 @@ from shared.store import events as event_store
 from shared.store import messages as message_store
 from shared.telemetry import open_telemetry
 from shared.version import VERSION
+from shared.workflow.checker import CodeChecker
 
+_MOST_CHECKS_WAITING = 200
+"""Of one owner: each holds a module in memory."""
 _DESCRIPTION = """
 Build multi-agent workflows by talking to VibeCoder, an agent on the OpenAI Agents SDK.
 
@@ -190,8 +193,20 @@ async def _open(settings: Settings, celery: Celery, stack: AsyncExitStack) -> Se
     door = Door(settings, database, rate_limit)
     await door.require_protection()
     scrape = Scrape(database, channel, replies, watchers)
+    checker = CodeChecker(most_waiting=_MOST_CHECKS_WAITING)
+    stack.push_async_callback(checker.aclose)
     return Services(
-        settings, database, channel, announcer, replies, watchers, gate, prices, door, scrape
+        settings=settings,
+        database=database,
+        channel=channel,
+        announcer=announcer,
+        replies=replies,
+        watchers=watchers,
+        gate=gate,
+        prices=prices,
+        door=door,
+        scrape=scrape,
+        checker=checker,
     )
 
 

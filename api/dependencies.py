@@ -23,6 +23,7 @@ from shared.errors import InvalidRequest, RoleInsufficient
 from shared.keys import Role
 from shared.prices import Prices
 from shared.settings import Settings
+from shared.workflow.checker import CodeChecker
 
 _LONGEST_WAIT_S = 3600.0
 _PREFERENCE = re.compile(r"\s*([A-Za-z-]+)\s*(?:=\s*\"?([^\",;]*)\"?)?\s*(?:;[^,]*)?\Z")
@@ -42,6 +43,7 @@ class Services:
     prices: Prices
     door: Door
     scrape: Scrape
+    checker: CodeChecker
 
 
 @dataclass(frozen=True)

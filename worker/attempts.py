@@ -4,6 +4,7 @@ import asyncio
 import functools
 import logging
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -20,17 +21,18 @@ from shared.store.transitions import Claim, CodeMoved, Ended, LeaseLost, Outcome
 from shared.tables import AttemptOutcome
 from shared.workflow.text import unified_diff
 from worker import faults
-from worker.agent.tools import PatchRejected, Workbench
+from worker.agent.patch_text import PatchRejected
+from worker.agent.rebase import RebaseConflict
+from worker.agent.tools import WorkflowEditor
 from worker.agent.vibecoder import run_vibecoder
 from worker.budgets import budget_of
 from worker.calls import RunCalls
-from worker.failures import CodeConflict, failure_from
+from worker.failures import CodeConflict, failure_from, without_edits
 from worker.memory.history import remembered_by, sent_first
 from worker.memory.session import SessionMemory
 from worker.metrics import attempting
 from worker.model.client import ModelCall, RecordingModel
 from worker.parts import Parts
-from worker.replaying import on_newer_code
 from worker.responses import responses, tool_calls
 from worker.runs import Released, forget_frames
 
@@ -96,6 +98,7 @@ class _Attempt:
         self._memory: SessionMemory | None = None
         self._model: RecordingModel | None = None
         self._recording: RunCalls | None = None
+        self._editor: WorkflowEditor | None = None
         self._outcome: AttemptOutcome | None = None
         self._events = parts.events.begin(claim)
         self._spans = parts.spans.begin(claim)
@@ -111,8 +114,8 @@ class _Attempt:
 
     async def _answer(self) -> Ended | Claim:
         try:
-            outcome, workbench = await self._parts.runs.run(self._claim, self._run())
-            return await self._complete(outcome, workbench)
+            outcome, editor = await self._parts.runs.run(self._claim, self._run())
+            return await self._complete(outcome, editor)
         except Released:
             _log.info("attempt released for another worker")
             return await self._finish(self._release)
@@ -132,14 +135,20 @@ class _Attempt:
                 await self._memory.sync_committed()
             self._memory.close()
 
-    async def _run(self) -> tuple[Outcome, Workbench]:
+    async def _run(self) -> tuple[Outcome, WorkflowEditor]:
         """Run the agent; no transaction is open while the model talks."""
         claim, settings = self._claim, self._settings
         self._spans.collect()
-        workbench = Workbench(claim.code, node_id=claim.node_id, code_limit=settings.code_limit)
+        editor = self._editor = WorkflowEditor(
+            claim.code,
+            node_id=claim.node_id,
+            code_limit=settings.code_limit,
+            checker=self._parts.checker,
+            owner=claim.owner,
+        )
         async with asyncio.timeout(settings.run_timeout_s):
             self._memory = await self._parts.memories.open(claim)
-            inner = self._parts.models.get(claim.model)
+            inner = self._parts.models.get(claim.model, owner=claim.owner)
             budget = budget_of(claim, self._parts.database, self._parts.prices)
             self._model = RecordingModel(
                 inner, name=claim.model, events=self._events, budget=budget
@@ -148,7 +157,7 @@ class _Attempt:
             with sent_first(await remembered_by(self._memory, inner, settings)):
                 result = await run_vibecoder(
                     prompt=claim.prompt,
-                    workbench=workbench,
+                    editor=editor,
                     project_instructions=claim.instructions,
                     memory=self._memory,
                     model=self._model,
@@ -156,21 +165,21 @@ class _Attempt:
                     settings=settings,
                     events=self._events,
                 )
-        return self._made(result, self._memory, workbench), workbench
+        return self._made(result, self._memory, editor), editor
 
-    def _made(self, result: RunResult, memory: SessionMemory, bench: Workbench) -> Outcome:
+    def _made(self, result: RunResult, memory: SessionMemory, editor: WorkflowEditor) -> Outcome:
         return Outcome(
             reply=str(result.final_output),
             base_revision=self._claim.revision,
-            code=bench.code,
-            diff=unified_diff(self._claim.code, bench.code),
+            code=editor.code,
+            diff=unified_diff(self._claim.code, editor.code),
             items=[dict(item) for item in memory.added],
             responses=responses(self._calls),
             tool_calls=tool_calls(result.new_items),
         )
 
-    async def _complete(self, outcome: Outcome, workbench: Workbench) -> Ended | Claim:
-        """Commit, on newer code too if the patches apply there; else ask for another attempt."""
+    async def _complete(self, outcome: Outcome, editor: WorkflowEditor) -> Ended | Claim:
+        """Commit, on newer code too if the edits have their places there; else ask to run again."""
         try:
             for _ in range(_REPLAYS):
                 try:
@@ -178,16 +187,15 @@ class _Attempt:
                         AttemptOutcome.COMPLETED, functools.partial(self._commit, outcome)
                     )
                 except CodeMoved as moved:
-                    # outside of any transaction, and off the loop: checking takes a while
-                    outcome = await asyncio.to_thread(on_newer_code, outcome, workbench, moved)
-        except PatchRejected:
-            _log.info("the code changed meanwhile and the patches do not apply: running again")
+                    outcome = await _rebased(outcome, editor, moved)  # outside of any transaction
+        except (RebaseConflict, PatchRejected) as error:
+            _log.info("the code changed meanwhile: running again", reason=str(error))
         if self._claim.conflict_count >= _CONFLICTS:
             raise CodeConflict
         return await self._finish(self._run_again)
 
     async def _fail(self, error: Exception) -> Ended:
-        failure = failure_from(error)
+        failure = without_edits(failure_from(error), self._editor.edits if self._editor else 0)
         unexpected = failure.code is FailureCode.INTERNAL
         _log.log(
             logging.ERROR if unexpected else logging.INFO,
@@ -277,3 +285,10 @@ class _Attempt:
     @property
     def _calls(self) -> list[ModelCall]:
         return self._model.calls if self._model else []
+
+
+async def _rebased(outcome: Outcome, editor: WorkflowEditor, moved: CodeMoved) -> Outcome:
+    """Carry the accepted edits to code that another session made."""
+    code = await editor.rebased(moved.code)
+    diff = unified_diff(moved.code, code)
+    return replace(outcome, base_revision=moved.revision, code=code, diff=diff)

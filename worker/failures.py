@@ -8,6 +8,7 @@ from email.utils import parsedate_to_datetime
 
 import httpx2
 from agents.exceptions import (
+    AgentsException,
     MaxTurnsExceeded,
     ModelBehaviorError,
     ModelRefusalError,
@@ -34,6 +35,17 @@ class ModelUnavailable(Exception):
 
 class UnusableAnswer(Exception):
     """The model's server sent what is not an answer; the cause says what broke."""
+
+
+class EditRepeated(AgentsException):
+    """The model sends an edit again and again that was refused."""
+
+    failure = Failure(
+        FailureCode.MAX_TURNS,
+        "The model repeated an edit that cannot be applied, so the run was ended. "
+        "Put the request in other words, or name another model.",
+        retryable=False,
+    )
 
 
 class OverBudget(Exception):
@@ -108,7 +120,7 @@ def failure_from(error: BaseException) -> Failure:
             failure = _REFUSED
         case ModelUnavailable():
             failure = _NO_SERVER
-        case OverBudget():
+        case OverBudget() | EditRepeated():
             failure = error.failure
         case MaxTurnsExceeded():
             failure = _MAX_TURNS
@@ -121,6 +133,15 @@ def failure_from(error: BaseException) -> Failure:
         case _:
             failure = _INTERNAL
     return failure
+
+
+def without_edits(failure: Failure, edits: int) -> Failure:
+    """Add that the code is as it was, if the run had changed its copy."""
+    if not edits:
+        return failure
+    lost = "the edit" if edits == 1 else f"the {edits} edits"
+    kept = f"Nothing was kept: the code is as it was, without {lost} that this run had made."
+    return replace(failure, detail=f"{failure.detail} {kept}")
 
 
 # What a status of the model's server means; `{}` takes the status and the server's name for it.

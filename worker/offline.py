@@ -3,10 +3,11 @@
 """The offline model: no network, no key, a few rules; for the first ten minutes and for tests."""
 
 import asyncio
+import difflib
 import json
 import uuid
 from collections.abc import AsyncIterator
-from typing import Any, assert_never
+from typing import Any
 
 from agents import Model, ModelResponse, ModelSettings, ModelTracing, Usage
 from agents.agent_output import AgentOutputSchemaBase
@@ -24,18 +25,28 @@ from openai.types.responses import (
 from openai.types.responses.response_usage import InputTokensDetails, OutputTokensDetails
 
 from shared.settings import OFFLINE
+from shared.workflow.checker import CodeChecker
+from shared.workflow.limits import can_compare
 from worker.agent.instructions import read_briefing
+from worker.agent.patch import apply_patch
+from worker.agent.patch_text import PatchRejected
+from worker.agent.source import Source
 from worker.offline_events import stream_events
-from worker.offline_plan import Answer, Change, Describe, make_plan
-from worker.offline_text import patch_between
 
 _APPLIED = "The patch is applied."
 _CHARACTERS_PER_TOKEN = 4
-_LARGE = 20_000
+_CONTEXTS = (3, 12, 1_000_000)
+_MOST_SAID = 200
+_LONGEST_SAID = 4_000
 
 
 class OfflineModel(Model):
     """A model of rules; what it does depends on instructions and input alone, ids are random."""
+
+    def __init__(self, checker: CodeChecker, *, owner: str) -> None:
+        """Let the `checker` read code, in the turn of the project's `owner`."""
+        self._checker = checker
+        self._owner = owner
 
     async def get_response(
         self,
@@ -52,7 +63,7 @@ class OfflineModel(Model):
         prompt: ResponsePromptParam | None,
     ) -> ModelResponse:
         """Answer in one piece."""
-        response = await _respond(system_instructions, input)
+        response = await self._respond(system_instructions, input)
         assert response.usage is not None
         return ModelResponse(
             output=response.output,
@@ -76,20 +87,46 @@ class OfflineModel(Model):
         prompt: ResponsePromptParam | None,
     ) -> AsyncIterator[TResponseStreamEvent]:
         """Answer as the Responses API streams, text in several pieces."""
-        for event in stream_events(await _respond(system_instructions, input)):
+        for event in stream_events(await self._respond(system_instructions, input)):
             yield event
 
+    async def _respond(
+        self, instructions: str | None, input: str | list[TResponseInputItem]
+    ) -> Response:
+        asked: list[Any] = [{"role": "user", "content": input}]
+        items = asked if isinstance(input, str) else [*input]
+        return _response(instructions, items, await self._output(instructions or "", items))
 
-async def _respond(instructions: str | None, input: str | list[TResponseInputItem]) -> Response:
-    items: list[Any] = [{"role": "user", "content": input}] if isinstance(input, str) else [*input]
-    if len(instructions or "") < _LARGE:
-        return _response(instructions, items)
-    # half a second for 200 kB of code, in which the loop's other runs go on
-    return await asyncio.to_thread(_response, instructions, items)
+    async def _output(self, instructions: str, items: list[Any]) -> TResponseOutputItem:
+        last = max((n for n, item in enumerate(items) if item.get("role") == "user"), default=-1)
+        prompt = _text(items[last]) if items and last >= 0 else ""
+        said = [text for item in items[: max(last, 0)] if (text := _text(item))]
+        outcomes = [_text(item) for item in items[last + 1 :] if _is_output(item)]
+        briefing = read_briefing(instructions)
+        plan = await self._checker.call(
+            "worker.offline_plan:plan",
+            owner=self._owner,
+            prompt=prompt,
+            code=briefing.code,
+            node_id=briefing.node_id,
+            said=[text[:_LONGEST_SAID] for text in said[-_MOST_SAID:]],
+        )
+        match plan:
+            case {"answer": text}:
+                return _message(text)
+            case {"code": _, "summary": summary} if outcomes:
+                return _message(_report(summary, outcomes[-1]))
+            case {"code": code}:
+                # difflib takes its time with a large module, in which the loop's other runs go on
+                patch = await asyncio.to_thread(patch_between, briefing.code, code)
+                if patch is None:
+                    return _message("I cannot write that as a patch. Nothing was changed.")
+                return _call("apply_patch", {"patch": patch})
+            case _:
+                return _message(_description(outcomes[-1])) if outcomes else _call("outline", {})
 
 
-def _response(instructions: str | None, items: list[Any]) -> Response:
-    output = _output(instructions or "", items)
+def _response(instructions: str | None, items: list[Any], output: TResponseOutputItem) -> Response:
     asked = _tokens(instructions or "", *(json.dumps(item, default=str) for item in items))
     answered = _tokens(output.model_dump_json())
     return Response(
@@ -112,32 +149,38 @@ def _response(instructions: str | None, items: list[Any]) -> Response:
     )
 
 
-def _output(instructions: str, items: list[Any]) -> TResponseOutputItem:
-    last = max((n for n, item in enumerate(items) if item.get("role") == "user"), default=-1)
-    prompt = _text(items[last]) if items and last >= 0 else ""
-    said = [text for item in items[: max(last, 0)] if (text := _text(item))]
-    outcomes = [_text(item) for item in items[last + 1 :] if _is_output(item)]
-    briefing = read_briefing(instructions)
-    plan = make_plan(prompt, code=briefing.code, node_id=briefing.node_id, said=said)
-    match plan:
-        case Answer():
-            return _message(plan.text)
-        case Describe():
-            return _message(_description(outcomes[-1])) if outcomes else _call("outline", {})
-        case Change() if outcomes:
-            return _message(_report(plan, outcomes[-1]))
-        case Change():
-            patch = patch_between(briefing.code.replace("\r\n", "\n"), plan.code)
-            if patch is None:
-                return _message("I cannot write that as a patch. Nothing was changed.")
-            return _call("apply_patch", {"patch": patch})
-        case _:
-            assert_never(plan)
+def patch_between(before: str, after: str) -> str | None:
+    """Return a V4A diff from one module to the other, or None if the format cannot say it."""
+    old, new = (text.replace("\r\n", "\n").split("\n") for text in (before, after))
+    if not can_compare(old, new):
+        return None
+    matcher = difflib.SequenceMatcher(None, old, new, autojunk=False)
+    for context in _CONTEXTS:
+        lines: list[str] = []
+        for group in matcher.get_grouped_opcodes(context):
+            lines.append("@@")
+            for tag, i, j, k, m in group:
+                lines += [f" {line}" for line in old[i:j] if tag == "equal"]
+                lines += [f"-{line}" for line in old[i:j] if tag != "equal"]
+                lines += [f"+{line}" for line in new[k:m] if tag != "equal"]
+        patch = "\n".join(lines) + "\n"
+        if _makes(before, patch, after):
+            return patch
+    return None
 
 
-def _report(plan: Change, outcome: str) -> str:
+def _makes(before: str, patch: str, after: str) -> bool:
+    # a hunk whose context stands twice is refused: try more context
+    try:
+        made = apply_patch(Source.read(before), patch).text
+    except PatchRejected:
+        return False
+    return made.replace("\r\n", "\n") == after.replace("\r\n", "\n")
+
+
+def _report(summary: str, outcome: str) -> str:
     if outcome.startswith(_APPLIED):
-        return plan.summary
+        return summary
     reason = outcome.removeprefix("Nothing was changed. ").split("\n")[0]
     return f"I could not do that. {reason} Nothing was changed."
 

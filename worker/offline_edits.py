@@ -55,9 +55,10 @@ class Draft:
     def hand_off(self, source: Node, target: Node) -> None:
         """Let one agent hand off to another, wherever the two stand."""
         source, target = self._again(source), self._again(target)
-        if target.line < source.line and self._extend(source, "handoffs", target.node_id):
+        first, second = _variable(source), _variable(target)
+        if target.line < source.line and self._extend(source, "handoffs", second):
             return
-        self._insert(f"{source.node_id}.handoffs.append({target.node_id})\n", None, blank=1)
+        self._insert(f"{first}.handoffs.append({second})\n", None, blank=1)
 
     def add_tool(self, node: Node, tool: str, description: str) -> None:
         """Add a function tool that does nothing yet, and give it to an agent."""
@@ -68,7 +69,7 @@ class Draft:
         )
         self._insert(definition, self._again(node))
         if not self._extend(self._again(node), "tools", tool):
-            self._insert(f"{node.node_id}.tools.append({tool})\n", None, blank=1)
+            self._insert(f"{_variable(node)}.tools.append({tool})\n", None, blank=1)
 
     def instruct(self, node: Node, sentence: str, *, language: bool = False) -> None:
         """Add a sentence to an agent's instructions; a language replaces an earlier one."""
@@ -87,32 +88,35 @@ class Draft:
 
     def rename(self, node: Node, new_id: str, new_name: str) -> None:
         """Rename an agent: its variable wherever it is used, its name, its own instructions."""
+        variable = _variable(node)
         splices = [
             self._over(item, new_id)
             for item in ast.walk(self._module.tree)
-            if isinstance(item, ast.Name) and item.id == node.node_id
+            if isinstance(item, ast.Name) and item.id == variable
         ]
-        if any(self.code[item.start : item.end] != node.node_id for item in splices):
+        if any(self.code[item.start : item.end] != variable for item in splices):
             raise CannotEdit(f"`{node.node_id}` is used where I cannot rename it.")
         call = self._call(node)
         value = self._keyword(node, "name") or (call.args[0] if call.args else None)
         if literal(value) is not None and value is not None:
             splices.append(self._over(value, string(new_name)))
-        about, text = self._keyword(node, "instructions"), node.instructions or ""
+        about = self._keyword(node, "instructions")
+        text = literal(about) or ""
         said = re.compile(rf"(?<!\w){re.escape(node.name)}(?!\w)")
-        if about is not None and literal(about) is not None and said.search(text):
+        if about is not None and said.search(text):
             splices.append(self._over(about, string(said.sub(lambda _: new_name, text))))
         self._splice(splices)
 
     def remove(self, node: Node) -> None:
         """Remove an agent, and what hands off to it."""
+        variable = _variable(node)
         for other in self.workflow.nodes:
             for kind in ("handoffs", "tools"):
-                self._drop(other, kind, node.node_id)
+                self._drop(other, kind, variable)
         splices = [
             self._lines(item)
             for item in self._module.tree.body
-            if node.node_id in assigned(item)[0] or self._amends(item, node.node_id)
+            if variable in assigned(item)[0] or self._amends(item, variable)
         ]
         self._splice(splices)
 
@@ -214,7 +218,9 @@ class Draft:
 
     def _insert(self, text: str, above: Node | None, *, blank: int = 2) -> None:
         if above is not None:
-            place = self._starts[above.line - 1]
+            # above the whole function or class of an agent that stands in one
+            lines = [first_line(item) for item in self._module.tree.body]
+            place = self._starts[max(line for line in lines if line <= above.line) - 1]
             blank_line = "\n" if text.startswith("@") and place else ""
             self._splice([_Splice(place, place, f"{blank_line}{text}\n")])
             return
@@ -251,6 +257,14 @@ class Draft:
         start = self._starts[line - 1]
         text = self.code[start : self._starts[line] - 1]
         return start + len(text.encode()[:column].decode())
+
+
+def _variable(node: Node) -> str:
+    """Return the variable of the top level that holds the agent."""
+    if node.scope or node.variable is None:
+        place = f" inside `{node.scope}`" if node.scope else " without a variable of its own"
+        raise CannotEdit(f"`{node.node_id}` stands{place}; I only know agents of the top level.")
+    return node.variable
 
 
 def _names(item: ast.expr, name: str) -> bool:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import assert_never
 
 from shared.errors import InvalidWorkflow
-from shared.workflow.check import check_workflow
 from shared.workflow.model import Node
 from worker import offline_intents as intents
 from worker.offline_edits import CannotEdit, Draft
@@ -57,6 +56,20 @@ class Change:
 Plan = Answer | Describe | Change
 
 
+def plan(prompt: str, *, code: str, node_id: str | None, said: list[str]) -> dict[str, str]:
+    """Return the plan as JSON: `answer`, or `code` and `summary`, or nothing for the outline."""
+    made = make_plan(prompt, code=code, node_id=node_id, said=said)
+    match made:
+        case Answer():
+            return {"answer": made.text}
+        case Change():
+            return {"code": made.code, "summary": made.summary}
+        case Describe():
+            return {}
+        case _:
+            assert_never(made)
+
+
 def make_plan(prompt: str, *, code: str, node_id: str | None, said: list[str]) -> Plan:
     """Decide what to do; `said` are the conversation's earlier texts, oldest first."""
     wanted = intents.read_prompt(prompt)
@@ -65,10 +78,8 @@ def make_plan(prompt: str, *, code: str, node_id: str | None, said: list[str]) -
     if any(isinstance(intent, intents.Describe) for intent in wanted):
         return Describe()
     try:
-        check_workflow(code)
         planner = _Planner(code, node_id, said)
         summaries = planner.follow(wanted)
-        check_workflow(planner.draft.code)
     except CannotEdit as error:
         return Answer(f"{error} Nothing was changed.")
     except InvalidWorkflow as error:

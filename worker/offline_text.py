@@ -1,16 +1,12 @@
-"""Texts that the offline model writes: literals, variables, patches."""
+"""Texts that the offline model writes: literals and variables."""
 
 import builtins
-import difflib
 import json
 import keyword
 import re
 import unicodedata
 
-from agents import apply_diff
-
 _LONGEST_ID = 48
-_CONTEXTS = (3, 12, 1_000_000)
 
 
 def string(text: str) -> str:
@@ -39,32 +35,6 @@ def variable(name: str) -> str:
         return f"agent_{words}"
     taken = keyword.iskeyword(words) or keyword.issoftkeyword(words) or hasattr(builtins, words)
     return f"{words}_agent" if taken else words
-
-
-def patch_between(before: str, after: str) -> str | None:
-    """Return a V4A diff from one module to the other, or None if the format cannot say it."""
-    old, new = before.split("\n"), after.split("\n")
-    matcher = difflib.SequenceMatcher(None, old, new, autojunk=False)
-    for context in _CONTEXTS:
-        lines: list[str] = []
-        for group in matcher.get_grouped_opcodes(context):
-            lines.append("@@")
-            for tag, i, j, k, m in group:
-                lines += [f" {line}" for line in old[i:j] if tag == "equal"]
-                lines += [f"-{line}" for line in old[i:j] if tag != "equal"]
-                lines += [f"+{line}" for line in new[k:m] if tag != "equal"]
-        patch = "\n".join(lines) + "\n"
-        if _makes(before, patch, after):
-            return patch
-    return None
-
-
-def _makes(before: str, patch: str, after: str) -> bool:
-    # a hunk whose context stands twice would land in the first place: try more context
-    try:
-        return apply_diff(before, patch) == after
-    except ValueError:
-        return False
 
 
 def _clean(text: str) -> str:

@@ -7,6 +7,7 @@ from shared.announcer import Announcer
 from shared.database import Database
 from shared.prices import Prices
 from shared.settings import Settings
+from shared.workflow.checker import CodeChecker
 from worker.calls import CallWriter
 from worker.events import EventWriter
 from worker.memory.files import MemoryFiles
@@ -30,3 +31,4 @@ class Parts:
     spans: SpanWriter
     calls: CallWriter
     prices: Prices
+    checker: CodeChecker

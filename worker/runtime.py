@@ -21,6 +21,7 @@ from shared.stopping import cancel_all
 from shared.store import claims, transitions
 from shared.store.transitions import Ended, LeaseLost
 from shared.telemetry import open_telemetry
+from shared.workflow.checker import CodeChecker
 from worker import faults
 from worker.calls import CallWriter
 from worker.deliverer import Deliverer
@@ -111,7 +112,8 @@ class Runtime:
         self._deliverer = Deliverer(self._database, private=settings.webhook_private)
         self._announcer = Announcer(self._channel, self._hinter, on_outbox=self._deliverer.wake)
         self._memories = MemoryFiles(self._database, settings.sessions_dir)
-        self._models = Models(settings)
+        self._checker = CodeChecker()
+        self._models = Models(settings, self._checker)
         self._events = EventWriter(self._database, self._channel)
         self._spans = SpanWriter(self._database, self._telemetry)
         self._calls = CallWriter(self._database)
@@ -130,6 +132,7 @@ class Runtime:
             spans=self._spans,
             calls=self._calls,
             prices=self._prices,
+            checker=self._checker,
         )
         self._heartbeat = Heartbeat(
             settings, process, self.runs, loop=asyncio.get_running_loop(), release=self._release
@@ -196,5 +199,6 @@ class Runtime:
         self._hinter.close()
         self._memories.close()
         await self._models.aclose()
+        await self._checker.aclose()
         await self._channel.close()
         await self._database.close()

@@ -26,7 +26,6 @@ from shared.errors import InvalidWorkflow, RevisionMismatch
 from shared.store import cancels, projects
 from shared.store.transitions import Ended
 from shared.tables import Project
-from shared.workflow.check import check_workflow
 from shared.workflow.text import EMPTY_WORKFLOW, unified_diff
 
 router = APIRouter(prefix="/projects", tags=["projects"])
@@ -47,12 +46,15 @@ _NO_REVISION = problems(errors.ProjectNotFound, errors.RevisionNotFound)
 async def create_project(
     body: ProjectIn, services: ServicesDep, owner: Caller, trace_id: TraceId, response: Response
 ) -> ProjectOut:
-    """Begin a workflow, empty or with code that is there already."""
+    """Begin a workflow, empty or with code that is there already.
+
+    Code is accepted if it parses; `diagnostics` says what would fail when it runs.
+    """
     code = EMPTY_WORKFLOW if body.code is None else body.code
-    await _check(code, services)
+    await _check(code, services, owner)
     project = await _create(services, owner, body, code)
     response.headers["Location"] = f"/projects/{project.id}"
-    return await _shown(project, response, trace_id)
+    return await _shown(project, services, response, trace_id)
 
 
 @router.get("", responses=_PAGE | problems())
@@ -79,7 +81,7 @@ async def get_project(
 ) -> ProjectOut:
     """Read a project with its code."""
     project = await _get(services, project_id, owner)
-    return await _shown(project, response, trace_id)
+    return await _shown(project, services, response, trace_id)
 
 
 @router.patch(
@@ -97,11 +99,14 @@ async def change_project(
     revision: IfMatch,
     response: Response,
 ) -> ProjectOut:
-    """Change a project; other code becomes its next revision."""
+    """Change a project; other code becomes its next revision.
+
+    Code is accepted if it parses; `diagnostics` says what would fail when it runs.
+    """
     if body.code is not None:
-        await _check(body.code, services)
+        await _check(body.code, services, owner)
     project = await _change(services, project_id, owner, body, revision)
-    return await _shown(project, response, trace_id)
+    return await _shown(project, services, response, trace_id)
 
 
 @router.delete("/{project_id}", responses=_MISSING)
@@ -161,20 +166,22 @@ async def restore_revision(
 ) -> ProjectOut:
     """Make an earlier state the newest revision; nothing between is lost."""
     project = await _restore(services, project_id, owner, number)
-    return await _shown(project, response, trace_id)
+    return await _shown(project, services, response, trace_id)
 
 
-async def _check(code: str, services: Services) -> None:
+async def _check(code: str, services: Services, owner: str) -> None:
     limit = services.settings.code_limit
     if len(code) > limit:
         raise InvalidWorkflow(f"The module has {len(code)} characters; {limit} are allowed.")
-    await asyncio.to_thread(check_workflow, code)
+    await services.checker.check(code, owner=owner)
 
 
-async def _shown(project: Project, response: Response, trace_id: str) -> ProjectOut:
+async def _shown(
+    project: Project, services: Services, response: Response, trace_id: str
+) -> ProjectOut:
     response.headers["ETag"] = f'"{project.revision}"'
-    # parsing a large module takes longer than the loop's other clients should wait
-    return await asyncio.to_thread(ProjectOut.of, project, trace_id=trace_id)
+    report = await services.checker.inspect(project.code, owner=project.owner)
+    return ProjectOut.of(project, report, trace_id=trace_id)
 
 
 async def _get(services: Services, project_id: UUID, owner: str) -> Project:

@@ -13,8 +13,6 @@ from api.svg.workflow import draw
 from shared import errors
 from shared.store import projects
 from shared.tables import Project
-from shared.workflow.parse import parse_workflow
-from shared.workflow.program import as_program
 
 router = APIRouter(prefix="/projects", tags=["projects"])
 _PYTHON, _SVG = "text/x-python", "image/svg+xml"
@@ -38,7 +36,11 @@ async def get_code(
 ) -> Response:
     """Download the workflow as a Python module."""
     project = await _get(services, project_id, owner)
-    code = await asyncio.to_thread(as_program, project.code) if program else project.code
+    code = project.code
+    if program:
+        code = await services.checker.call(
+            "shared.workflow.program:as_program", owner=owner, code=code
+        )
     return Response(
         code,
         media_type=_PYTHON,
@@ -55,8 +57,8 @@ async def get_workflow(
 ) -> WorkflowOut:
     """Read the agents, the tools and the handoffs that the code defines."""
     project = await _get(services, project_id, owner)
-    parsed = await asyncio.to_thread(parse_workflow, project.code)
-    return WorkflowOut.of(project, parsed, trace_id=trace_id)
+    report = await services.checker.inspect(project.code, owner=owner)
+    return WorkflowOut.of(project, report, trace_id=trace_id)
 
 
 @router.get(
@@ -76,15 +78,10 @@ async def get_workflow_picture(
     async with services.database.read() as db:
         project = await projects.get(db, project_id, owner=owner)
         earlier = await projects.revision(db, project_id, number=since) if since else None
-    picture = await asyncio.to_thread(
-        _picture, project.code, earlier.code if earlier else None, title=project.name
-    )
+    workflow = await services.checker.read(project.code, owner=owner)
+    before = await services.checker.read(earlier.code, owner=owner) if earlier else None
+    picture = await asyncio.to_thread(draw, workflow, title=project.name, since=before)
     return Response(picture, media_type=_SVG, headers={"ETag": f'"{project.revision}"'})
-
-
-def _picture(code: str, earlier: str | None, *, title: str) -> str:
-    since = None if earlier is None else parse_workflow(earlier)
-    return draw(parse_workflow(code), title=title, since=since)
 
 
 async def _get(services: Services, project_id: UUID, owner: str) -> Project:

@@ -1,5 +1,6 @@
 """Projects, their revisions and the workflow that their code defines."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 from uuid import UUID
@@ -9,8 +10,10 @@ from pydantic import ConfigDict, Field, StringConstraints
 from api.schemas.common import PROJECT_ID, TIME, TRACE_ID, Answer, Body, Name, Text, Traced, columns
 from api.schemas.usage import BUDGET_TOKENS, BUDGET_USD, BudgetTokens, BudgetUsd
 from shared.tables import Project, Revision
-from shared.workflow.model import Workflow
-from shared.workflow.parse import parse_workflow
+from shared.workflow.model import MORE, Diagnostic, EdgeKind, Report
+
+_MOST_DIAGNOSTICS = 100
+_DIAGNOSTICS = "What would fail when the code runs, and what may not be meant, by lines."
 
 RevisionNumber = Annotated[int, Field(ge=1, le=999_999_999)]
 
@@ -36,8 +39,18 @@ _EXAMPLE: dict[str, Any] = {
             "model": None,
             "tools": [],
             "handoffs": [],
+            "kind": "Agent",
+            "scope": "",
+            "variable": "triage",
+            "output_type": None,
+            "handoff_description": None,
+            "input_guardrails": [],
+            "output_guardrails": [],
+            "mcp_servers": [],
+            "hooks": None,
         }
     ],
+    "diagnostics": [],
     "budget_tokens": None,
     "budget_usd": "25.00",
     "created_at": TIME,
@@ -88,32 +101,82 @@ class ProjectPatch(Body):
 
 
 class NodeOut(Answer):
-    """One agent of the workflow."""
+    """One agent that the code makes, wherever it stands. Long texts are cut and end in `...`."""
 
-    node_id: str = Field(examples=["triage"])
+    node_id: str = Field(
+        description="The agent's variable, else its name as an identifier.", examples=["triage"]
+    )
     name: str = Field(examples=["triage"])
     line: int
     end_line: int
     instructions: str | None
-    model: str | None
-    tools: list[str]
-    handoffs: list[str]
+    model: str | None = Field(description="The model's name, or the expression that makes it.")
+    tools: list[str] = Field(examples=[["lookup", "HostedMCPTool(wiki)"]])
+    handoffs: list[str] = Field(description="The ids of the agents that it hands off to.")
+    kind: str = Field(description="The agent's class.", examples=["Agent", "RealtimeAgent"])
+    scope: str = Field(
+        description="The function or class around the agent; empty at the top level.",
+        examples=["main"],
+    )
+    variable: str | None = Field(description="The variable that holds the agent.")
+    output_type: str | None
+    handoff_description: str | None
+    input_guardrails: list[str]
+    output_guardrails: list[str]
+    mcp_servers: list[str]
+    hooks: str | None
 
 
 class EdgeOut(Answer):
-    """One handoff, by node ids."""
+    """One handoff, or one agent that another uses as a tool, by node ids."""
 
     source: str
     target: str
+    kind: EdgeKind
+    tool_name: str | None = Field(description="The name of the tool, for the kind `tool`.")
 
 
 class ToolOut(Answer):
-    """One tool that the module defines."""
+    """One tool that the module defines by name."""
 
     name: str
     line: int
     end_line: int
     description: str | None
+    kind: str = Field(
+        description="The function or the class that makes it.",
+        examples=["function_tool", "WebSearchTool", "as_tool"],
+    )
+    scope: str = Field(description="The function or class around it; empty at the top level.")
+
+
+class UnresolvedOut(Answer):
+    """One part of the workflow that only a run decides."""
+
+    line: int
+    node_id: str | None = Field(description="The agent; null where that is open, too.")
+    field: str = Field(description="The agent's argument.", examples=["handoffs"])
+    text: str = Field(examples=["`load_agents()` is computed when the program runs"])
+
+
+class DiagnosticOut(Answer):
+    """One problem of the code."""
+
+    line: int
+    rule: str = Field(description="The kind of problem.", examples=["unknown-argument"])
+    severity: Literal["error", "warning"] = Field(
+        description="`error`: it fails when the module runs; `warning`: it may be meant."
+    )
+    message: str
+
+
+def _listed(found: Sequence[Diagnostic]) -> list[DiagnosticOut]:
+    shown = [DiagnosticOut.model_validate(vars(item)) for item in found[:_MOST_DIAGNOSTICS]]
+    if rest := len(found) - len(shown):
+        text = f"there are {rest} more problems"
+        last = found[-1].line
+        shown.append(DiagnosticOut(line=last, rule=MORE, severity="warning", message=text))
+    return shown
 
 
 class ProjectSummary(Traced):
@@ -145,6 +208,7 @@ class ProjectOut(Answer):
     code: str = Field(description="One Python module that uses the OpenAI Agents SDK.")
     revision: int = Field(description="The number of the code's newest revision.", examples=[1])
     nodes: list[NodeOut] = Field(description="The agents that the code defines.")
+    diagnostics: list[DiagnosticOut] = Field(description=_DIAGNOSTICS)
     budget_tokens: int | None
     budget_usd: str | None
     created_at: datetime
@@ -152,12 +216,13 @@ class ProjectOut(Answer):
     trace_id: str = Field(examples=[TRACE_ID])
 
     @classmethod
-    def of(cls, project: Project, *, trace_id: str) -> Self:
-        """Show a project; parses its code."""
-        nodes = [vars(node) for node in parse_workflow(project.code).nodes]
+    def of(cls, project: Project, report: Report, *, trace_id: str) -> Self:
+        """Show a project with the report on its code."""
+        nodes = [vars(node) for node in report.workflow.nodes]
         return cls(
             trace_id=trace_id,
             nodes=[NodeOut.model_validate(node) for node in nodes],
+            diagnostics=_listed(report.diagnostics),
             **columns(project, cls),
         )
 
@@ -170,17 +235,22 @@ class ProjectDeleted(Traced):
 
 
 class WorkflowOut(Traced):
-    """What the code defines."""
+    """The agents, tools and edges that the code defines."""
 
     project_id: UUID = Field(examples=[PROJECT_ID])
     revision: int
     nodes: list[NodeOut]
     tools: list[ToolOut]
     edges: list[EdgeOut]
+    diagnostics: list[DiagnosticOut] = Field(description=_DIAGNOSTICS)
+    unresolved: list[UnresolvedOut] = Field(
+        description="Parts that cannot be read from the code, as only a run decides them."
+    )
 
     @classmethod
-    def of(cls, project: Project, workflow: Workflow, *, trace_id: str) -> Self:
-        """Show a parsed workflow."""
+    def of(cls, project: Project, report: Report, *, trace_id: str) -> Self:
+        """Show the report on a project's code."""
+        workflow = report.workflow
         return cls(
             trace_id=trace_id,
             project_id=project.id,
@@ -188,6 +258,8 @@ class WorkflowOut(Traced):
             nodes=[NodeOut.model_validate(vars(node)) for node in workflow.nodes],
             tools=[ToolOut.model_validate(vars(tool)) for tool in workflow.tools],
             edges=[EdgeOut.model_validate(vars(edge)) for edge in workflow.edges],
+            diagnostics=_listed(report.diagnostics),
+            unresolved=[UnresolvedOut.model_validate(vars(item)) for item in workflow.unresolved],
         )
 
 

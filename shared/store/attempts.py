@@ -52,6 +52,7 @@ class Claim:
     attempt: int
     session_id: UUID
     project_id: UUID
+    owner: str
     generation: int
     openai_session_key: str
     node_id: str | None
@@ -138,6 +139,7 @@ CLAIMED = (
         Message.attempt,
         Message.session_id,
         Message.project_id,
+        Project.owner,
         Message.generation,
         VibeSession.openai_session_key,
         VibeSession.node_id,

@@ -185,7 +185,7 @@ _CLAIM = Prepared(
             SELECT id, attempt, worker_id, claimed_at, event_count FROM taken
         )
         SELECT
-            m.id, m.attempt, m.session_id, m.project_id, m.generation,
+            m.id, m.attempt, m.session_id, m.project_id, p.owner, m.generation,
             place.openai_session_key, place.node_id, m.content, m.model, m.trace_id,
             p.instructions, p.code, p.revision, m.conflict_count, m.queued_at, m.claimed_at,
             place.item_count, place.last_message_id, m.event_count, m.streamed, m.waited_s,

@@ -1,148 +1,112 @@
-"""Static checks of a project's code: one module that uses the OpenAI Agents SDK, never executed."""
+"""Static checks of a project's code: one module that uses the OpenAI Agents SDK, never executed.
 
-import ast
+To be called in a child process with limits: `CodeChecker` does.
+"""
+
 import re
-import threading
-from contextlib import nullcontext
+import sys
+from collections.abc import Iterable
+from dataclasses import asdict
+from typing import Any
 
-from pyflakes import checker, messages
-
+from shared.errors import InvalidWorkflow
+from shared.workflow.explain import Facts, double_agents, explained, names_of_sdk
 from shared.workflow.limits import bound_text, bound_tree
-from shared.workflow.model import Error, Node, Reference, Workflow, invalid
-from shared.workflow.parse import Module, compile_module, literal, read_module
+from shared.workflow.model import MORE, Diagnostic, Error, Report, invalid
+from shared.workflow.parse import Module, compile_module, read_module
+from shared.workflow.typecheck import Finding, Unavailable, find_problems
 
-_NODE_ID = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
-# 200 kB of code may take 170 MB while it is checked, and a second: that is for threads, in turn
-_LARGE = 20_000
-_ONE_LARGE = threading.Lock()
-_FATAL = (
-    messages.UndefinedName,
-    messages.UndefinedExport,
-    messages.UndefinedLocal,
-    messages.DuplicateArgument,
-    messages.ForwardAnnotationSyntaxError,
-    messages.ImportStarNotPermitted,
-    messages.LateFutureImport,
-    messages.FutureFeatureNotDefined,
-    messages.ReturnOutsideFunction,
-    messages.YieldOutsideFunction,
-    messages.ContinueOutsideLoop,
-    messages.BreakOutsideLoop,
-    messages.DefaultExceptNotLast,
-    messages.TwoStarredExpressions,
-    messages.TooManyExpressionsInStarredAssignment,
+PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+"""The version that runs workflows."""
+
+_MOST_DIAGNOSTICS = 1000
+_NEWER_SYNTAX = re.compile(
+    r"(.*) on Python [\d.]+ \(syntax was (?:added|changed) in Python ([\d.]+)"
 )
 
 
-def check_workflow(code: str) -> Workflow:
-    """Return what the module defines; raise InvalidWorkflow with everything that is wrong."""
-    with _ONE_LARGE if len(code) > _LARGE else nullcontext():
-        return _check(code)
+def read(code: str) -> dict[str, Any]:
+    """Return the workflow of a module as JSON; raise InvalidWorkflow if it does not parse."""
+    return read_module(code).workflow.to_json()
 
 
-def _check(code: str) -> Workflow:
+def check(code: str, python: str = PYTHON) -> dict[str, Any]:
+    """Return a report as JSON, and whether it is complete; raise InvalidWorkflow as below."""
+    report, complete = check_module(code, python=python)
+    return {
+        "workflow": report.workflow.to_json(),
+        "diagnostics": [asdict(item) for item in report.diagnostics],
+        "complete": complete,
+    }
+
+
+def check_module(code: str, *, python: str = PYTHON) -> tuple[Report, bool]:
+    """Return what a module defines, with its diagnostics; false: its types were not checked.
+
+    Raises:
+        InvalidWorkflow: it does not parse as that version of Python, or it is out of bounds.
+    """
+    bound_text(code)
+    try:
+        module = compiled(code)
+    except InvalidWorkflow as error:
+        raise _newer_syntax(code, python) or error from None
+    complete = True
+    facts = Facts.of(code, module.tree)
+    found = [*names_of_sdk(facts), *double_agents(module)]
+    try:
+        problems = find_problems(code, python=python, environment=sys.prefix)
+    except Unavailable as reason:
+        complete = False
+        text = f"the types were not checked: {reason}"
+        found.append(Diagnostic(1, "types-not-checked", text, "warning"))
+    else:
+        if newer := _newer(problems, python):
+            raise invalid(newer)
+        found.extend(explained(facts, problems))
+    return Report(module.workflow, _bounded(found)), complete
+
+
+def compiled(code: str) -> Module:
+    """Parse and compile a module within the bounds; raise InvalidWorkflow if that fails."""
     bound_text(code)
     module = read_module(code)
     try:
         bound_tree(module.tree)
         compile_module(module.tree)
-        flakes = _flakes(module.tree)
     except (RecursionError, MemoryError):
-        raise invalid([Error(1, "the module is nested too deeply")]) from None
-    except (ValueError, SyntaxError) as error:
+        raise invalid([Error(1, "the module is nested too deeply, or too large")]) from None
+    except ValueError as error:
         raise invalid([Error(1, f"the module cannot be checked: {error}")]) from None
-    errors = [*_id_errors(module), *_name_errors(module), *_reference_errors(module, flakes)]
-    if errors:
-        raise invalid(sorted(dict.fromkeys(errors), key=lambda error: error.line))
-    return module.workflow
+    return module
 
 
-class _Checker(checker.Checker):  # type: ignore[misc]
-    """pyflakes without its search for redefinitions: 50 s for 180 kB of `def f(): pass`."""
-
-    def differentForks(self, _node: ast.AST, _other: ast.AST) -> bool:  # noqa: N802
-        return True
-
-
-def _flakes(tree: ast.Module) -> list[messages.Message]:
-    found = _Checker(tree, filename="workflow.py", builtins=set(), withDoctest=False)
-    return [flake for flake in found.messages if isinstance(flake, _FATAL)]
-
-
-def _id_errors(module: Module) -> list[Error]:
-    errors: list[Error] = []
-    lines: dict[str, int] = {}
-    for node in module.workflow.nodes:
-        if not _NODE_ID.fullmatch(node.node_id):
-            message = (
-                f"the agent's variable `{node.node_id}` must be a letter or underscore and then "
-                "at most 63 letters, digits and underscores, all ASCII"
-            )
-            errors.append(Error(node.line, message))
-        if node.node_id in lines:
-            message = f"the agent `{node.node_id}` is already defined on line {lines[node.node_id]}"
-            errors.append(Error(node.line, message))
-        lines.setdefault(node.node_id, node.line)
-    return errors
-
-
-def _name_errors(module: Module) -> list[Error]:
-    errors: list[Error] = []
-    owners: dict[str, Node] = {}
-    for node in module.workflow.nodes:
-        other = owners.setdefault(node.name, node)
-        if other.node_id != node.node_id:
-            message = (
-                f'the name "{node.name}" of `{node.node_id}` is already the name of '
-                f"`{other.node_id}` (line {other.line})"
-            )
-            errors.append(Error(node.line, message))
-    return errors
-
-
-def _reference_errors(module: Module, flakes: list[messages.Message]) -> list[Error]:
-    errors: list[Error] = []
-    undefined = {
-        (flake.lineno, flake.col): flake
-        for flake in flakes
-        if isinstance(flake, messages.UndefinedName)
-    }
-    explained = set()
-    nodes = {node.node_id for node in module.workflow.nodes}
-    for reference in module.references:
-        place = (reference.expression.lineno, reference.expression.col_offset)
-        if place in undefined and isinstance(reference.expression, ast.Name):
-            explained.add(place)
-            errors.append(_undefined(module, reference))
-        elif reason := _misuse(module, reference, nodes):
-            errors.append(Error(place[0], f"{_title(reference)} {reason}"))
-    rest = (flake for flake in flakes if (flake.lineno, flake.col) not in explained)
-    errors.extend(Error(flake.lineno, str(flake.message % flake.message_args)) for flake in rest)
-    return errors
-
-
-def _undefined(module: Module, reference: Reference) -> Error:
-    line, later = reference.expression.lineno, module.lines.get(reference.label, 0)
-    reason = f"is defined only later, on line {later}" if later > line else "is not defined"
-    return Error(line, f"{_title(reference)} {reason}")
-
-
-def _title(reference: Reference) -> str:
-    return f"the {reference.kind} `{reference.label}` of `{reference.owner}`"
-
-
-def _misuse(module: Module, reference: Reference, nodes: set[str]) -> str | None:
-    expression = reference.expression
-    if isinstance(expression, ast.Constant):
-        kind = "a string" if literal(expression) is not None else "a constant"
-        return f"must be the variable of one, not {kind}"
-    if not isinstance(expression, ast.Name):
+def _newer_syntax(code: str, python: str) -> InvalidWorkflow | None:
+    """Say which newer version of Python a module is for that does not parse, if it is for one."""
+    try:
+        problems = find_problems(code, python=python, environment=sys.prefix)
+    except Unavailable:
         return None
-    function = module.functions.get(expression.id)
-    if reference.kind == "tool" and expression.id in nodes:
-        return "is an agent: hand off to it, or add its as_tool(...)"
-    if reference.kind == "handoff" and function and module.is_tool(function):
-        return "is a tool, not an agent"
-    if reference.kind == "tool" and function and not function.decorator_list:
-        return "is a function without @function_tool"
-    return None
+    newer = _newer(problems, python)
+    return invalid(newer) if newer else None
+
+
+def _newer(problems: Iterable[Finding], python: str) -> list[Error]:
+    return [
+        Error(
+            item.line,
+            f"{found[1]}: that needs Python {found[2]}, and workflows run on Python {python} here",
+        )
+        for item in problems
+        if item.rule == "invalid-syntax" and (found := _NEWER_SYNTAX.match(item.message))
+    ]
+
+
+def _bounded(found: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
+    """Return diagnostics in the order of lines, as many and as long as an answer may hold."""
+    ordered = sorted(dict.fromkeys(found), key=lambda item: item.line)
+    rest = len(ordered) - _MOST_DIAGNOSTICS
+    if rest > 0:
+        more = Diagnostic(ordered[-1].line, MORE, f"there are {rest} more problems")
+        ordered = [*ordered[:_MOST_DIAGNOSTICS], more]
+    return tuple(ordered)

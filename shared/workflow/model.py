@@ -1,69 +1,133 @@
-"""The parts of a workflow, and the exception that says what is wrong with one."""
+"""The parts of a workflow, its problems, and the exception that lists them."""
 
 import ast
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, Self, TypeVar
 
 from shared.errors import InvalidWorkflow
 
 _MOST_ERRORS = 20
 
+_Part = TypeVar("_Part")
+EdgeKind = Literal["handoff", "tool"]
+
 
 @dataclass(frozen=True)
 class Node:
-    """One `Agent(...)` of the module; `node_id` is the variable that it is assigned to."""
+    """One agent that the module makes.
+
+    `node_id` is its variable, else its name as an identifier. `variable` is the plain variable that
+    holds it, if there is one. `scope` is the qualified name of the function or class around it, ""
+    at the top level.
+    """
 
     node_id: str
     name: str
     line: int
     end_line: int
-    instructions: str | None
-    model: str | None
-    tools: tuple[str, ...]
-    handoffs: tuple[str, ...]
+    instructions: str | None = None
+    model: str | None = None
+    tools: tuple[str, ...] = ()
+    handoffs: tuple[str, ...] = ()
+    kind: str = "Agent"
+    scope: str = ""
+    variable: str | None = None
+    output_type: str | None = None
+    handoff_description: str | None = None
+    input_guardrails: tuple[str, ...] = ()
+    output_guardrails: tuple[str, ...] = ()
+    mcp_servers: tuple[str, ...] = ()
+    hooks: str | None = None
 
 
 @dataclass(frozen=True)
 class Tool:
-    """One tool that the module defines by name."""
+    """One tool that the module defines by name; `kind` is the function or class that makes it."""
 
     name: str
     line: int
     end_line: int
     description: str
+    kind: str = "function_tool"
+    scope: str = ""
 
 
 @dataclass(frozen=True)
 class Edge:
-    """One handoff, between two variables of the module."""
+    """One handoff, or one agent that another uses as the tool `tool_name`."""
 
     source: str
     target: str
+    kind: EdgeKind = "handoff"
+    tool_name: str | None = None
+
+
+@dataclass(frozen=True)
+class Unresolved:
+    """A part of the workflow that only a run decides; `field` is the agent's argument."""
+
+    line: int
+    node_id: str | None
+    field: str
+    text: str
 
 
 @dataclass(frozen=True)
 class Workflow:
-    """What a module defines, in the order of its lines."""
+    """The agents, tools and edges of a module, in the order of its lines."""
 
     nodes: tuple[Node, ...] = ()
     tools: tuple[Tool, ...] = ()
-
-    @property
-    def edges(self) -> tuple[Edge, ...]:
-        """Return every handoff of every node."""
-        return tuple(Edge(node.node_id, target) for node in self.nodes for target in node.handoffs)
+    edges: tuple[Edge, ...] = ()
+    unresolved: tuple[Unresolved, ...] = ()
 
     def node(self, node_id: str) -> Node | None:
         """Return the node of that id, if the module has it."""
         return next((node for node in self.nodes if node.node_id == node_id), None)
 
+    def to_json(self) -> dict[str, Any]:
+        """Return a dictionary that `json.dumps` takes."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Self:
+        """Make the workflow of which `to_json` made this dictionary, before or after JSON."""
+        return cls(
+            nodes=_each(Node, data["nodes"]),
+            tools=_each(Tool, data["tools"]),
+            edges=_each(Edge, data["edges"]),
+            unresolved=_each(Unresolved, data["unresolved"]),
+        )
+
+
+def _each(kind: type[_Part], items: Iterable[dict[str, Any]]) -> tuple[_Part, ...]:
+    return tuple(
+        kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in item.items()})
+        for item in items
+    )
+
+
+MORE = "more-problems"
+"""The rule of a diagnostic that stands for those that are not listed."""
+
 
 @dataclass(frozen=True)
 class Diagnostic:
-    """One problem of a module: the rule that found it, and a sentence with its line."""
+    """One problem of a module: the rule that found it, and a sentence.
+
+    An `error` fails when the module runs; a `warning` is advice.
+    """
 
     line: int
     rule: str
     message: str
+    severity: Literal["error", "warning"] = "error"
+
+    @property
+    def is_error(self) -> bool:
+        """Tell whether an edit that adds it is refused."""
+        return self.severity == "error"
 
 
 @dataclass(frozen=True)

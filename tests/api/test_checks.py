@@ -3,7 +3,7 @@
 import os
 import shutil
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,9 +22,12 @@ from tests.api.calls import (
     send,
     wait_for_status,
 )
+from tests.api.document import check_answers
 from tests.faults.prompts import add_agent, prompt
 from tests.services import EmbeddedService, wait_until
 from tests.stub_process import StubOpenAI
+
+pytestmark = pytest.mark.services
 
 Json = dict[str, Any]
 
@@ -127,9 +130,16 @@ def codes(report: Json, members: str = "findings") -> list[str]:
     return [finding["code"] for finding in report[members]]
 
 
-@pytest.fixture
-def app(embedded: EmbeddedService, live: httpx2.Client, stub: StubOpenAI) -> AppUnderTest:
-    return AppUnderTest(live, Path(embedded.settings["VIBECODER_DATA_DIR"]), stub)
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory, stub: StubOpenAI) -> Iterator[AppUnderTest]:
+    """Give a service of the module's own: a request for all sessions fails on a broken one."""
+    settings = {"OPENAI_BASE_URL": stub.base_url, "VIBECODER_MODEL_RETRIES": "0"}
+    with (
+        EmbeddedService(tmp_path_factory.mktemp("checked"), settings) as service,
+        httpx2.Client(base_url=service.url, timeout=30, trust_env=False) as client,
+    ):
+        data = Path(service.settings["VIBECODER_DATA_DIR"])
+        yield AppUnderTest(check_answers(client), data, stub)
 
 
 @pytest.fixture

@@ -153,8 +153,73 @@ def test_the_workflow_lists_agents_tools_and_handoffs(client: TestClient) -> Non
     code = 'from agents import Agent\nb = Agent(name="b")\na = Agent(name="a", handoffs=[b])\n'
     workflow = client.get(f"/projects/{new_project(client, code=code)}/workflow").json()
     assert [node["node_id"] for node in workflow["nodes"]] == ["b", "a"]
-    assert workflow["edges"] == [{"source": "a", "target": "b"}]
-    assert workflow["tools"] == []
+    edge = {"source": "a", "target": "b", "kind": "handoff", "tool_name": None}
+    assert workflow["edges"] == [edge]
+    assert workflow["tools"] == workflow["unresolved"] == []
+
+
+FULL = """\
+from agents import Agent, WebSearchTool, function_tool
+from agents.realtime import RealtimeAgent
+from .desks import billing
+
+@function_tool
+def lookup() -> str:
+    \"\"\"Look up.\"\"\"
+    return ""
+
+async def main():
+    refunds = Agent(name="Refunds", tools=[lookup, WebSearchTool()], output_type=int)
+    triage = Agent(name="T", handoffs=[billing], tools=[refunds.as_tool("ask_refunds", "Ask.")])
+
+voice = RealtimeAgent(name="A voice that has a name which is far too long for its box")
+"""
+
+
+def test_the_workflow_tells_scopes_agents_as_tools_and_what_only_a_run_decides(
+    client: TestClient,
+) -> None:
+    workflow = client.get(f"/projects/{new_project(client, code=FULL)}/workflow").json()
+    refunds, triage, voice = workflow["nodes"]
+    assert (refunds["scope"], refunds["output_type"]) == ("main", "int")
+    assert (triage["tools"], refunds["tools"]) == (["ask_refunds"], ["lookup", "WebSearchTool"])
+    assert (voice["kind"], voice["variable"]) == ("RealtimeAgent", "voice")
+    edge = {"source": "triage", "target": "refunds", "kind": "tool", "tool_name": "ask_refunds"}
+    assert workflow["edges"] == [edge]
+    [tool] = workflow["tools"]
+    assert (tool["kind"], tool["scope"]) == ("function_tool", "")
+    text = "`billing` is imported from `.desks`"
+    place = {"line": 12, "node_id": "triage", "field": "handoffs"}
+    assert workflow["unresolved"] == [place | {"text": text}]
+
+
+def test_the_picture_shows_scopes_agents_as_tools_and_what_only_a_run_decides(
+    client: TestClient,
+) -> None:
+    project_id = new_project(client, code=FULL)
+    picture = ET.fromstring(client.get(f"/projects/{project_id}/workflow.svg").content)
+    paths = [path.get("class") for path in picture.iter("{http://www.w3.org/2000/svg}path")]
+    assert "edge tool" in paths
+    texts: dict[str, list[str]] = {}
+    for text in picture.iter("{http://www.w3.org/2000/svg}text"):
+        texts.setdefault(text.get("class", ""), []).append(text.text or "")
+    assert texts["label"] == ["ask_refunds"]
+    assert texts["where"] == ["in main", "RealtimeAgent", "in main"]
+    assert texts["tool"] == ["lookup", "WebSearchTool"]
+    assert texts["note"][1] == ("line 12, triage, handoffs: `billing` is imported from `.desks`")
+    assert all(len(name) < 30 for name in texts["name"])
+
+
+@pytest.mark.parametrize("letter", ["W", "客", "i", "😀"])
+def test_the_texts_of_the_picture_fit_their_boxes(client: TestClient, letter: str) -> None:
+    name, about = repr(letter * 200), repr(letter * 900)
+    code = f"from agents import Agent\na = Agent(name={name}, instructions={about})\n"
+    project_id = new_project(client, code=code)
+    picture = ET.fromstring(client.get(f"/projects/{project_id}/workflow.svg").content)
+    pixels = {"W": 11.3, "客": 11.5, "i": 3, "😀": 15}[letter]
+    for text in picture.iter("{http://www.w3.org/2000/svg}text"):
+        larger = 14 / 11.5 if text.get("class") == "name" else 1
+        assert len(text.text or "") * pixels * larger < 200
 
 
 @pytest.mark.parametrize(

@@ -17,9 +17,10 @@ from openai import AsyncOpenAI
 from pydantic import BaseModel
 
 from shared.settings import Settings, load_settings
+from shared.workflow.checker import CodeChecker
 from tests.benchmarks.prompts import CODE
 from worker.agent.instructions import write_briefing
-from worker.agent.tools import Workbench, apply_patch, outline
+from worker.agent.tools import WorkflowEditor, apply_patch, outline
 from worker.agent.vibecoder import NAME
 from worker.tracing import keep_traces_here
 
@@ -79,14 +80,20 @@ async def send_message(session_id: UUID, body: MessageIn, request: Request) -> d
 async def answer(session_id: UUID, prompt: str, settings: Settings, model: Model) -> str:
     """Run VibeCoder once over the session's file."""
     with closing(open_memory(session_id, settings)) as memory:
-        agent = Agent[Workbench](
+        agent = Agent[WorkflowEditor](
             name=NAME,
             instructions=write_briefing(code=CODE, node_id=None, project_instructions=""),
             model=model,
             tools=[outline, apply_patch],
         )
-        workbench = Workbench(CODE, node_id=None, code_limit=settings.code_limit)
-        result = await Runner.run(agent, prompt, context=workbench, session=memory)
+        editor = WorkflowEditor(
+            CODE,
+            node_id=None,
+            code_limit=settings.code_limit,
+            checker=CodeChecker(),
+            owner="benchmark",
+        )
+        result = await Runner.run(agent, prompt, context=editor, session=memory)
     return str(result.final_output)
 
 

@@ -1,6 +1,6 @@
 """Short words for what tests do with the store; each call is one committed transaction."""
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +28,7 @@ from shared.store.acceptance import Accepted, Draft, OnBusy
 from shared.store.transitions import Claim, Ended, Outcome
 from shared.tables import Attempt, Item, Message, MessageStatus, Project, VibeSession, Worker
 from shared.webhooks import Delivery, Webhook
+from shared.workflow.checker import CodeChecker
 from shared.workflow.text import EMPTY_WORKFLOW, unified_diff
 
 OWNER = "anna"
@@ -77,11 +78,12 @@ async def database(settings: Settings) -> AsyncIterator[Database]:
 
 
 @pytest.fixture
-def world(database: Database, settings: Settings) -> Iterator["World"]:
+async def world(database: Database, settings: Settings) -> AsyncIterator["World"]:
     """Give the store's verbs on a fresh database."""
     world = World(database, settings)
     with world.exits:
         yield world
+    await world.checker.aclose()
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,7 @@ def claim_of(session: VibeSession) -> Claim:
         attempt=1,
         session_id=session.id,
         project_id=session.project_id,
+        owner="nobody",
         generation=session.generation,
         openai_session_key=session.openai_session_key,
         node_id=None,
@@ -161,6 +164,7 @@ class World:
         self.database = database
         self.settings = settings
         self.exits = ExitStack()
+        self.checker = CodeChecker()
 
     @property
     def cap(self) -> int:

@@ -24,7 +24,7 @@ from shared.store.transitions import Ended
 from shared.tables import Item, Message, MessageResponse, ModelCall, Project, Revision, VibeSession
 from shared.workflow.text import EMPTY_WORKFLOW
 from tests.shared.world import ON_SQLITE, OWNER, World
-from worker.agent.tools import Workbench
+from worker.agent.tools import WorkflowEditor
 from worker.attempts import run_message
 from worker.calls import CallWriter
 from worker.events import EventWriter
@@ -115,8 +115,8 @@ class Attempts:
         self.model: Model = Scripted([])
         self.announced: list[Ended] = []
 
-    def get(self, name: str) -> Model:
-        assert name == "offline"
+    def get(self, name: str, *, owner: str) -> Model:
+        assert (name, owner) == ("offline", OWNER)
         return self.model
 
     async def announce(self, ended: Ended) -> None:
@@ -135,6 +135,7 @@ class Attempts:
             spans=self.spans,
             calls=self.calls,
             prices=load_prices(self.world.settings.prices),
+            checker=self.world.checker,
         )
 
     async def run(
@@ -311,7 +312,7 @@ async def test_what_a_run_knew_is_freed_when_it_ends(
             attempts.runs.stop(attempts.runs.keys(), how)
             await asyncio.sleep(20)
 
-    known = Workbench | SessionMemory
+    known = WorkflowEditor | SessionMemory
     gc.collect()
     gc.disable()
     try:

@@ -24,6 +24,7 @@ from agents.testing import ScriptedModel, assistant_message
 from shared.errors import Failure, FailureCode
 from shared.settings import Settings
 from shared.store.transitions import Claim
+from shared.workflow.checker import CodeChecker
 from tests.stub_process import StubOpenAI
 from tests.stub_replies import VENDOR
 from worker.events import RunEvents
@@ -45,11 +46,11 @@ class Client:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.models = Models(settings)
+        self.models = Models(settings, CodeChecker())
         self.calls: list[ModelCall] = []
 
     def agent(self) -> tuple[Agent[None], RecordingModel]:
-        model = RecordingModel(self.models.get("gpt-test"), name="gpt-test")
+        model = RecordingModel(self.models.get("gpt-test", owner=""), name="gpt-test")
         agent = Agent(
             "VibeCoder",
             model=model,
@@ -174,7 +175,7 @@ async def test_without_a_key_a_local_server_is_used_and_no_real_key_is_sent(
 
 async def test_without_key_and_server_there_is_no_model_and_no_connection() -> None:
     with pytest.raises(ModelUnavailable) as raised:
-        Models(Settings(OPENAI_API_KEY=None, OPENAI_BASE_URL=None)).get("gpt-test")
+        Client(Settings(OPENAI_API_KEY=None, OPENAI_BASE_URL=None)).agent()
     assert failure_from(raised.value).code == FailureCode.MODEL_REJECTED
 
 
@@ -262,7 +263,7 @@ async def test_a_server_that_hangs_ends_as_a_timeout_and_is_not_asked_again(
 
 async def test_a_read_timeout_of_the_client_alone_is_a_timeout_too(stub: StubOpenAI) -> None:
     client = Client(settings_for(stub.base_url, model_timeout_s=0.4))
-    model = RecordingModel(client.models.get("gpt-test"), name="gpt-test")
+    model = RecordingModel(client.models.get("gpt-test", owner=""), name="gpt-test")
     agent = Agent(
         "a", model=model, model_settings=ModelSettings(retry=retry_settings(client.settings))
     )
@@ -385,7 +386,7 @@ class Told(RunEvents):
 
 async def watched(client: Client, prompt: str) -> tuple[RunResult, Told, RecordingModel]:
     told = Told()
-    model = RecordingModel(client.models.get("gpt-test"), name="gpt-test", events=told)
+    model = RecordingModel(client.models.get("gpt-test", owner=""), name="gpt-test", events=told)
     agent = client.agent()[0].clone(model=model)
     client.calls = model.calls
     result = await Runner.run(agent, prompt, run_config=RunConfig(tracing_disabled=True))
@@ -552,7 +553,7 @@ async def test_a_model_without_a_server_is_recorded_as_json() -> None:
 
 
 def test_models_are_made_once_a_name(stub: StubOpenAI) -> None:
-    models = Models(settings_for(stub.base_url))
-    assert models.get("a") is models.get("a")
-    assert models.get("a") is not models.get("b")
-    assert models.get("offline") is models.get("offline")
+    models = Models(settings_for(stub.base_url), CodeChecker())
+    first, again, other = (models.get(name, owner="") for name in "aab")
+    assert first is again
+    assert first is not other

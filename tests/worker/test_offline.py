@@ -3,9 +3,7 @@
 # ruff: noqa: SIM905 - the words of the properties read better as one text
 
 import json
-import subprocess
-import sys
-from pathlib import Path
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -14,59 +12,71 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.settings import Settings
-from shared.workflow.check import check_workflow
-from shared.workflow.model import Edge
+from shared.workflow.check import compiled
+from shared.workflow.checker import CodeChecker
+from shared.workflow.model import Edge, Workflow
 from shared.workflow.text import EMPTY_WORKFLOW, unified_diff
+from tests.worker.editing import close_checkers, make_editor  # noqa: F401 -- a fixture
 from worker.agent.instructions import write_briefing
-from worker.agent.tools import Workbench
+from worker.agent.patch import apply_patch
+from worker.agent.source import Source
 from worker.agent.vibecoder import run_vibecoder
-from worker.offline import OfflineModel
+from worker.offline import OfflineModel, patch_between
 from worker.offline_plan import HELP, Change, make_plan
-from worker.offline_text import patch_between
 
 
 class Conversation:
     """One project, with a global session and sessions of nodes."""
 
-    def __init__(self, code: str = EMPTY_WORKFLOW) -> None:
+    def __init__(self, checker: CodeChecker, code: str = EMPTY_WORKFLOW) -> None:
+        self.checker = checker
         self.code = code
         self.memories: dict[str | None, SQLiteSession] = {}
         self.diff = ""
 
     async def say(self, prompt: str, node_id: str | None = None) -> str:
-        workbench = Workbench(self.code, node_id=node_id, code_limit=100_000)
+        editor = make_editor(self.code, node_id)
         result = await run_vibecoder(
             prompt=prompt,
-            workbench=workbench,
+            editor=editor,
             project_instructions="",
             memory=self.memories.setdefault(node_id, SQLiteSession(str(node_id))),
-            model=OfflineModel(),
+            model=OfflineModel(self.checker, owner=""),
             trace_id="trace_" + "0" * 32,
             settings=Settings(),
         )
-        self.diff = unified_diff(self.code, workbench.code)
-        self.code = workbench.code
+        self.diff = unified_diff(self.code, editor.code)
+        self.code = editor.code
         return str(result.final_output)
 
     def instructions(self, node_id: str) -> str:
-        node = check_workflow(self.code).node(node_id)
+        node = workflow_of(self.code).node(node_id)
         assert node is not None
         return node.instructions or ""
 
 
-def output_of(script: str, folder: Path) -> str:
-    command = [sys.executable, "-c", script]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout
+def workflow_of(code: str) -> Workflow:
+    return compiled(code).workflow
 
 
-@pytest.mark.services
-async def test_the_conversation_of_the_first_ten_minutes(tmp_path: Path) -> None:
-    talk = Conversation()
+@pytest.fixture
+async def checker() -> AsyncIterator[CodeChecker]:
+    checker = CodeChecker()
+    yield checker
+    await checker.aclose()
+
+
+@pytest.fixture
+def talk(checker: CodeChecker) -> Conversation:
+    return Conversation(checker)
+
+
+async def test_the_conversation_of_the_first_ten_minutes(talk: Conversation) -> None:
     assert await talk.say("Create a triage agent") == "Created the agent `triage`."
     assert "Spanish" in await talk.say("Make it Spanish")
     assert talk.instructions("triage").endswith("Always answer in Spanish.")
     await talk.say("Add a billing agent and let triage hand off to it")
-    assert check_workflow(talk.code).edges == (Edge("triage", "billing"),)
+    assert workflow_of(talk.code).edges == (Edge("triage", "billing"),)
 
     about = await talk.say("What does this workflow do?")
     assert "agent triage" in about
@@ -79,54 +89,83 @@ async def test_the_conversation_of_the_first_ten_minutes(tmp_path: Path) -> None
     assert refused.endswith("Nothing was changed.")
     assert talk.diff == ""
 
-    (tmp_path / "workflow.py").write_text(talk.code)
-    script = "import workflow as w; print(w.triage.name, [a.name for a in w.triage.handoffs])"
-    assert output_of(script, tmp_path) == "triage ['billing']\n"
+    agents: dict[str, Any] = {}
+    exec(talk.code, agents)
+    assert agents["triage"].name == "triage"
+    assert agents["triage"].handoffs == [agents["billing"]]
 
 
-async def test_every_kind_of_request_is_understood() -> None:
-    talk = Conversation()
+async def test_every_kind_of_request_is_understood(talk: Conversation) -> None:
     await talk.say("Please create a refund agent, a sales agent and a triage agent")
     await talk.say("Let triage hand off to sales and let sales hand off to triage")
-    assert set(check_workflow(talk.code).edges) == {
+    assert set(workflow_of(talk.code).edges) == {
         Edge("triage", "sales"),
         Edge("sales", "triage"),
     }
     await talk.say("Rename sales to shop")
-    assert Edge("triage", "shop") in check_workflow(talk.code).edges
+    assert Edge("triage", "shop") in workflow_of(talk.code).edges
     await talk.say("Tell the shop agent to be brief and polite")
     assert talk.instructions("shop").endswith("Be brief and polite.")
     await talk.say("make triage answer in German")
     await talk.say("make triage answer in French")
     assert talk.instructions("triage").endswith("agent that can help. Always answer in French.")
     await talk.say("Give triage a tool to look up orders")
-    assert [tool.name for tool in check_workflow(talk.code).tools] == ["look_up_orders"]
+    assert [tool.name for tool in workflow_of(talk.code).tools] == ["look_up_orders"]
     await talk.say("Remove the shop agent")
-    assert check_workflow(talk.code).edges == ()
+    assert workflow_of(talk.code).edges == ()
     assert await talk.say("hello") == HELP
 
 
-async def test_a_node_session_changes_its_own_agent() -> None:
-    talk = Conversation()
+async def test_a_node_session_changes_its_own_agent(talk: Conversation) -> None:
     await talk.say("Create agent", node_id="billing")
     assert talk.instructions("billing")
     await talk.say("Add Spanish", node_id="billing")
     await talk.say("Give it a tool to send invoices", node_id="billing")
     await talk.say("Rename it to Front desk", node_id="billing")
-    node = check_workflow(talk.code).node("billing")
+    node = workflow_of(talk.code).node("billing")
     assert node is not None
     assert (node.name, node.tools) == ("Front desk", ("send_invoices",))
 
 
-async def test_what_cannot_be_done_is_said_and_changes_nothing() -> None:
-    talk = Conversation()
+async def test_what_cannot_be_done_is_said_and_changes_nothing(talk: Conversation) -> None:
     await talk.say("Create a triage agent")
     assert "Say the new name" in await talk.say("Rename the triage agent")
     assert "There is already" in await talk.say("Create a triage agent")
     assert "There is no agent `sales`" in await talk.say("Remove the sales agent")
     assert talk.diff == ""
-    broken = Conversation("def (")
+    broken = Conversation(talk.checker, "def (")
     assert "line 1: invalid syntax" in await broken.say("Create a triage agent")
+
+
+async def test_an_agent_inside_a_function_gets_instructions_and_tools_and_stays_there(
+    checker: CodeChecker,
+) -> None:
+    talk = Conversation(
+        checker,
+        "from agents import Agent\n\nasync def main():\n"
+        '    desk = Agent(name="desk", instructions="Help.")\n    return desk\n',
+    )
+    await talk.say("Tell desk to be brief")
+    await talk.say("Give desk a tool to look up orders")
+    [node] = workflow_of(talk.code).nodes
+    assert (node.scope, node.instructions, node.tools) == (
+        "main",
+        "Help. Be brief.",
+        ("look_up_orders",),
+    )
+    said = await talk.say("Rename desk to front")
+    assert "stands inside `main`; I only know agents of the top level" in said
+
+
+async def test_renaming_keeps_instructions_that_are_too_long_to_be_shown(
+    checker: CodeChecker,
+) -> None:
+    about = "desk. " * 2_000
+    talk = Conversation(
+        checker, f'from agents import Agent\n\ndesk = Agent(name="desk", instructions="{about}")\n'
+    )
+    await talk.say("Rename desk to front")
+    assert talk.code.count("front. ") == 2_000
 
 
 @pytest.mark.parametrize(
@@ -142,10 +181,11 @@ async def test_what_cannot_be_done_is_said_and_changes_nothing() -> None:
         ("Create agent", "assistant"),
     ],
 )
-async def test_any_name_becomes_a_safe_variable(prompt: str, node_id: str) -> None:
-    talk = Conversation()
+async def test_any_name_becomes_a_safe_variable(
+    talk: Conversation, prompt: str, node_id: str
+) -> None:
     await talk.say(prompt)
-    assert [node.node_id for node in check_workflow(talk.code).nodes] == [node_id]
+    assert [node.node_id for node in workflow_of(talk.code).nodes] == [node_id]
 
 
 WORDS = st.sampled_from(
@@ -171,14 +211,15 @@ def test_no_prompt_makes_it_raise_or_write_wrong_code(
     for prompt in prompts:
         plan = make_plan(prompt, code=code, node_id=node_id, said=prompts)
         if isinstance(plan, Change):
-            check_workflow(plan.code)
+            compiled(plan.code)
             patch = patch_between(code, plan.code)
-            assert patch is None or Workbench(code, node_id=None, code_limit=10**6).apply(patch)
+            made = code if patch is None else apply_patch(Source.read(code), patch).text
+            assert patch is None or made.split() == plan.code.split()
             code = plan.code
 
 
-async def _events(prompt: str) -> list[Any]:
-    stream = OfflineModel().stream_response(
+async def _events(checker: CodeChecker, prompt: str) -> list[Any]:
+    stream = OfflineModel(checker, owner="").stream_response(
         write_briefing(code=EMPTY_WORKFLOW, node_id=None, project_instructions=""),
         [{"role": "user", "content": prompt}],
         ModelSettings(),
@@ -193,8 +234,8 @@ async def _events(prompt: str) -> list[Any]:
     return [event async for event in stream]
 
 
-async def test_a_streamed_answer_comes_in_several_pieces() -> None:
-    events = await _events("hello")
+async def test_a_streamed_answer_comes_in_several_pieces(checker: CodeChecker) -> None:
+    events = await _events(checker, "hello")
     assert [event.sequence_number for event in events] == list(range(len(events)))
     pieces = [event.delta for event in events if event.type == "response.output_text.delta"]
     assert len(pieces) > 1
@@ -202,8 +243,8 @@ async def test_a_streamed_answer_comes_in_several_pieces() -> None:
     assert events[-1].response.usage.output_tokens > 10
 
 
-async def test_a_streamed_call_has_a_call_id_of_its_own() -> None:
-    calls = [(await _events("Create agent"))[-1].response.output[0] for _ in range(2)]
+async def test_a_streamed_call_has_a_call_id_of_its_own(checker: CodeChecker) -> None:
+    calls = [(await _events(checker, "Create agent"))[-1].response.output[0] for _ in range(2)]
     assert calls[0].call_id != calls[1].call_id
     assert calls[0].arguments == calls[1].arguments
     assert "assistant = Agent(" in json.loads(calls[0].arguments)["patch"]

@@ -17,6 +17,7 @@ from shared.store import traces
 from shared.store.traces import Spans
 from shared.tables import Attempt, Message
 from shared.telemetry import TelemetrySpan
+from shared.workflow.checker import CodeChecker
 from tests.shared.world import OWNER, World
 from tests.stub_process import StubOpenAI
 from tests.worker.test_attempts import DONE, Attempts, adding
@@ -270,8 +271,8 @@ async def test_the_models_server_gets_the_trace_and_the_calls_span(
 ) -> None:
     with StubOpenAI() as stub:
         settings = Settings(OPENAI_BASE_URL=stub.base_url, model="stub")
-        models = Models(settings)
-        monkeypatch.setattr(attempts, "get", lambda _: models.get("stub"))
+        models = Models(settings, CodeChecker())
+        monkeypatch.setattr(attempts, "get", lambda _, owner: models.get("stub", owner=owner))
         message = await attempts.run([])
         await models.aclose()
         [call] = stub.requests()

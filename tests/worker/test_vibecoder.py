@@ -10,8 +10,10 @@ from agents.testing import ScriptedModel, assistant_message, function_call
 
 from shared.settings import Settings
 from shared.workflow.text import EMPTY_WORKFLOW
+from tests.worker.editing import close_checkers, make_editor  # noqa: F401 -- a fixture
+from worker.agent import patch as engine
 from worker.agent.instructions import read_briefing, write_briefing
-from worker.agent.tools import Workbench
+from worker.agent.tools import WorkflowEditor
 from worker.agent.vibecoder import run_vibecoder
 
 ADD = '@@\n from agents import Agent\n+\n+triage = Agent(name="triage")\n'
@@ -23,20 +25,20 @@ def patching(patch: str, call_id: str = "call_1") -> Any:
 
 
 async def run(
-    model: ScriptedModel, workbench: Workbench | None = None, **changes: Any
-) -> tuple[Any, Workbench]:
-    workbench = workbench or Workbench(EMPTY_WORKFLOW, node_id=None, code_limit=10_000)
+    model: ScriptedModel, editor: WorkflowEditor | None = None, **changes: Any
+) -> tuple[Any, WorkflowEditor]:
+    editor = editor or make_editor(EMPTY_WORKFLOW)
     memory = changes.pop("memory", None) or SQLiteSession("s")
     result = await run_vibecoder(
         prompt="Create a triage agent",
-        workbench=workbench,
+        editor=editor,
         project_instructions="Use British spelling.",
         memory=memory,
         model=model,
         trace_id="trace_" + "0" * 32,
         settings=Settings(**changes),
     )
-    return result, workbench
+    return result, editor
 
 
 def outputs(result: Any) -> list[str]:
@@ -46,19 +48,24 @@ def outputs(result: Any) -> list[str]:
 
 async def test_the_agent_knows_the_code_the_rules_and_the_projects_instructions() -> None:
     model = ScriptedModel([DONE])
-    await run(model, Workbench(EMPTY_WORKFLOW, node_id="triage", code_limit=100))
+    await run(model, make_editor(EMPTY_WORKFLOW, node_id="triage"))
     assert model.first_call is not None
     text = model.first_call.system_instructions or ""
     assert "Use British spelling." in text
     assert "   3 | from agents import Agent" in text
     assert "only for the agent `triage`" in text
-    assert [tool.name for tool in model.first_call.tools] == ["outline", "apply_patch"]
+    assert [tool.name for tool in model.first_call.tools] == [
+        "outline",
+        "apply_patch",
+        "replace_text",
+        "sdk_reference",
+    ]
 
 
-async def test_an_accepted_patch_is_on_the_workbench_and_the_model_is_told() -> None:
-    result, workbench = await run(ScriptedModel([[patching(ADD)], DONE]))
+async def test_an_accepted_patch_is_in_the_editor_and_the_model_is_told() -> None:
+    result, editor = await run(ScriptedModel([[patching(ADD)], DONE]))
     assert result.final_output == "done"
-    assert workbench.patches == [ADD]
+    assert editor.edits == 1
     assert outputs(result) == [
         "The patch is applied.\nagent triage, lines 5-5, tools: none, hands off to: none"
     ]
@@ -66,10 +73,10 @@ async def test_an_accepted_patch_is_on_the_workbench_and_the_model_is_told() -> 
 
 async def test_a_refused_patch_is_answered_with_the_exact_reason() -> None:
     model = ScriptedModel([[patching("@@\n from agents import Agent\n+print(x)\n")], DONE])
-    result, workbench = await run(model)
-    assert workbench.code == EMPTY_WORKFLOW
+    result, editor = await run(model)
+    assert editor.code == EMPTY_WORKFLOW
     assert outputs(result) == [
-        "Nothing was changed. The module would be wrong: line 4: undefined name 'x'."
+        "Nothing was changed. The check refuses the edit: line 4: `x` is not defined."
     ]
 
 
@@ -81,27 +88,27 @@ async def test_after_an_accepted_patch_a_refusal_shows_the_code_as_it_is_now() -
 
 async def test_patches_of_one_turn_stand_on_one_another() -> None:
     second = '@@\n triage = Agent(name="triage")\n+billing = Agent(name="billing")\n'
-    result, workbench = await run(ScriptedModel([[patching(ADD), patching(second, "2")], DONE]))
-    assert len(workbench.patches) == 2
+    result, editor = await run(ScriptedModel([[patching(ADD), patching(second, "2")], DONE]))
+    assert editor.edits == 2
     assert result.final_output == "done"
 
 
 async def test_wrong_arguments_and_unknown_tools_are_told_to_the_model() -> None:
-    wrong = function_call("apply_patch", {"diff": ADD}, call_id="1")
+    wrong = function_call("apply_patch", {"nothing": ADD}, call_id="1")
     unknown = function_call("run_code", {}, call_id="2")
-    result, workbench = await run(ScriptedModel([[wrong], [unknown], DONE]))
-    assert outputs(result)[0].startswith("Nothing was changed. The arguments are wrong")
+    result, editor = await run(ScriptedModel([[wrong], [unknown], DONE]))
+    assert outputs(result)[0].startswith("Nothing was changed. The argument `patch` is missing")
     assert "run_code" in outputs(result)[1]
-    assert workbench.patches == []
+    assert editor.edits == 0
 
 
 async def test_a_tool_that_hangs_ends_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
     hanging = threading.Event()
-    monkeypatch.setattr(Workbench, "apply", lambda *_: hanging.wait(5))
-    workbench = Workbench("#" * 50_000, node_id=None, code_limit=100_000)
+    monkeypatch.setattr(engine, "apply_patch", lambda *_: hanging.wait(5))
+    editor = make_editor("#" * 50_000)
     try:
         with pytest.raises(ToolTimeoutError):
-            await run(ScriptedModel([[patching(ADD)], DONE]), workbench, tool_timeout_s=0.05)
+            await run(ScriptedModel([[patching(ADD)], DONE]), editor, tool_timeout_s=0.05)
     finally:
         hanging.set()
 

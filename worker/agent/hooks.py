@@ -9,11 +9,11 @@ from typing_extensions import override
 
 from shared.tables import EventKind
 from shared.workflow.text import unified_diff
-from worker.agent.tools import Workbench
+from worker.agent.tools import WorkflowEditor
 from worker.events import RunEvents
 
 
-class Reporter(RunHooks[Workbench]):
+class Reporter(RunHooks[WorkflowEditor]):
     """Reports each call of a tool, its answer, and the change of the code that it made."""
 
     def __init__(self, events: RunEvents, code: str) -> None:
@@ -22,7 +22,7 @@ class Reporter(RunHooks[Workbench]):
 
     @override
     async def on_tool_start(
-        self, context: RunContextWrapper[Workbench], agent: AgentBase[Any], tool: Tool
+        self, context: RunContextWrapper[WorkflowEditor], agent: AgentBase[Any], tool: Tool
     ) -> None:
         data = {"call_id": _call_id(context), "name": tool.name}
         if isinstance(context, ToolContext):
@@ -32,7 +32,7 @@ class Reporter(RunHooks[Workbench]):
     @override
     async def on_tool_end(
         self,
-        context: RunContextWrapper[Workbench],
+        context: RunContextWrapper[WorkflowEditor],
         agent: AgentBase[Any],
         tool: Tool,
         result: object,
@@ -48,5 +48,5 @@ class Reporter(RunHooks[Workbench]):
             )
 
 
-def _call_id(context: RunContextWrapper[Workbench]) -> str | None:
+def _call_id(context: RunContextWrapper[WorkflowEditor]) -> str | None:
     return context.tool_call_id if isinstance(context, ToolContext) else None

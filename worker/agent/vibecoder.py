@@ -20,7 +20,13 @@ from agents.memory import Session
 from shared.settings import Settings
 from worker.agent.hooks import Reporter
 from worker.agent.instructions import write_briefing
-from worker.agent.tools import Workbench, apply_patch, outline
+from worker.agent.tools import (
+    WorkflowEditor,
+    apply_patch,
+    outline,
+    replace_text,
+    sdk_reference,
+)
 from worker.events import RunEvents
 from worker.model.client import retry_settings
 
@@ -30,7 +36,7 @@ NAME = "VibeCoder"
 async def run_vibecoder(
     *,
     prompt: str,
-    workbench: Workbench,
+    editor: WorkflowEditor,
     project_instructions: str,
     memory: Session,
     model: Model,
@@ -38,29 +44,29 @@ async def run_vibecoder(
     settings: Settings,
     events: RunEvents | None = None,
 ) -> RunResult:
-    """Answer one prompt; what the agent changes is on the workbench afterwards.
+    """Answer one prompt; the editor has what the agent changes afterwards.
 
-    Lets the SDK's exceptions through; the workbench then means nothing.
+    Lets the SDK's exceptions through; what the editor has then means nothing.
     """
     return await Runner.run(
-        _agent(workbench, project_instructions, model, settings),
+        _agent(editor, project_instructions, model, settings),
         prompt,
-        context=workbench,
+        context=editor,
         max_turns=settings.max_turns,
-        hooks=Reporter(events, workbench.code) if events else None,
+        hooks=Reporter(events, editor.code) if events else None,
         run_config=_run_config(trace_id, settings),
         session=memory,
     )
 
 
 def _agent(
-    workbench: Workbench, project_instructions: str, model: Model, settings: Settings
-) -> Agent[Workbench]:
+    editor: WorkflowEditor, project_instructions: str, model: Model, settings: Settings
+) -> Agent[WorkflowEditor]:
     # copied: the SDK looks into each setting and its type when one is made
     agent = copy.copy(_base_agent(settings))
     agent.instructions = write_briefing(
-        code=workbench.code,
-        node_id=workbench.node_id,
+        code=editor.code,
+        node_id=editor.node_id,
         project_instructions=project_instructions,
     )
     agent.model = model
@@ -68,8 +74,8 @@ def _agent(
 
 
 @functools.cache
-def _base_agent(settings: Settings) -> Agent[Workbench]:
-    return Agent[Workbench](
+def _base_agent(settings: Settings) -> Agent[WorkflowEditor]:
+    return Agent[WorkflowEditor](
         name=NAME,
         model_settings=ModelSettings(
             timeout=settings.model_timeout_s,
@@ -84,7 +90,8 @@ def _base_agent(settings: Settings) -> Agent[Workbench]:
 def _tools(timeout_s: float) -> tuple[Tool, ...]:
     # copies of the module's tools: their schemas are made once, at import
     return tuple(
-        dataclasses.replace(tool, timeout_seconds=timeout_s) for tool in (outline, apply_patch)
+        dataclasses.replace(tool, timeout_seconds=timeout_s)
+        for tool in (outline, apply_patch, replace_text, sdk_reference)
     )
 
 
@@ -100,7 +107,7 @@ def _base_config(history_limit: int | None) -> RunConfig:
     return RunConfig(
         workflow_name=NAME,
         session_settings=SessionSettings(limit=history_limit) if history_limit else None,
-        # patches of one turn stand on one another
+        # edits of one turn stand on one another
         tool_execution=ToolExecutionConfig(max_function_tool_concurrency=1),
         tool_not_found_behavior="return_error_to_model",
     )

@@ -27,6 +27,7 @@ from pydantic_core import PydanticSerializationError, to_json
 from typing_extensions import override
 
 from shared.settings import OFFLINE, Settings
+from shared.workflow.checker import CodeChecker
 from worker.failures import QUOTA, ModelUnavailable
 from worker.memory.history import first
 from worker.model.recording import RecordingModel, asked, hand_over
@@ -107,13 +108,19 @@ class _Connections(DefaultAioHttpClient):
 class Models:
     """The models of one event loop, over one HTTP client."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, checker: CodeChecker) -> None:
         self._settings = settings
+        self._checker = checker
         self._client: AsyncOpenAI | None = None
-        self._models: dict[str, Model] = {OFFLINE: OfflineModel()}
+        self._models: dict[str, Model] = {}
 
-    def get(self, name: str) -> Model:
-        """Return a model by its name; raise ModelUnavailable if it needs a server and has none."""
+    def get(self, name: str, *, owner: str) -> Model:
+        """Return a model by its name; raise ModelUnavailable if it needs a server and has none.
+
+        The offline model reads code in the turn of the project's `owner`.
+        """
+        if name == OFFLINE:
+            return OfflineModel(self._checker, owner=owner)
         if name not in self._models:
             self._models[name] = self._remote(name)
         return self._models[name]
