@@ -28,12 +28,14 @@ def pytest_configure(config: pytest.Config) -> None:
     """Forget the host's settings; let Hypothesis try little unless a profile is named."""
     if not config.getoption("--hypothesis-profile"):
         settings.load_profile("short")
+    Service.forked = True
     for name in [
         name for name in os.environ if name.startswith(("VIBECODER_", "OPENAI_", "OTEL_"))
     ]:
         del os.environ[name]
 
 
+_WITH_SERVICES_S = 180  # processes start slowly beside other work
 _SHARED = ("distributed", "embedded")
 _SERVERS = {"redis_server", "postgres_server", *_SHARED}
 _WITH_SERVICES_ONLY = {"stateful", "faults"}
@@ -56,6 +58,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         asked = set(getattr(item, "fixturenames", ()))
         if _SERVERS & asked:
             item.add_marker(pytest.mark.services)
+        if item.get_closest_marker("services") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(_WITH_SERVICES_S))
         if not item.get_closest_marker("xdist_group"):
             group = next((name for name in _SHARED if name in asked), item.path.stem)
             item.add_marker(pytest.mark.xdist_group(group))

@@ -1,7 +1,6 @@
 """The service itself as processes: the API, workers, and both in one."""
 
 import sqlite3
-import sys
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
@@ -20,6 +19,8 @@ _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 class ApiProcess(Service):
     """`python -m api` with these settings; its own data folder unless the settings name one."""
 
+    module = "api"
+
     def __init__(
         self, directory: Path, settings: Mapping[str, str] | None = None, *, name: str = "api"
     ) -> None:
@@ -31,9 +32,6 @@ class ApiProcess(Service):
             "VIBECODER_PORT": str(self.port),
         } | dict(settings or {})
         self.url = f"http://{self.settings['VIBECODER_HOST']}:{self.port}"
-
-    def command(self) -> list[str]:
-        return [sys.executable, "-m", "api"]
 
     def environment(self) -> dict[str, str]:
         return clean_environment(self.settings)
@@ -66,6 +64,7 @@ class EmbeddedService(ApiProcess):
 class WorkerProcess(Service):
     """`python -m worker` with these settings; ready once its row is in the database."""
 
+    module = "worker"
     ready_every_s = 0.1  # each time is a new connection to the database
 
     def __init__(
@@ -73,9 +72,6 @@ class WorkerProcess(Service):
     ) -> None:
         super().__init__(directory, name=name)
         self.settings = {"VIBECODER_DATA_DIR": str(directory / f"{name}-data")} | dict(settings)
-
-    def command(self) -> list[str]:
-        return [sys.executable, "-m", "worker"]
 
     def environment(self) -> dict[str, str]:
         return clean_environment(self.settings)
