@@ -14,8 +14,8 @@ RUN python -m venv --without-pip /opt/venv
 COPY requirements.lock .
 RUN pip --python /opt/venv/bin/python install --no-cache-dir --disable-pip-version-check \
         --require-hashes -r requirements.lock \
-    && find /opt/venv -type f \( -name '*.c' -o -name '*.h' -o -name '*.pyx' -o -name '*.pxd' \
-        -o -name '*.pyi' \) -delete
+    && find /opt/venv -type f \( -name '*.c' -o -name '*.h' -o -name '*.pyx' -o -name '*.pxd' \) \
+        -delete
 
 FROM python:3.12-slim
 RUN useradd --system --uid 10001 --no-create-home --home-dir /srv/vibecoder vibecoder \

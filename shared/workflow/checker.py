@@ -6,6 +6,7 @@ One `CodeChecker` an event loop; the API and the worker use the same one.
 import asyncio
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
@@ -15,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections import OrderedDict, deque
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
@@ -23,7 +25,7 @@ from typing import Any
 
 from shared.errors import InvalidWorkflow, RateLimited
 from shared.logging import get_logger
-from shared.workflow.child import LONGEST_RESULT, TOO_COSTLY
+from shared.workflow.child import CPU_S, LONGEST_RESULT, TOO_COSTLY
 from shared.workflow.model import MORE, Diagnostic, Error, Report, Workflow, invalid
 
 PLACES = 2
@@ -37,10 +39,11 @@ _RETRY_AFTER_S = 5
 _ROOT = Path(__file__).parents[2]
 _PROGRAM = (
     "import sys; sys.path.insert(0, sys.argv[1]); "
-    "from shared.workflow.child import main; main(sys.argv[2])"
+    "from shared.workflow.child import main; main(sys.argv[2], int(sys.argv[3]))"
 )
 _MOST_REPORTS = 256
-_REPORT_BYTES = 16_000_000
+_REPORT_BYTES = 4_000_000
+_BRIEF_S = 60.0
 _LINE_END = re.compile(r"\r\n|\r|\n")
 _LINE_NUMBER = re.compile(r"line \d+")
 _log = get_logger(__name__)
@@ -53,11 +56,13 @@ class CodeChecker:
         self,
         *,
         places: int = PLACES,
+        cpu_s: int = CPU_S,
         deadline_s: float = DEADLINE_S,
         most_waiting: int | None = None,
     ) -> None:
-        """`most_waiting` bounds the jobs that one owner has waiting."""
+        """Start no child yet; `most_waiting` bounds the jobs that one owner has waiting."""
         self._turns = _Turns(places, most_waiting)
+        self._cpu_s = cpu_s
         self._deadline_s = deadline_s
         self._idle: list[_Child] = []
         self._busy: set[_Child] = set()
@@ -87,10 +92,9 @@ class CodeChecker:
             Workflow.from_json(found["workflow"]),
             tuple(Diagnostic(**item) for item in found["diagnostics"]),
         )
-        if found["complete"]:
-            _REPORTS.keep(code, report, size)
-        else:
-            _log.warning("code was checked without its types", reason=found["diagnostics"][-1])
+        if not found["complete"]:
+            _log.info("code was checked without its types", owner=owner)
+        _REPORTS.keep(code, report, size, lasts=found["complete"])
         return report
 
     async def inspect(self, code: str, *, owner: str) -> Report:
@@ -105,13 +109,7 @@ class CodeChecker:
             )
 
     async def check_edit(
-        self,
-        before: str,
-        after: str,
-        *,
-        base: str,
-        node_id: str | None,
-        owner: str,
+        self, before: str, after: str, *, base: str, node_id: str | None, owner: str
     ) -> Report:
         """Check an edit: refuse it for the problems that it adds, accept those that were there.
 
@@ -188,7 +186,7 @@ class CodeChecker:
     async def _answer(self, job: bytes) -> bytes:
         if self._closed:
             raise RuntimeError("The checker is closed.")
-        child = self._idle.pop() if self._idle else _Child()
+        child = self._take()
         self._busy.add(child)
         line = b""
         try:
@@ -204,6 +202,14 @@ class CodeChecker:
             else:
                 self._end(child, at_once=not line)
         return line
+
+    def _take(self) -> "_Child":
+        while self._idle:
+            child = self._idle.pop()
+            if child.is_alive():
+                return child
+            self._end(child, at_once=True)
+        return _Child(self._cpu_s)
 
     def _end(self, child: "_Child", *, at_once: bool) -> None:
         child.close(at_once=at_once)
@@ -226,12 +232,22 @@ class _Child:
     _reader: asyncio.StreamReader
     _writer: asyncio.StreamWriter | None = None
 
-    def __init__(self) -> None:
+    def __init__(self, cpu_s: int) -> None:
         self._folder = _make_folder()
         self._socket, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(  # noqa: S603 -- our own program
-                [sys.executable, "-I", "-X", "utf8", "-c", _PROGRAM, str(_ROOT), self._folder],
+                [
+                    sys.executable,
+                    "-I",
+                    "-X",
+                    "utf8",
+                    "-c",
+                    _PROGRAM,
+                    str(_ROOT),
+                    self._folder,
+                    str(cpu_s),
+                ],
                 stdin=theirs.fileno(),
                 stdout=theirs.fileno(),
                 stderr=subprocess.DEVNULL,
@@ -239,6 +255,10 @@ class _Child:
                 env={"TMPDIR": self._folder or os.devnull, "HOME": self._folder or os.devnull},
                 process_group=0,  # it ends with what it starts; Ctrl-C is for the parent alone
             )
+
+    def is_alive(self) -> bool:
+        """Tell whether it runs: memory may be scarce, and an idle child the one to go."""
+        return self._process.poll() is None
 
     async def open(self) -> None:
         """Wait until it is ready, the first time."""
@@ -361,30 +381,33 @@ class _Turns:
 class _Reports:
     """The newest reports by the code that they are about, bounded in number and bytes.
 
-    A check takes 0.2 s, an answer from here microseconds; a project is read more often than it
-    changes. One for the process: a report says nothing that the code does not.
+    A check takes 0.2 s, an answer from here microseconds. A project is read more often than it
+    changes, and an edit is compared with the code before. There is one for the process, for all
+    owners: a report says nothing that the code does not.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()  # an embedded worker has an event loop of its own
-        self._kept: OrderedDict[bytes, tuple[Report, int]] = OrderedDict()
+        self._kept: OrderedDict[bytes, tuple[Report, int, float]] = OrderedDict()
         self._size = 0
 
     def get(self, code: str) -> Report | None:
         """Return the report, if it is here."""
         with self._lock:
             key = _digest(code)
-            if key not in self._kept:
+            report, _, until = self._kept.get(key, (None, 0, 0.0))
+            if time.monotonic() > until:
                 return None
             self._kept.move_to_end(key)
-            return self._kept[key][0]
+            return report
 
-    def keep(self, code: str, report: Report, size: int) -> None:
-        """Keep a report of so many bytes."""
+    def keep(self, code: str, report: Report, size: int, *, lasts: bool) -> None:
+        """Keep a report of so many bytes: for a minute, unless it `lasts`."""
+        until = math.inf if lasts else time.monotonic() + _BRIEF_S
         with self._lock:
             key = _digest(code)
-            self._size += size - self._kept.pop(key, (None, 0))[1]
-            self._kept[key] = (report, size)
+            self._size += size - self._kept.pop(key, (None, 0, 0.0))[1]
+            self._kept[key] = (report, size, until)
             while len(self._kept) > _MOST_REPORTS or self._size > _REPORT_BYTES:
                 self._size -= self._kept.popitem(last=False)[1][1]
 

@@ -16,24 +16,29 @@ from pathlib import Path
 
 from shared.errors import InvalidWorkflow
 
-MEMORY = 500_000_000
-"""Bytes of address space of the child, and again of each program that it starts."""
-CPU_S = 6
+MEMORY = 300_000_000
+"""Bytes that the child may allocate, and again each program that it starts.
+
+The longest modules of people take 50 MB in each. A limit of the address space alone would do for
+Python; a program that reserves more of it than it uses fails at some such limits, and not at lower.
+"""
+CPU_S = 10
 """Seconds of CPU time of one job, without the programs that it starts."""
 LONGEST_RESULT = 8_000_000
 TOO_COSTLY = "the module takes too much memory or time to check"
 _LARGEST_FILE = 8_000_000
 _OPEN_FILES = 64
-_MUCH_MEMORY = 150_000_000
+_MUCH_MEMORY = 100_000_000
 
 
-def main(folder: str) -> None:
+def main(folder: str, cpu_s: int) -> None:
     """Do jobs until the parent closes the pipe or ends; then remove the private folder."""
     # a service manager may signal all processes of a service: the parent decides when these end
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     for which, value in (
-        (resource.RLIMIT_AS, MEMORY),
+        (resource.RLIMIT_DATA, MEMORY),
+        (resource.RLIMIT_AS, 4 * MEMORY),
         (resource.RLIMIT_FSIZE, _LARGEST_FILE),
         (resource.RLIMIT_NOFILE, _OPEN_FILES),
         (resource.RLIMIT_CORE, 0),
@@ -41,16 +46,16 @@ def main(folder: str) -> None:
         with suppress(ValueError, OSError):  # the system has no such limit, or a lower one
             resource.setrlimit(which, (value, value))
     with suppress(BrokenPipeError):
-        _serve()
+        _serve(cpu_s)
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _serve() -> None:
+def _serve(cpu_s: int) -> None:
     with open(0, "rb") as jobs, open(1, "wb") as results:
         results.write(b"{}\n")  # ready
         results.flush()
         for job in jobs:
-            _allow_cpu_s(CPU_S)
+            _allow_cpu_s(cpu_s)
             kind, value = _do(job)
             # memory that was needed once is not all given back: after much of it a new child
             last = _memory() > _MUCH_MEMORY

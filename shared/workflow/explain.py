@@ -14,6 +14,7 @@ from shared.workflow.typecheck import Finding
 
 _LONGEST_MESSAGE = 400
 _LONGEST_NAME = 64
+_MOST_HINTS = 20
 _FOUND = re.compile(r"found `(.*)`\Z", re.DOTALL)
 _QUOTED = re.compile(r"`([^`]*)`")
 _LINE_END = re.compile(r"\r\n|\r|\n")
@@ -43,6 +44,7 @@ class Facts:
     stars: list[str] = field(default_factory=list)
     optional_imports: set[int] = field(default_factory=set)
     binds_by_name: bool = False
+    hints: int = _MOST_HINTS
     explained: dict[tuple[str, int], bool] = field(default_factory=dict)
 
     @classmethod
@@ -154,11 +156,11 @@ def double_agents(module: Module) -> Iterator[Diagnostic]:
         if line != node.line:
             text = f'the name "{_cut(node.name)}" is also the name of the agent on line {line}'
             yield Diagnostic(node.line, "double-agent-name", text, "warning")
-        if node.variable is not None:
-            line = variables.setdefault((node.scope, node.variable), node.line)
-            if line != node.line:
-                text = f"`{_cut(node.variable)}` is already the agent of line {line}"
-                yield Diagnostic(node.line, "double-agent-variable", text, "warning")
+        variable = node.variable or node.node_id
+        line = variables.setdefault((node.scope, variable), node.line)
+        if line != node.line:
+            text = f"`{_cut(variable)}` is already the agent of line {line}"
+            yield Diagnostic(node.line, "double-agent-variable", text, "warning")
 
 
 def names_of_sdk(facts: Facts) -> Iterator[Diagnostic]:
@@ -179,7 +181,10 @@ def _name_of_sdk(facts: Facts, source: str, name: str, line: int) -> Iterator[Di
     known = exported_names(source) if source.partition(".")[0] == PACKAGE else None
     if known is None or name in known or (name.startswith("__") and name.endswith("__")):
         return
-    near = difflib.get_close_matches(name[:_LONGEST_NAME], known, 1)
+    near = []
+    if facts.hints:
+        facts.hints -= 1
+        near = difflib.get_close_matches(name[:_LONGEST_NAME], known, 1)
     hint = f"; did you mean `{near[0]}`?" if near else ""
     yield Diagnostic(
         line,
@@ -334,9 +339,7 @@ def _wrong_element(facts: Facts, kind: str, element: ast.expr) -> str | None:
         case ast.Name(id=name):
             function = facts.functions.get(name)
             if kind == "tools" and facts.makes_agent(facts.values.get(name)):
-                return (
-                    f"`{_cut(name)}` is an agent: put it into `handoffs`, or add its `as_tool(...)`"
-                )
+                return f"`{_cut(name)}` is an agent: add its `as_tool(...)`, or hand off to it"
             if kind == "handoffs" and function and facts.is_tool(function):
                 return f"`{_cut(name)}` is a tool, not an agent: put it into `tools`"
             if function and not function.decorator_list:

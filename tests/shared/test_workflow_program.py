@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.workflow.check import check_workflow
+from shared.workflow.check import compiled
 from shared.workflow.program import as_program
 from shared.workflow.text import EMPTY_WORKFLOW
 
@@ -18,7 +18,7 @@ PAIR = 'b = Agent(name="b")\na = Agent(name="a", handoffs=[b])\n'
 def test_a_program_talks_to_the_agent_that_nobody_hands_off_to(tmp_path: Path) -> None:
     code = as_program(f"from agents import Agent\n{PAIR}".rstrip())
     assert code.endswith("asyncio.run(run_demo_loop(a))\n")
-    check_workflow(code)
+    compiled(code)
     assert as_program(code) == code
     (tmp_path / "workflow.py").write_text(code)
     done = subprocess.run(
@@ -70,7 +70,7 @@ def test_a_module_that_starts_itself_or_cannot_be_started_stays_as_it_is(code: s
 def test_the_end_has_the_line_ends_of_the_module() -> None:
     code = as_program((HEAD + PAIR).replace("\n", "\r\n"))
     assert code.count("\n") == code.count("\r\n") > 8
-    check_workflow(code)
+    compiled(code)
 
 
 def test_without_an_agent_there_is_no_program() -> None:

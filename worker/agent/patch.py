@@ -26,7 +26,8 @@ from worker.agent.patch_text import (
 )
 from worker.agent.source import Change, Source
 
-_MOST_COMPARED = 50_000_000  # lines of the module for each hunk: str.find takes 1 ns for one
+_MOST_HUNKS = 1_000
+_MOST_COMPARED = 20_000_000  # lines of the module for each hunk: str.find takes 1 ns for one
 _COMPARED_AT_ONCE = 100
 _MOST_STEPS = 500_000
 _MOST_TRIED = 50
@@ -151,13 +152,12 @@ _ELIDES = re.compile(
 
 def _refuse_elisions(lines: Sequence[str], source: Source) -> None:
     """Refuse new text that stands for text which it leaves out."""
-    known = {line.strip() for line in source.lines}
     above = ""
     for line in lines:
         text = line.strip()
         opens = above.endswith(("(", "[", "{", ","))
         is_ellipsis = text in ("...", "…", "...,") and (opens or not line[:1].isspace())
-        if text not in known and (is_ellipsis or _ELIDES.match(text[:_LONGEST_SHOWN])):
+        if text not in source.stripped and (is_ellipsis or _ELIDES.match(text[:_LONGEST_SHOWN])):
             raise PatchRejected(
                 f"The line `{_shown(text)}` stands for code that the edit leaves out, and that "
                 "code would be lost. Write the whole module, or change only the lines that "
@@ -249,7 +249,8 @@ class _Places:
     def changes(self, hunks: Sequence[Hunk]) -> list[Change]:
         """Return what the hunks change; raise PatchRejected if any has not exactly one place."""
         hunks = [hunk for hunk in hunks if hunk.changes]
-        if len(hunks) * len(self._lines) > _MOST_COMPARED:
+        count = len(hunks)
+        if count > _MOST_HUNKS or count * len(self._lines) > _MOST_COMPARED:
             raise PatchRejected("The patch has too many hunks for this module; send fewer.")
         for hunk in hunks:
             _refuse_elisions(hunk.added, self._source)

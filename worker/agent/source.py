@@ -125,6 +125,11 @@ class Source:
         return "\n"
 
     @cached_property
+    def stripped(self) -> frozenset[str]:
+        """Return the lines without the blanks around them."""
+        return frozenset(line.strip() for line in self.lines)
+
+    @cached_property
     def layout(self) -> "Layout":
         """Return the statements that the lines form."""
         return Layout(self.lines)
