@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, settings
 
 from tests.canaries import MODEL_KEY, leaks, leaks_of
 from tests.distributed import Distributed, started
-from tests.services import EmbeddedService, PostgresServer, RedisServer, Service, migrate
+from tests.services import EmbeddedService, PostgresServer, RedisServer, Service, make_schema
 from tests.stub_process import StubOpenAI
 
 _SLOW = {"deadline": None, "suppress_health_check": list(HealthCheck), "print_blob": True}
@@ -108,7 +108,7 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgr
 @pytest.fixture(scope="session")
 def make_database(postgres_server: PostgresServer) -> Callable[[], str]:
     """Give a maker of databases with the newest schema, for processes that last; it gives URLs."""
-    migrate(postgres_server.create_database("migrated"))
+    make_schema(postgres_server.create_database("migrated"))
     return partial(postgres_server.create_database, template="migrated")
 
 

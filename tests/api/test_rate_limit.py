@@ -12,7 +12,7 @@ from api.rate_limit import until_free
 from tests.api.calls import assert_problem
 from tests.api.document import check_answers
 from tests.eager import idle_service
-from tests.services import ApiProcess, RedisServer, migrate
+from tests.services import ApiProcess, RedisServer, make_schema
 
 LIMIT = 5
 
@@ -49,7 +49,7 @@ def test_all_api_processes_count_together_and_without_redis_there_is_no_limit(
     tmp_path: Path,
 ) -> None:
     database = f"sqlite:///{tmp_path / 'shared.db'}"
-    migrate(database)
+    make_schema(database)
     with RedisServer(tmp_path) as redis:
         settings = {
             "VIBECODER_DATABASE_URL": database,

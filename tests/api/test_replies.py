@@ -26,7 +26,7 @@ from tests.services import (
     ApiProcess,
     RedisServer,
     WorkerProcess,
-    migrate,
+    make_schema,
     terminate_all,
     wait_until,
 )
@@ -223,7 +223,7 @@ def processes(
         "VIBECODER_NAMESPACE": f"test-{uuid4()}",
         "OPENAI_BASE_URL": stub.base_url,
     }
-    migrate(settings["VIBECODER_DATABASE_URL"])
+    make_schema(settings["VIBECODER_DATABASE_URL"])
     one, other = (ApiProcess(directory, settings, name=f"api-{n}") for n in range(2))
     made = (one, other, WorkerProcess(directory, settings))
     try:
@@ -297,7 +297,7 @@ def test_an_api_process_that_is_told_to_stop_answers_202_and_ends_at_once(
 def test_a_post_is_answered_202_while_the_broker_is_away(tmp_path: Path) -> None:
     with RedisServer(tmp_path) as server:
         url = f"sqlite:///{tmp_path / 'vibecoder.db'}"
-        migrate(url)
+        make_schema(url)
         settings = {"VIBECODER_REDIS_URL": server.url, "VIBECODER_DATABASE_URL": url}
         with ApiProcess(tmp_path, settings) as api, client_of(api) as client:
             session_id = new_session(client)

@@ -13,7 +13,7 @@ import pytest
 from typing_extensions import override
 
 from tests.api.calls import ASYNC, new_session, send
-from tests.services import ApiProcess, RedisServer, WorkerProcess, migrate, wait_until
+from tests.services import ApiProcess, RedisServer, WorkerProcess, make_schema, wait_until
 
 pytestmark = pytest.mark.services
 
@@ -44,7 +44,7 @@ def api(tmp_path_factory: pytest.TempPathFactory, redis: RedisServer) -> Iterato
         "VIBECODER_NAMESPACE": f"test-{uuid4()}",
         "VIBECODER_WORKER_CONCURRENCY": "1",
     }
-    migrate(settings["VIBECODER_DATABASE_URL"])
+    make_schema(settings["VIBECODER_DATABASE_URL"])
     with ApiProcess(directory, settings) as api:
         yield api
 

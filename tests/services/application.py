@@ -1,6 +1,8 @@
 """The service itself as processes: the API, workers, and both in one."""
 
 import sqlite3
+import subprocess
+import sys
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
@@ -11,7 +13,7 @@ import psycopg
 
 from shared import schema
 from shared.settings import Settings
-from tests.services.process import Service, clean_environment, free_port
+from tests.services.process import ROOT, Service, clean_environment, free_port
 
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -92,5 +94,19 @@ class WorkerProcess(Service):
 
 
 def migrate(url: str) -> None:
-    """Bring a PostgreSQL or SQLite database to the newest schema."""
+    """Bring a PostgreSQL or SQLite database to the newest schema, as a deployment does."""
+    settings = {"VIBECODER_DATABASE_URL": url, "VIBECODER_REDIS_URL": "redis://127.0.0.1:1/0"}
+    done = subprocess.run(
+        [sys.executable, "-m", "alembic", "upgrade", "head"],
+        check=False,
+        cwd=ROOT,
+        env=clean_environment(settings),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def make_schema(url: str) -> None:
+    """Do the same in this process, which takes a tenth of the time."""
     schema.migrate(Settings(database_url=url, redis_url="redis://127.0.0.1:1/0"))
