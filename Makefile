@@ -17,7 +17,7 @@ AT_ONCE := -n 2 --dist loadgroup
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
 .PHONY: help run test test-all browser clients check audit licences coverage bench capacity faults
-.PHONY: fuzz soak evidence pictures migrate lock clean reference
+.PHONY: fuzz soak corpus evidence pictures migrate lock clean reference
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -77,6 +77,9 @@ fuzz: $(VENV)/.dev ## try many requests and histories: Hypothesis and schemathes
 soak: $(VENV)/.dev ## load and harm the compose deployment (ARGS="--minutes 3"; needs docker compose)
 	@exec $(PY) -m tests.soak $(ARGS)
 
+corpus: $(VENV)/.dev ## read, draw and check the SDK's own example modules (pip downloads them once)
+	@exec $(PY) -m tests.corpus $(ARGS)
+
 evidence: $(VENV)/.dev ## write validated_test_evidence from a service that runs
 	@exec bash tests/evidence.sh
 
@@ -94,6 +97,7 @@ lock: $(UV) ## resolve pyproject.toml into the lock files (ARGS=--upgrade for ne
 
 clean: ## remove .venv and caches; stored data stays
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf .corpus
 	rm -f .coverage .coverage.*
 	find . -name __pycache__ -not -path './.git/*' -prune -exec rm -rf {} +
 

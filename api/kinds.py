@@ -87,10 +87,22 @@ _FAILURES = {
             "The model declined to do what the prompt asks for.",
         ),
         (
+            FailureCode.OUTPUT_TRUNCATED,
+            422,
+            "The answer was cut off",
+            "The model reached a limit of its output before its answer was whole.",
+        ),
+        (
+            FailureCode.HISTORY_REJECTED,
+            422,
+            "The model's server rejected the history",
+            "The model's server refuses what the conversation remembers.",
+        ),
+        (
             FailureCode.MODEL_TIMEOUT,
             504,
             "The model took too long",
-            "A call of the model did not end within its limit.",
+            "A call of the model, or the next piece of a stream, did not come within its limit.",
         ),
         (
             FailureCode.TOOL_TIMEOUT,
@@ -122,6 +134,12 @@ _FAILURES = {
             422,
             "Model without a price",
             "A budget in money cannot be held with a model whose price is not known.",
+        ),
+        (
+            FailureCode.USAGE_UNKNOWN,
+            422,
+            "Usage unknown",
+            "A budget cannot be held with a model whose server does not say what a call used.",
         ),
         (
             FailureCode.CODE_CONFLICT,

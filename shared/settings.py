@@ -105,7 +105,9 @@ class Settings(BaseSettings):
         55, gt=0, le=3600, description="How long a POST waits for its reply before it gets 202."
     )
     run_timeout_s: float = Field(300, gt=0, description="Limit of one run of a message.")
-    model_timeout_s: float = Field(120, gt=0, description="Limit of one model call.")
+    model_timeout_s: float = Field(
+        120, gt=0, description="Limit of one model call; of a streamed one, of each silence in it."
+    )
     model_retries: int = Field(
         3, ge=0, le=20, description="How often a model call is tried again after a passing error."
     )
@@ -115,7 +117,10 @@ class Settings(BaseSettings):
     )
     max_turns: int = Field(20, ge=1, description="Model calls that one message may take.")
     history_limit: int | None = Field(
-        None, ge=1, description="Newest items of the conversation that the model gets; unset: all."
+        None,
+        ge=1,
+        description="Items of the conversation that the model gets at most: the newest whole "
+        "messages that fit, at least one; unset: all.",
     )
 
     worker_concurrency: int = Field(100, ge=1, le=1000, description="Runs at once in a worker.")

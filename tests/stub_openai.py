@@ -28,6 +28,7 @@ from tests.stub_replies import (
     response_body,
     response_events,
 )
+from tests.stub_rules import refusal
 
 _RESPONSES, _COMPLETIONS = "/v1/responses", "/v1/chat/completions"
 _PHRASES = {200: "OK", 400: "Bad Request", 404: "Not Found", 429: "Too Many Requests"}
@@ -63,6 +64,8 @@ class Stub:
     """Clients that closed the connection before their answer had come."""
     seen: Counter[tuple[str, str]] = field(default_factory=Counter)
     recorded: deque[Json] = field(default_factory=deque)
+    kept: dict[str, set[str]] = field(default_factory=dict)
+    """The ids of the items that the server made, by model."""
 
     async def connection(self, reader: StreamReader, writer: StreamWriter) -> None:
         """Serve a connection until either side ends it."""
@@ -112,6 +115,22 @@ class Stub:
             raise Hangup
         if "status" in by_name:
             _send_error(writer, by_name["status"], call)
+        elif refused := refusal(call, self.kept.get(call.model, set())):
+            _send(writer, refused.status, _error(refused.message, None, refused.param))
+        elif "error" in by_name:
+            body = {"error": json.loads(by_name["error"].argument)}
+            if call.body.get("stream"):
+                await _send_stream(writer, iter([body]), broken=False, pace=0)
+            else:
+                _send(writer, 200, body)
+        elif "events" in by_name:
+            name, _, data = by_name["events"].argument.partition("|")
+            writer.write(_head(200, "text/event-stream", None))
+            _send_chunk(writer, f"{name}\n" * bool(name) + f"data: {data}\n\ndata: [DONE]\n\n")
+            writer.write(b"0\r\n\r\n")
+        elif "chunks" in by_name:
+            writer.write(_head(200, "application/json", None) + b"zz\r\nno chunk\r\n")
+            raise Hangup
         elif "garbage" in by_name:
             _send(writer, 200, by_name["garbage"].argument or '{"id": "resp_')
         else:
@@ -130,7 +149,10 @@ class Stub:
         pace: float,
     ) -> str | None:
         try:
-            return await _send_reply(writer, call, script, broken=broken, pace=pace)
+            body = _reply_body(call, script)
+            ids = (item["id"] for item in body.get("output", ()))
+            self.kept.setdefault(call.model, set()).update(ids)
+            return await _send_reply(writer, call, body, broken=broken, pace=pace)
         except ConnectionError:
             self.left += 1
             raise
@@ -165,12 +187,15 @@ async def _read(reader: StreamReader) -> Request:
     return Request(method, path, headers, content)
 
 
-async def _send_reply(
-    writer: StreamWriter, call: Call, script: list[Directive], *, broken: bool, pace: float
-) -> str | None:
+def _reply_body(call: Call, script: list[Directive]) -> Json:
     reply = answer(call, script)
+    return (completion_body if call.path == _COMPLETIONS else response_body)(call, reply)
+
+
+async def _send_reply(
+    writer: StreamWriter, call: Call, body: Json, *, broken: bool, pace: float
+) -> str | None:
     chat = call.path == _COMPLETIONS
-    body = completion_body(call, reply) if chat else response_body(call, reply)
     if call.body.get("stream"):
         events = completion_events(body) if chat else response_events(body)
         await _send_stream(writer, events, broken=broken, pace=pace)
@@ -213,9 +238,9 @@ def _send_error(writer: StreamWriter, status: Directive, call: Call) -> None:
     _send(writer, number, _error(message, status.option("code")), headers)
 
 
-def _error(message: str, code: str | None) -> Json:
+def _error(message: str, code: str | None, param: str | None = None) -> Json:
     kind = "invalid_request_error"
-    return {"error": {"message": message, "type": kind, "param": None, "code": code}}
+    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
 
 def _send(

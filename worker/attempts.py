@@ -28,7 +28,7 @@ from worker.agent.vibecoder import run_vibecoder
 from worker.budgets import budget_of
 from worker.calls import RunCalls
 from worker.failures import CodeConflict, failure_from, without_edits
-from worker.memory.history import remembered_by, sent_first
+from worker.memory.history import History
 from worker.memory.session import SessionMemory
 from worker.metrics import attempting
 from worker.model.client import ModelCall, RecordingModel
@@ -151,20 +151,24 @@ class _Attempt:
             inner = self._parts.models.get(claim.model, owner=claim.owner)
             budget = budget_of(claim, self._parts.database, self._parts.prices)
             self._model = RecordingModel(
-                inner, name=claim.model, events=self._events, budget=budget
+                inner,
+                name=claim.model,
+                events=self._events,
+                budget=budget,
+                history=History(await self._memory.hand_out(), limit=settings.history_limit),
+                timeout_s=settings.model_timeout_s,
             )
             self._recording = self._parts.calls.begin(claim, self._model.calls)
-            with sent_first(await remembered_by(self._memory, inner, settings)):
-                result = await run_vibecoder(
-                    prompt=claim.prompt,
-                    editor=editor,
-                    project_instructions=claim.instructions,
-                    memory=self._memory,
-                    model=self._model,
-                    trace_id=claim.trace_id,
-                    settings=settings,
-                    events=self._events,
-                )
+            result = await run_vibecoder(
+                prompt=claim.prompt,
+                editor=editor,
+                project_instructions=claim.instructions,
+                memory=self._memory,
+                model=self._model,
+                trace_id=claim.trace_id,
+                settings=settings,
+                events=self._events,
+            )
         return self._made(result, self._memory, editor), editor
 
     def _made(self, result: RunResult, memory: SessionMemory, editor: WorkflowEditor) -> Outcome:

@@ -44,7 +44,7 @@ class Budget:
         """Let another call of the model begin, after these of the same attempt.
 
         Raises:
-            OverBudget: a budget is used up, or nobody can say whether it is.
+            OverBudget: a budget is used up, or it is unknown whether it is.
         """
         own = [_usage_of(call) for call in calls]
         for limit in (self._session, self._project):
@@ -62,6 +62,8 @@ class Budget:
             return await usage.of_project(db, claim.project_id, but=own)
 
     def _compare(self, limit: _Limit, spent: Sequence[Usage]) -> None:
+        if unreported := {part.model for part in spent if part.unreported_calls}:
+            raise _not_reported(limit.name, sorted(unreported))
         tokens = sum(part.input_tokens + part.output_tokens for part in spent)
         if limit.tokens is not None and tokens >= limit.tokens:
             raise _used_up(limit.name, f"{limit.tokens} tokens", f"{tokens}")
@@ -94,7 +96,14 @@ def budget_of(claim: Claim, database: Database, prices: Prices) -> Budget | None
 
 def _usage_of(call: Call) -> Usage:
     sums = {name: count or 0 for name, count in counted(call.usage, call.ended_at).items()}
-    return Usage(model=call.model, calls=1, uncounted_calls=int(call.usage is None), **sums)
+    uncounted = call.usage is None
+    return Usage(
+        model=call.model,
+        calls=1,
+        uncounted_calls=int(uncounted),
+        unreported_calls=int(uncounted and call.error is None),
+        **sums,
+    )
 
 
 def _used_up(name: str, budget: str, spent: str) -> OverBudget:
@@ -103,6 +112,18 @@ def _used_up(name: str, budget: str, spent: str) -> OverBudget:
             FailureCode.BUDGET_EXCEEDED,
             f"The {name}'s budget of {budget} is used up: {spent} spent. Raise it with "
             f"PATCH /{name}s/{{id}}, then send the message again with a new key.",
+            retryable=False,
+        )
+    )
+
+
+def _not_reported(name: str, models: Sequence[str]) -> OverBudget:
+    return OverBudget(
+        Failure(
+            FailureCode.USAGE_UNKNOWN,
+            f"The {name} has a budget that cannot be held: the server of {', '.join(models)} does "
+            f"not say what its calls use. Remove the budget with PATCH /{name}s/{{id}}, or name a "
+            f"model whose usage is known in a new {name}.",
             retryable=False,
         )
     )

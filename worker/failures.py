@@ -37,6 +37,22 @@ class UnusableAnswer(Exception):
     """The model's server sent what is not an answer; the cause says what broke."""
 
 
+class EmptyAnswer(UnusableAnswer):
+    """The model's answer has no text and no call."""
+
+
+class AnswerTruncated(Exception):
+    """A limit cut the model's answer off; `limit` is its name."""
+
+    def __init__(self, limit: str) -> None:
+        super().__init__(limit)
+        self.limit = limit
+
+
+class HistoryRejected(Exception):
+    """The model's server refused the conversation, without ids and reasoning too; see the cause."""
+
+
 class EditRepeated(AgentsException):
     """The model sends an edit again and again that was refused."""
 
@@ -56,7 +72,8 @@ class OverBudget(Exception):
         self.failure = failure
 
 
-_AGAIN = "Send the message again."
+# the old key would only replay the failure
+_AGAIN = "Send the message again with a new key."
 
 _CODE_CONFLICT = Failure(
     FailureCode.CODE_CONFLICT,
@@ -80,6 +97,17 @@ _NO_CONNECTION = Failure(
 _UNUSABLE = Failure(
     FailureCode.MODEL_ERROR, f"The model's answer could not be used. {_AGAIN}", retryable=True
 )
+_EMPTY = Failure(
+    FailureCode.MODEL_ERROR,
+    f"The model's answer was empty, also when it was asked again. {_AGAIN}",
+    retryable=True,
+)
+_TRUNCATED = Failure(
+    FailureCode.OUTPUT_TRUNCATED,
+    "The model's answer was cut off at its limit of output ({}). Ask for a smaller step, or name "
+    "a model that may write more.",
+    retryable=False,
+)
 _REFUSED = Failure(
     FailureCode.MODEL_REFUSED,
     "The model refused to answer. Put the request in other words.",
@@ -95,7 +123,8 @@ _TOOL_TIMEOUT = Failure(
 )
 _RUN_TIMEOUT = Failure(
     FailureCode.RUN_TIMEOUT,
-    "The message took longer than one run may take. Ask for a smaller step, or send it again.",
+    "The message took longer than one run may take. Ask for a smaller step, or send it again "
+    "with a new key.",
     retryable=True,
 )
 _INTERNAL = Failure(
@@ -105,34 +134,34 @@ _INTERNAL = Failure(
 )
 
 
+_BY_KIND: tuple[tuple[tuple[type[BaseException], ...], Failure], ...] = (
+    ((APITimeoutError, ModelTimeoutError, httpx2.TimeoutException), _NO_ANSWER_IN_TIME),
+    ((APIConnectionError, httpx2.TransportError), _NO_CONNECTION),
+    ((EmptyAnswer,), _EMPTY),
+    ((OpenAIError, ModelBehaviorError, UnusableAnswer), _UNUSABLE),
+    ((ModelRefusalError,), _REFUSED),
+    ((ModelUnavailable,), _NO_SERVER),
+    ((MaxTurnsExceeded,), _MAX_TURNS),
+    ((ToolTimeoutError,), _TOOL_TIMEOUT),
+    ((TimeoutError,), _RUN_TIMEOUT),
+    ((CodeConflict,), _CODE_CONFLICT),
+)
+"""The first that fits counts."""
+
+
 def failure_from(error: BaseException) -> Failure:
     """Say why a run failed, without prompts, keys or the words of the model's server."""
     match error:
         case APIStatusError():
-            failure = _from_status(error)
-        case APITimeoutError() | ModelTimeoutError() | httpx2.TimeoutException():
-            failure = _NO_ANSWER_IN_TIME
-        case APIConnectionError() | httpx2.TransportError():
-            failure = _NO_CONNECTION
-        case OpenAIError() | ModelBehaviorError() | UnusableAnswer():
-            failure = _UNUSABLE
-        case ModelRefusalError():
-            failure = _REFUSED
-        case ModelUnavailable():
-            failure = _NO_SERVER
+            return _from_status(error)
+        case HistoryRejected():
+            return _from_rejected_history(error)
+        case AnswerTruncated():
+            return replace(_TRUNCATED, detail=_TRUNCATED.detail.format(_limit_of(error)))
         case OverBudget() | EditRepeated():
-            failure = error.failure
-        case MaxTurnsExceeded():
-            failure = _MAX_TURNS
-        case ToolTimeoutError():
-            failure = _TOOL_TIMEOUT
-        case TimeoutError():
-            failure = _RUN_TIMEOUT
-        case CodeConflict():
-            failure = _CODE_CONFLICT
+            return error.failure
         case _:
-            failure = _INTERNAL
-    return failure
+            return next((why for kinds, why in _BY_KIND if isinstance(error, kinds)), _INTERNAL)
 
 
 def without_edits(failure: Failure, edits: int) -> Failure:
@@ -147,7 +176,7 @@ def without_edits(failure: Failure, edits: int) -> Failure:
 # What a status of the model's server means; `{}` takes the status and the server's name for it.
 _OVERLOADED = Failure(
     FailureCode.MODEL_OVERLOADED,
-    "The model's server is overloaded ({}). Send the message again later.",
+    "The model's server is overloaded ({}). Send the message again later with a new key.",
     retryable=True,
 )
 _NO_QUOTA = Failure(
@@ -171,6 +200,13 @@ _NOT_FOUND = Failure(
 _REJECTED = Failure(
     FailureCode.MODEL_REJECTED,
     "The model's server rejected the request ({}). Change the prompt or name another model.",
+    retryable=False,
+)
+_HISTORY_REJECTED = Failure(
+    FailureCode.HISTORY_REJECTED,
+    "The model's server refuses what the conversation remembers ({}), also without the ids and the "
+    "reasoning in it. Name another model, fork an earlier message (POST /messages/{{id}}/fork), or "
+    "clear the session (DELETE /sessions/{{id}}).",
     retryable=False,
 )
 _TOO_LONG = Failure(
@@ -215,6 +251,16 @@ def _from_status(error: APIStatusError) -> Failure:
         detail=failure.detail.format(_named(error)),
         retry_after=retry_after(error.response.headers) if failure.retryable else None,
     )
+
+
+def _from_rejected_history(error: HistoryRejected) -> Failure:
+    cause = error.__cause__
+    named = _named(cause) if isinstance(cause, APIStatusError) else "no reason given"
+    return replace(_HISTORY_REJECTED, detail=_HISTORY_REJECTED.detail.format(named))
+
+
+def _limit_of(error: AnswerTruncated) -> str:
+    return error.limit if _IDENTIFIER.fullmatch(error.limit) else "unnamed"
 
 
 def _named(error: APIStatusError) -> str:

@@ -5,8 +5,10 @@ from itertools import groupby, pairwise
 from uuid import UUID
 
 from shared.checks import Finding
+from shared.errors import FailureCode
 from shared.store.rows import SessionRows
 from shared.tables import UNFINISHED, Attempt, AttemptOutcome, Message, MessageStatus
+from worker.memory.history import irregularities
 
 _FORK = "Fork the last message before it: POST /messages/{id}/fork, and go on there."
 _RECORD = "Nothing has to be done: only the record of what was tried is not whole."
@@ -176,8 +178,37 @@ def _records(rows: SessionRows) -> Iterator[Finding]:
             )
 
 
+def _history(rows: SessionRows) -> Iterator[Finding]:
+    """Look at the items as a model's server would."""
+    found = irregularities([item.item for item in rows.items])
+    counts = (
+        (found.unanswered_calls, "call", "without output"),
+        (found.outputs_without_call, "output", "without call"),
+        (found.repeated_ids, "id", "of calls or items that repeat or are empty"),
+        (found.malformed_calls, "call", "whose name or arguments no server would take"),
+        (found.lost_reasoning, "piece", "of reasoning that nothing follows"),
+    )
+    if said := [f"{_many(count, noun)} {what}" for count, noun, what in counts if count]:
+        yield Finding(
+            "history_irregular",
+            f"The model remembers {', '.join(said)}.",
+            "Nothing has to be done: each request carries the items repaired.",
+            repairable=False,
+        )
+    newest = max(rows.messages, key=lambda message: message.seq, default=None)
+    why = (newest and newest.generation == rows.session.generation and newest.error) or {}
+    if newest and why.get("code") == FailureCode.HISTORY_REJECTED:
+        yield Finding(
+            "history_rejected",
+            f"Message {newest.id} failed: {why['detail']}",
+            f"Name another model, or clear the session (DELETE /sessions/{{id}}). {_FORK}",
+            repairable=False,
+            message_id=newest.id,
+        )
+
+
 def _many(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
-_RULES = (_positions, _counters, _writers, _order, _attempts, _records)
+_RULES = (_positions, _counters, _writers, _order, _attempts, _records, _history)

@@ -88,13 +88,6 @@ class RunSpans:
                 return span.span_id
         return None
 
-    def amend(self, kind: str, error: str) -> None:
-        """Say better why the newest span of a kind failed."""
-        for span in reversed(self._spans.values()):
-            if isinstance(span, dict) and span["kind"] == kind:
-                span["error"] = error
-                return
-
     def _written(self, span: Span[Any] | Json) -> Json:
         if isinstance(span, dict):
             return span
@@ -190,12 +183,6 @@ def call_ended(model: str, usage: Json | None, error: str | None) -> None:
         span.span_data.usage = usage
         if error:
             span.set_error({"message": error, "data": None})
-
-
-def call_timed_out(error: str) -> None:
-    """Correct what the call's span says: the SDK's deadline ended it like a cancellation."""
-    if run := _RUN.get():
-        run.amend("generation", error)
 
 
 async def hand_on_trace(request: httpx2.Request) -> None:

@@ -85,8 +85,9 @@ function sections(full, usage, there) {
 
 const section = (title, children) => children.length > 0 && h("section", {}, h("h3", {}, title), children);
 
-const tokens = ({ input_tokens: read = 0, output_tokens: written = 0, requests }) =>
-  `${number(read)} read, ${number(written)} written, ${counted(requests, "model call")}`;
+const tokens = ({ input_tokens: read = 0, output_tokens: written = 0, requests, uncounted_calls: unknown = 0 }) =>
+  `${number(read)} read, ${number(written)} written, ${counted(requests, "model call")}`
+  + (unknown ? `; those of ${counted(unknown, "call")} unknown` : "");
 
 function facts(full, usage) {
   const rows = [
@@ -95,7 +96,7 @@ function facts(full, usage) {
     ["Accepted", moment(full.created_at)],
     full.claimed_at && ["Waited", duration(seconds(full.created_at, full.claimed_at))],
     full.ended_at && ["Took", duration(seconds(full.created_at, full.ended_at))],
-    full.usage && ["Tokens", tokens(full.usage)],
+    (full.usage || full.status === "completed") && ["Tokens", full.usage ? tokens(full.usage) : "unknown"],
     usage.totals && ["Cost", costs(usage.totals)],
     full.revision && ["Made revision", String(full.revision)],
     full.error && ["Failure", h("span", {}, h("code", {}, full.error.code), ` ${full.error.detail}`)],
@@ -120,7 +121,7 @@ function attempt({ number: n, worker_id: worker, started_at: from, ended_at: to,
 
 function modelCall(call) {
   const { number: n, model, usage, error, started_at: from, ended_at: to } = call;
-  const read = usage ? `${number(usage.input_tokens)} read, ${number(usage.output_tokens)} written` : "";
+  const read = usage ? `${number(usage.input_tokens)} read, ${number(usage.output_tokens)} written` : "tokens unknown";
   return h("details", { class: "fold" },
     h("summary", {}, h("strong", {}, `Call ${n}`), h("span", {}, model), h("span", { class: "muted" }, error || read),
       h("span", { class: "grow" }), h("span", { class: "muted" }, duration(to - from))),

@@ -33,8 +33,9 @@ export async function changeProject(project) {
 async function spent(project) {
   if (!knows("/projects/{project_id}/usage")) return "";
   const { totals } = await get(`/projects/${project.id}/usage`);
-  const { calls, input_tokens: read, output_tokens: written } = totals;
-  return `${counted(calls, "model call")}, ${number(read)} tokens read, ${number(written)} written: ${costs(totals)}`;
+  const { calls, uncounted_calls: unknown, input_tokens: read, output_tokens: written } = totals;
+  const more = unknown ? `, those of ${counted(unknown, "call")} unknown` : "";
+  return `${counted(calls, "model call")}, ${number(read)} tokens read, ${number(written)} written${more}: ${costs(totals)}`;
 }
 
 /** Give a session another title. */

@@ -1,7 +1,7 @@
 // One message of a conversation: prompt, steps, reply, change, and what a person can do with it.
 
 import { get } from "./api.js";
-import { announce, button, copy, duration, h, icon, moment, number } from "./dom.js";
+import { announce, button, copy, counted, duration, h, icon, moment, number } from "./dom.js";
 import { diffView, size } from "./diff.js";
 import { Markdown } from "./markdown.js";
 
@@ -144,7 +144,8 @@ export class MessageCard {
 
   /** Offer the tool calls of a message whose events were not watched. */
   _offerSteps() {
-    if (this._steps.children.length || !(this.message.usage?.requests > 1)) return;
+    const { requests, uncounted_calls: unknown = 0 } = this.message.usage || { requests: 2 };
+    if (this._steps.children.length || !(requests + unknown > 1)) return;
     const fold = h("details", { class: "fold tool", ontoggle: () => this._fetchSteps(fold) },
       h("summary", {}, icon("tool"), h("span", {}, "Tool calls")));
     this._steps.replaceChildren(fold);
@@ -171,9 +172,12 @@ export class MessageCard {
     const { message } = this;
     const facts = [moment(message.created_at), h("span", {}, message.model)];
     if (message.usage) {
-      const { input_tokens: read = 0, output_tokens: written = 0 } = message.usage;
-      facts.push(h("span", { title: `${number(read)} tokens read, ${number(written)} written` },
-        `${number(read + written)} tokens`));
+      const { input_tokens: read = 0, output_tokens: written = 0, uncounted_calls: unknown = 0 } = message.usage;
+      const more = unknown ? `, those of ${counted(unknown, "call")} unknown` : "";
+      facts.push(h("span", { title: `${number(read)} tokens read, ${number(written)} written${more}` },
+        `${number(read + written)}${unknown ? "+" : ""} tokens`));
+    } else if (message.status === "completed") {
+      facts.push(h("span", { title: "The model's server did not say how many" }, "tokens unknown"));
     }
     if (message.ended_at) {
       const seconds = (new Date(message.ended_at) - new Date(message.created_at)) / 1000;

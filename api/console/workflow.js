@@ -58,10 +58,11 @@ export class Picture {
   }
 }
 
-/** The code, with the lines marked that the last change added. */
+/** The code with its problems, and the lines marked that the last change added. */
 export class Code {
   constructor() {
     this._code = h("div", {});
+    this._problems = h("ul", { class: "problems", "aria-label": "Problems of the code", hidden: true });
     this._about = h("span", { class: "muted" });
     this.element = h("div", { class: "page code-page" },
       h("div", { class: "row bar" }, h("span", { class: "mono" }, "workflow.py"), this._about,
@@ -70,7 +71,7 @@ export class Code {
         button("Download workflow.py, a program to talk to", {
           symbol: "download", text: "Download", class: "small", onclick: () => this._download(),
         })),
-      this._code);
+      this._problems, this._code);
     this.show = () => this._draw();
   }
 
@@ -88,7 +89,18 @@ export class Code {
     if (shown !== this._shown) return;
     this._about.textContent = `revision ${project.revision}`;
     this._code.replaceChildren(pythonView(project.code, { marked: addedLines(diff), label: "workflow.py" }));
+    this._problems.hidden = project.diagnostics.length === 0;
+    this._problems.replaceChildren(...project.diagnostics.map((problem) => this._problem(problem)));
     this._code.querySelector(".marked")?.scrollIntoView({ block: "nearest" });
+  }
+
+  _problem({ line, severity, message }) {
+    const place = button(`Line ${line}`, { text: `Line ${line}`, class: "link", onclick: () => this._goTo(line) });
+    return h("li", { class: severity }, place, h("span", {}, message));
+  }
+
+  _goTo(line) {
+    this._code.querySelector(`[data-line="${line}"]`)?.scrollIntoView({ block: "center" });
   }
 
   async _revision(project) {

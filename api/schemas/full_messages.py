@@ -30,7 +30,7 @@ class ModelCallOut(Answer):
     request: dict[str, Any] | None = Field(
         description="The body that the model's server got, without the conversation: `/items`."
     )
-    usage: dict[str, Any] | None = Field(description="Tokens, if the server said.")
+    usage: dict[str, Any] | None = Field(description="Tokens; null: the server did not say.")
     raw: Any = Field(description="The body as the model's server sent it; null: an error.")
     error: str | None = Field(description="The kind of error, without the server's words.")
     started_at: float = Field(description="In seconds since 1970.")

@@ -38,6 +38,7 @@ MESSAGE: dict[str, Any] = {
         "total_tokens": 454,
         "input_tokens_details": {"cached_tokens": 0},
         "output_tokens_details": {"reasoning_tokens": 0},
+        "uncounted_calls": 0,
     },
     "error": None,
     "attempt": 1,
@@ -104,6 +105,9 @@ class RunUsage(Answer):
     output_tokens_details: dict[str, Any] = Field(
         default={}, description="How many of them went into reasoning, and what else it says."
     )
+    uncounted_calls: int = Field(
+        0, description="Calls of whose tokens the server said nothing: with any, this is not all."
+    )
 
 
 class MessageOut(Answer):
@@ -121,8 +125,8 @@ class MessageOut(Answer):
     revision: int | None = Field(description="The revision that it made, if it changed the code.")
     model: str = Field(examples=["offline"])
     usage: RunUsage | None = Field(
-        description="Tokens of the model calls of the attempt that ended it; all: "
-        "`/messages/{id}/usage`."
+        description="Tokens of the model calls of the attempt that ended it; null: it has not "
+        "ended, or the model's server did not say. All attempts: `/messages/{id}/usage`."
     )
     error: FailureOut | None
     attempt: int = Field(description="How often a worker has begun it.")

@@ -64,8 +64,8 @@ _EXAMPLE: dict[str, Any] = {
 class _Counts(Answer):
     calls: int = Field(description="Calls of the model, repeated and failed ones included.")
     uncounted_calls: int = Field(
-        description="Those of them of whose tokens the model's server said nothing: they failed or "
-        "were cut off."
+        description="Those of them of whose tokens the model's server said nothing: they failed, "
+        "were cut off, or it does not count. With any, the tokens and the cost are not all."
     )
     input_tokens: int
     cached_tokens: int = Field(description="Input tokens that the server had in its cache.")

@@ -75,15 +75,15 @@ def counted(usage: dict[str, Any] | None, ended_at: float) -> dict[str, int | No
     read, written = (said.get(f"{name}_tokens_details") or {} for name in ("input", "output"))
     return {
         "day": int(ended_at // DAY_S),
-        "input_tokens": _count(said.get("input_tokens")),
-        "cached_tokens": _count(read.get("cached_tokens")),
-        "output_tokens": _count(said.get("output_tokens")),
-        "reasoning_tokens": _count(written.get("reasoning_tokens")),
+        "input_tokens": tokens(said.get("input_tokens")),
+        "cached_tokens": tokens(read.get("cached_tokens")),
+        "output_tokens": tokens(said.get("output_tokens")),
+        "reasoning_tokens": tokens(written.get("reasoning_tokens")),
     }
 
 
-def _count(value: object) -> int | None:
-    # a model's server may say anything; what no column holds is no count
+def tokens(value: object) -> int | None:
+    """Return a count of tokens; None: a model's server said something else, or too much."""
     return value if type(value) is int and 0 <= value <= _MOST_TOKENS else None
 
 
@@ -102,12 +102,17 @@ _CLOSE = Prepared(
 _ADD_CALLS = insert_rows(ModelCall, insert_new)
 
 
-def total(calls: Sequence[Call]) -> dict[str, Any]:
-    """Sum the numbers of the calls' usage, nested ones too."""
+def total(calls: Sequence[Call]) -> dict[str, Any] | None:
+    """Sum the numbers of the calls' usage, nested ones too; None: not one of them is known."""
+    known = [call.usage for call in calls if call.usage is not None]
+    if not calls:
+        return {}
+    if not known:
+        return None
     summed: dict[str, Any] = {}
-    for call in calls:
-        _add(summed, call.usage or {})
-    return summed
+    for usage in known:
+        _add(summed, usage)
+    return summed | {"uncounted_calls": len(calls) - len(known)}
 
 
 def _add(summed: dict[str, Any], usage: dict[str, Any]) -> None:

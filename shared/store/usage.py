@@ -35,8 +35,9 @@ _COUNTS = ("calls", "uncounted_calls", *_TOKENS)
 class Usage:
     """The calls of one model on one day, counted from 1970 in UTC.
 
-    `uncounted_calls` are those of whose tokens the server said nothing: they failed or were cut
-    off.
+    `uncounted_calls` are those of whose tokens the server said nothing: they failed, were cut off,
+    or it does not count. `unreported_calls` are those of them that were answered, as far as their
+    sessions are not deleted.
     """
 
     day: int
@@ -47,6 +48,7 @@ class Usage:
     cached_tokens: int
     output_tokens: int
     reasoning_tokens: int
+    unreported_calls: int = 0
 
 
 async def of_message(db: AsyncSession, message_id: UUID) -> list[Usage]:
@@ -72,7 +74,12 @@ async def of_project(
     calls = _but(but, _calls()).where(
         ModelCall.project_id == project_id, ModelCall.day.between(*days)
     )
-    kept = select(UsageDay.day, UsageDay.model, *(getattr(UsageDay, name) for name in _COUNTS))
+    kept = select(
+        UsageDay.day,
+        UsageDay.model,
+        *(getattr(UsageDay, name) for name in _COUNTS),
+        literal(0).label("unreported_calls"),
+    )
     here = kept.where(UsageDay.project_id == project_id, UsageDay.day.between(*days))
     return await _summed(db, calls, here)
 
@@ -82,7 +89,7 @@ async def keep(db: AsyncSession, session_ids: Sequence[UUID]) -> None:
     await _complete(db, _INCOMPLETE.where(Message.session_id.in_(session_ids)))
     calls = _in_sessions(session_ids).add_columns(Message.project_id).subquery()
     key = (calls.c.project_id, calls.c.day, calls.c.model)
-    sums = select(*key, *_sums(calls)).group_by(*key)
+    sums = select(*key, *_sums(calls, _COUNTS)).group_by(*key)
     core = await db.connection()
     for row in (await core.execute(sums)).mappings().all():
         known = and_(
@@ -125,6 +132,9 @@ def _calls() -> Select[Any]:
         literal(1).label("calls"),
         uncounted.label("uncounted_calls"),
         *(getattr(ModelCall, name) for name in _TOKENS),
+        case((and_(ModelCall.input_tokens.is_(None), ModelCall.error.is_(None)), 1), else_=0).label(
+            "unreported_calls"
+        ),
     ).where(ModelCall.day.is_not(None))
 
 
@@ -140,17 +150,18 @@ def _but(attempt: tuple[UUID, int] | None, calls: Select[Any]) -> Select[Any]:
     return calls.where(~and_(ModelCall.message_id == message_id, ModelCall.attempt == number))
 
 
-def _sums(rows: Any) -> list[Any]:
-    return [func.coalesce(func.sum(rows.c[name]), 0).label(name) for name in _COUNTS]
+def _sums(rows: Any, names: Sequence[str]) -> list[Any]:
+    return [func.coalesce(func.sum(rows.c[name]), 0).label(name) for name in names]
 
 
 async def _summed(db: AsyncSession, *parts: Select[Any]) -> list[Usage]:
     rows = union_all(*parts).subquery()
     by_day = (rows.c.day, rows.c.model)
-    query = select(*by_day, *_sums(rows)).group_by(*by_day).order_by(*by_day)
+    names = (*_COUNTS, "unreported_calls")
+    query = select(*by_day, *_sums(rows, names)).group_by(*by_day).order_by(*by_day)
     core = await db.connection()
     return [
-        Usage(row.day, row.model, *(int(getattr(row, name)) for name in _COUNTS))
+        Usage(row.day, row.model, *(int(getattr(row, name)) for name in names))
         for row in await core.execute(query)
     ]
 

@@ -6,9 +6,9 @@ for each element, branches from the same state and joined behind. Nothing is exe
 
 import ast
 import builtins
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, ClassVar, Literal
 
@@ -30,15 +30,18 @@ from shared.workflow.values import (
     Instance,
     Item,
     Mapping,
+    Parameter,
     Part,
     Partial,
     Resolver,
+    Result,
     Sequence,
     Text,
     Tooling,
     Unknown,
     Value,
     Values,
+    copied,
 )
 
 AGENT_CLASSES = frozenset({"Agent", "RealtimeAgent", "SandboxAgent"})
@@ -71,6 +74,7 @@ _LISTS = frozenset({"list", "tuple", "set", "frozenset", "sorted", "reversed", "
 _ADDING = frozenset({"append", "add", "insert", "extend"})
 _MOST_UNROLLED = 50_000
 _MOST_BASES = 100
+_MOST_OF_ONE = 100
 _LONGEST_RANGE = 100
 _LONGEST_TEXT = 20_000
 
@@ -84,6 +88,7 @@ class Source:
     def __init__(self, code: str) -> None:
         text = code.replace("\r\n", "\n").replace("\r", "\n")
         self._lines = [line.encode("utf-8", "replace") for line in text.split("\n")]
+        self.size = len(code)
 
     def of(self, node: ast.expr, limit: int = 80) -> str:
         """Return an expression as it is written, on one line, cut to that many characters."""
@@ -139,6 +144,7 @@ class Amendment:
     target: Value
     kind: Literal["extend", "set", "put"]
     part: Part
+    function: Function | None = None
     key: object = None
 
 
@@ -147,8 +153,8 @@ class Reader:
 
     def __init__(self, tree: ast.Module, source: Source) -> None:
         self.resolver = Resolver()
-        self.agents: dict[int, Agent] = {}
-        self.tools: dict[int, Tooling] = {}
+        self.agents: dict[tuple[int, tuple[int, ...]], Agent] = {}
+        self.tools: dict[tuple[int, tuple[int, ...]], Tooling] = {}
         self.classes: list[Class] = []
         self.lost: list[Amendment] = []
         self.unread: list[ast.expr] = []
@@ -156,29 +162,28 @@ class Reader:
         self._functions: dict[int, Function] = {}
         self._amendments: list[Amendment] = []
         self._hints: dict[int, _Hint] = {}
+        self._made: Counter[int] = Counter()
         self._later: deque[Callable[[], None]] = deque()
         self._module = self._scope = _Scope("", "module")
         self._statement: ast.stmt = ast.Pass()
         self._star = False
         self._loops = 0
-        self._unrolling = 0
+        self._path: tuple[int, ...] = ()
         self._shared: set[str] = set()
         self._stored: dict[int, set[str]] = {}
         self._read = 0
-        self._most_read = _MOST_UNROLLED + self._look_ahead(tree)
+        self._most_read = _MOST_UNROLLED + source.size
+        self._look_ahead(tree)
         self._block(tree.body)
         while self._later:
             self._later.popleft()()
         self._settle()
 
-    def _look_ahead(self, tree: ast.Module) -> int:
-        """Note the names of `global` and those that loops bind; return the number of nodes."""
-        size = 0
-        loops: list[set[str]] = []
-        waiting: list[tuple[ast.AST, list[set[str]]]] = [(tree, loops)]
+    def _look_ahead(self, tree: ast.Module) -> None:
+        """Note the names of `global` statements, and those that each loop binds."""
+        waiting: list[tuple[ast.AST, list[set[str]]]] = [(tree, [])]
         while waiting:
             node, loops = waiting.pop()
-            size += 1
             match node:
                 case ast.Global(names=names) | ast.Nonlocal(names=names):
                     self._shared.update(names)
@@ -189,8 +194,9 @@ class Reader:
                     loops = [*loops, self._stored.setdefault(id(node), set())]
                 case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
                     loops = []
-            waiting.extend((child, loops) for child in ast.iter_child_nodes(node))
-        return size
+            # outside of loops statements alone matter
+            parts = ast.iter_child_nodes(node) if loops else _statements(node)
+            waiting.extend((part, loops) for part in parts)
 
     # --- statements ---------------------------------------------------------------------------
 
@@ -206,7 +212,7 @@ class Reader:
                 self._children(statement)
             self._statement = outer
             # code behind a `return` may hold agents all the same
-            if flow and self._unrolling:
+            if flow and self._path:
                 break
         return flow
 
@@ -244,8 +250,8 @@ class Reader:
     def _if(self, node: ast.If) -> int:
         bodies: list[list[ast.stmt]] = []
         while True:
-            truth = self._truth(node.test) if self._unrolling else None
-            if not self._unrolling:
+            truth = self._truth(node.test) if self._path else None
+            if not self._path:
                 self._value(node.test)
             if truth is True and not bodies:
                 return self._block(node.body)
@@ -267,14 +273,12 @@ class Reader:
             self._assign(node.target, _any(iterable, node.iter, node.target), node.iter)
             self._any_times(node)
             return self._block(node.orelse)
-        self._loops += len(parts) > 1
-        self._unrolling += 1
+        path = self._path
         for part in self._each(parts, node.iter):
             self._assign(node.target, part.value, part.expression)
             if self._block(node.body) == _OUT:
                 break
-        self._unrolling -= 1
-        self._loops -= len(parts) > 1
+        self._path = path
         return self._block(node.orelse)
 
     def _while(self, node: ast.While) -> int:
@@ -299,10 +303,12 @@ class Reader:
 
     def _each(self, parts: list[Part], expression: ast.expr) -> Iterator[Part]:
         """Yield the elements of a loop, as long as the module has not been read too often."""
+        path = self._path
         for index, part in enumerate(parts):
             if index and self._read > self._most_read:
                 self.unread.append(expression)
                 return
+            self._path = (*path, index)
             yield part
 
     def _known(self, iterable: Value) -> list[Part] | None:
@@ -315,6 +321,7 @@ class Reader:
         found: list[Part] = []
         for part in iterable.parts:
             inner = self._known(part.value) if part.starred else [part]
+            inner = inner if inner is None else inner[: part.count]
             self.resolver.step()
             if inner is None or part.condition:
                 return None
@@ -385,7 +392,7 @@ class Reader:
             self._method(owner, function, names)
         if names & {"builtins.property", "functools.cached_property"}:
             value = function.result
-            function.called = True
+            function.calls.append({})
         self._bind(node.name, value)
 
     def _method(self, owner: Class, function: Function, decorators: set[str]) -> None:
@@ -399,7 +406,7 @@ class Reader:
         if id(node) in self._functions:
             return self._functions[id(node)]
         positional = [*given.posonlyargs, *given.args]
-        parameters = {item.arg: Choice() for item in (*positional, *given.kwonlyargs)}
+        parameters = {item.arg: Parameter() for item in (*positional, *given.kwonlyargs)}
         pairs = zip(reversed(positional), reversed(given.defaults), strict=False)
         for argument, default in (*pairs, *zip(given.kwonlyargs, given.kw_defaults, strict=True)):
             if default is not None:
@@ -479,7 +486,7 @@ class Reader:
 
     def _augmented(self, node: ast.AugAssign) -> None:
         target, added = node.target, self._value(node.value)
-        part = Part(node.value, added, starred=True)
+        part = copied(node.value, added)
         if not isinstance(node.op, ast.Add):
             if isinstance(target, ast.Name):
                 self._bind(target.id, Unknown(node.value))
@@ -497,7 +504,7 @@ class Reader:
     def _assign(self, target: ast.expr, value: Value, expression: ast.expr) -> None:
         match target:
             case ast.Name(id=name):
-                if type(value) is Tooling and not value.listed and self._unrolling == 0:
+                if type(value) is Tooling and not value.listed and not self._path:
                     value.name, value.listed = value.name or name, True
                 elif isinstance(value, AgentTool):
                     value.listed = True
@@ -540,7 +547,7 @@ class Reader:
             case Instance(of=of) | (Class() as of):
                 of.add(name, part.value)
             case _ if isinstance(base, LAZY):
-                self._amendments.append(Amendment(Attribute(base, name), "set", part))
+                self._later_change(Attribute(base, name), "set", part)
 
     def _put(self, base: Value, index: Value, part: Part) -> None:
         key = index.value if isinstance(index, Const) else None
@@ -555,15 +562,21 @@ class Reader:
             case Sequence(parts=elements):
                 elements.append(part)
             case _ if isinstance(base, LAZY):
-                self._amendments.append(Amendment(base, "put", part, key))
+                self._later_change(base, "put", part, key)
 
     def _extend(self, target: Value, part: Part) -> None:
         if isinstance(target, Sequence):
             target.parts.append(part)
         elif isinstance(target, LAZY):
-            self._amendments.append(Amendment(target, "extend", part))
+            self._later_change(target, "extend", part)
         elif isinstance(target, Unknown) and isinstance(target.expression, ast.Attribute):
             self.lost.append(Amendment(target, "extend", part))
+
+    def _later_change(
+        self, target: Value, kind: Literal["extend", "set", "put"], part: Part, key: object = None
+    ) -> None:
+        change = Amendment(target, kind, part, self._scope.function, key)
+        self._amendments.append(change)
 
     def _field(self, node: ast.Attribute) -> Value:
         """Return the list that an attribute holds, to change it."""
@@ -636,7 +649,7 @@ class Reader:
 
     def _part(self, node: ast.expr) -> Part:
         if isinstance(node, ast.Starred):
-            return Part(node.value, self._value(node.value), starred=True)
+            return copied(node.value, self._value(node.value))
         return Part(node, self._value(node))
 
     def _dict(self, node: ast.Dict) -> Value:
@@ -671,7 +684,7 @@ class Reader:
         return Unknown(node)
 
     def _if_else(self, node: ast.IfExp) -> Value:
-        truth = self._truth(node.test) if self._unrolling else None
+        truth = self._truth(node.test) if self._path else None
         if truth is not None:
             return self._value(node.body if truth else node.orelse)
         self._value(node.test)
@@ -710,6 +723,8 @@ class Reader:
                     self.resolver.step(len(value.parts))
                     merged.update(value)
                 return merged
+            if isinstance(node.op, ast.Mult) and isinstance(values[0], Sequence):
+                return Sequence([copied(node.left, values[0])])
             return Unknown(node)
         operands: list[ast.expr] = []
         left: ast.expr = node
@@ -732,7 +747,7 @@ class Reader:
             text = cut("".join(parts), _LONGEST_TEXT)
             return Const(text) if all(map(_is_string, values)) else Text(text)
         if any(isinstance(v, (Sequence, *LAZY)) for v in values):
-            return Sequence([Part(item, v, starred=True) for item, v in operands])
+            return Sequence([copied(item, v) for item, v in operands])
         return Unknown(operands[0][0])
 
     def _get_attribute(self, node: ast.Attribute) -> Value:
@@ -810,31 +825,36 @@ class Reader:
 
         def generate(depth: int, iterable: Value, condition: ast.expr | None) -> None:
             generator = generators[depth]
-            inner = generators[depth + 1 : depth + 2]
             parts = self._known(iterable)
-            known = bool(parts) and self._read <= self._most_read
-            if not parts or not known:
+            if parts and self._read <= self._most_read:
+                path = self._path
+                for part in self._each(parts, generator.iter):
+                    element(depth, part, condition)
+                self._path = path
+            else:
+                self._loops += 1
                 each = _any(iterable, generator.iter, generator.target)
-                parts = [Part(generator.iter, each)]
-            self._loops += not known or len(parts) > 1
-            for part in self._each(parts, generator.iter):
-                self._assign(generator.target, part.value, part.expression)
-                self._unrolling += known
-                truths = [self._truth(item) for item in generator.ifs]
-                if False not in truths:
-                    open_ = [i for i, t in zip(generator.ifs, truths, strict=True) if t is None]
-                    stated = condition or next(iter(open_), None)
-                    if inner:
-                        generate(depth + 1, self._value(inner[0].iter), stated)
-                    else:
-                        make(stated)
-                self._unrolling -= known
+                element(depth, Part(generator.iter, each), condition)
+                self._loops -= 1
 
-        outer, loops = self._scope, self._loops
+        def element(depth: int, part: Part, condition: ast.expr | None) -> None:
+            generator = generators[depth]
+            self._assign(generator.target, part.value, part.expression)
+            truths = [self._truth(item) for item in generator.ifs]
+            if False in truths:
+                return
+            open_ = [i for i, t in zip(generator.ifs, truths, strict=True) if t is None]
+            stated = condition or next(iter(open_), None)
+            if depth + 1 < len(generators):
+                generate(depth + 1, self._value(generators[depth + 1].iter), stated)
+            else:
+                make(stated)
+
+        outer = self._scope
         first = self._value(generators[0].iter)
         self._scope = _Scope(outer.name, "function", outer, outer.owner, outer.function)
         generate(0, first, None)
-        self._scope, self._loops = outer, loops
+        self._scope = outer
 
     def _truth(self, node: ast.expr) -> bool | None:
         """Tell whether a condition holds, None where only a run knows."""
@@ -909,7 +929,7 @@ class Reader:
             case (("append" | "add" | "insert"), [*_, part]):
                 self._extend(base, part)
             case "extend", [part]:
-                self._extend(base, Part(part.expression, part.value, starred=True))
+                self._extend(base, copied(part.expression, part.value))
             case "values", []:
                 return base.values() if isinstance(base, Mapping) else Values(base)
             case "items", [] if isinstance(base, Mapping) and not base.rest:
@@ -923,7 +943,7 @@ class Reader:
             case "update", [Part(value=Mapping() as more)] if isinstance(base, Mapping):
                 base.update(more)
             case "copy", []:
-                return Sequence([Part(node, base, starred=True)])
+                return Sequence([copied(node, base)])
             case _:
                 return None
         return Const(None)
@@ -941,20 +961,25 @@ class Reader:
                     return self._sdk_call(node, name, given)
                 return self._library_call(node, path, given)
             case Function() as known:
-                self._enter(known, given)
-                return known.result
+                return Result(known, self._enter(known, given))
             case Class() as of:
                 return self._make(node, of, given)
             case _:
                 return Unknown(node)
 
     @staticmethod
-    def _enter(function: Function, given: Arguments) -> None:
-        function.called = True
+    def _enter(function: Function, given: Arguments) -> dict[str, Value]:
+        """Give a function's parameters the arguments of a call; return them by name."""
         names = islice(function.names, bool(function.own), None)
-        for name, part in given.named(names).items():
-            if name in function.parameters and not part.starred:
-                function.parameters[name].items.append(part.value)
+        found = {
+            name: part.value
+            for name, part in given.named(names).items()
+            if name in function.parameters and not part.starred
+        }
+        for name, value in found.items():
+            function.parameters[name].items.append(value)
+        function.calls.append(found)
+        return found
 
     def _make(self, node: ast.Call, of: Class, given: Arguments) -> Value:
         initials = self.resolver.member(of, "__init__")
@@ -1036,10 +1061,12 @@ class Reader:
         if path == "functools.partial":
             rest = Arguments(given.positional[1:], given.keywords, given.rest)
             return Partial(first.value, rest)
+        if path == "asyncio.gather":
+            return Sequence(given.positional)
         if path in _SAME and len(given.positional) > _SAME[path]:
             return given.positional[_SAME[path]].value
         if name in _LISTS:
-            return Sequence([Part(first.expression, first.value, starred=True)])
+            return Sequence([copied(first.expression, first.value)])
         if name == "range" and isinstance(first.value, Const) and len(given.positional) == 1:
             count = first.value.value
             if isinstance(count, int) and 0 < count <= _LONGEST_RANGE:
@@ -1060,26 +1087,26 @@ class Reader:
     # --- agents and tools ---------------------------------------------------------------------
 
     def _agent(self, node: ast.Call, kind: str, given: Arguments) -> Agent:
-        fields = given.named(_POSITIONAL)
-        agent = self.agents.get(id(node))
-        if agent is None:
-            hint = self._hints.get(id(node), _Hint(self._statement))
-            agent = self.agents[id(node)] = Agent(
-                node,
-                kind,
-                self._scope.name,
-                hint.statement,
-                hint=hint.name,
-                variable=hint.variable,
-                fields=fields,
-                rest=given.rest,
-            )
-        else:
-            for name, part in fields.items():
-                before = agent.fields.get(name)
-                both = [before.value, part.value] if before else [part.value]
-                agent.fields[name] = Part(part.expression, _join(both))
-        agent.repeated = agent.repeated or self._loops > 0
+        hint = self._hints.get(id(node), _Hint(self._statement))
+        self._made[id(node)] += 1
+        if self._made[id(node)] > _MOST_OF_ONE:
+            return self.agents[id(node), ()]
+        many = self._made[id(node)] == _MOST_OF_ONE
+        if many:
+            self.unread.append(node)
+        key = (id(node), () if many else self._path)
+        agent = self.agents[key] = Agent(
+            node,
+            kind,
+            self._scope.name,
+            hint.statement,
+            hint=hint.name,
+            variable=hint.variable,
+            in_loop=bool(self._path),
+            repeated=many or self._loops > 0,
+            fields=given.named(_POSITIONAL),
+            rest=given.rest,
+        )
         return agent
 
     def _clone(self, node: ast.Call, base: Value, given: Arguments, *, copy: bool = False) -> Value:
@@ -1087,7 +1114,9 @@ class Reader:
         keywords = given.keywords
         if isinstance(base, Agent):
             if isinstance(node.func, ast.Attribute) and node.func.value is base.call:
-                self.agents.pop(id(base.call), None)  # `Agent(...).clone(...)` is one agent
+                self.agents.pop(
+                    (id(base.call), self._path), None
+                )  # `Agent(...).clone(...)` is one agent
             for name in LIST_FIELDS:
                 if name not in keywords:
                     base.elements(name)
@@ -1103,10 +1132,6 @@ class Reader:
         return Unknown(node)
 
     def _as_tool(self, node: ast.Call, base: Value, given: Arguments) -> Value:
-        made = self.tools.get(id(node))
-        if isinstance(made, AgentTool):
-            made.agent = _join([made.agent, base])
-            return made
         assert isinstance(node.func, ast.Attribute)
         made = AgentTool(
             "as_tool",
@@ -1118,33 +1143,28 @@ class Reader:
             owner=node.func.value,
             tool_name=given.get("tool_name", 0),
         )
-        self.tools[id(node)] = made
+        self.tools[id(node), self._path] = made
         return made
 
     def _tool(self, node: ast.Call, kind: str, given: Arguments) -> Value:
-        if id(node) not in self.tools:
-            config = given.get("tool_config")
-            label = (
-                config.value.parts.get("server_label")
-                if config and isinstance(config.value, Mapping)
-                else None
-            )
-            name = given.text("name") or ""
-            if label and isinstance(label.value, Const):
-                name = f"{kind}({label.value.value})"
-            self.tools[id(node)] = Tooling(kind, name, *_lines(node), self._scope.name, kind)
-        return self.tools[id(node)]
+        config = given.get("tool_config")
+        parts = config.value.parts if config and isinstance(config.value, Mapping) else {}
+        label = parts["server_label"].value if "server_label" in parts else None
+        name = given.text("name") or ""
+        if isinstance(label, Const):
+            name = f"{kind}({label.value})"
+        made = Tooling(kind, name, *_lines(node), self._scope.name, kind)
+        self.tools[id(node), self._path] = made
+        return made
 
     def _function_tool(
         self, node: ast.Call | FunctionNode, function: Value, given: Arguments
     ) -> Value:
-        if id(node) in self.tools:
-            return self.tools[id(node)]
         known = function if isinstance(function, Function) else None
         about = given.text("description_override")
         if about is None and known and not isinstance(known.node, ast.Lambda):
             about = (ast.get_docstring(known.node) or "").split("\n\n")[0]
-        made = self.tools[id(node)] = Tooling(
+        made = self.tools[id(node), self._path] = Tooling(
             "function_tool",
             given.text("name_override") or (known.name if known else ""),
             *_lines(node),
@@ -1164,12 +1184,27 @@ class Reader:
     def _settle(self) -> None:
         """Apply the changes that waited for values, and say of parameters that none is given."""
         for function in self._functions.values():
-            if not function.called:
+            if not function.calls:
                 for choice in [*function.parameters.values()][bool(function.own) :]:
                     choice.items.append(Unknown(reason="is a parameter"))
         for amendment in self._amendments:
-            if not self._settled(amendment):
+            settled = [self._settled(each) for each in self._by_call(amendment)]
+            if not any(settled):
                 self.lost.append(amendment)
+            self.resolver.given = {}
+
+    def _by_call(self, amendment: Amendment) -> Iterator[Amendment]:
+        """Yield a change once for each call of its function: the arguments belong together."""
+        function, part = amendment.function, amendment.part
+        if function is None or len(function.calls) < 2:  # noqa: PLR2004 - one call is the rule
+            yield amendment
+            return
+        for given in function.calls:
+            parameters = function.parameters
+            self.resolver.given = {id(parameters[name]): given[name] for name in given}
+            values = Choice(self.resolver.leaves(part.value))
+            value = values.items[0] if len(values.items) == 1 else values
+            yield replace(amendment, part=Part(part.expression, value, starred=part.starred))
 
     def _settled(self, amendment: Amendment) -> bool:
         """Apply a change to everything that it may be of; tell whether there is anything."""
@@ -1254,6 +1289,13 @@ class Reader:
         ast.GeneratorExp: _comprehension,
         ast.DictComp: _dict_comprehension,
     }
+
+
+def _statements(node: ast.AST) -> Iterator[ast.AST]:
+    for name in ("body", "orelse", "handlers", "cases", "finalbody"):
+        found = getattr(node, name, None)
+        if isinstance(found, list):
+            yield from found
 
 
 def _named(target: ast.expr | None, statement: ast.stmt) -> _Hint:

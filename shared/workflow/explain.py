@@ -149,10 +149,10 @@ class Facts:
 
 def double_agents(module: Module) -> Iterator[Diagnostic]:
     """Warn of what the SDK allows and people rarely mean."""
-    names: dict[str, int] = {}
+    names: dict[tuple[str, str], int] = {}
     variables: dict[tuple[str, str], int] = {}
     for node in module.workflow.nodes:
-        line = names.setdefault(node.name, node.line)
+        line = names.setdefault((node.scope, node.name), node.line)
         if line != node.line:
             text = f'the name "{_cut(node.name)}" is also the name of the agent on line {line}'
             yield Diagnostic(node.line, "double-agent-name", text, "warning")

@@ -8,6 +8,7 @@ from typing import Any, Literal, Self, TypeVar
 from shared.errors import InvalidWorkflow
 
 _MOST_ERRORS = 20
+_LONGEST_OUTLINE = 20_000
 
 _Part = TypeVar("_Part")
 EdgeKind = Literal["handoff", "tool"]
@@ -166,19 +167,40 @@ def invalid(errors: list[Error]) -> InvalidWorkflow:
 
 
 def outline_text(workflow: Workflow) -> str:
-    """Return agents and tools with their lines, as a few words each."""
-    lines = [_node_line(node) for node in workflow.nodes] or ["There are no agents yet."]
+    """Return agents, tools and what is not resolved, as a few words each, in bounded length."""
+    uses: dict[str, list[str]] = {}
+    for edge in workflow.edges:
+        if edge.kind == "tool":
+            uses.setdefault(edge.source, []).append(f"{edge.target} ({edge.tool_name})")
+    lines = [_node_line(node, uses.get(node.node_id, [])) for node in workflow.nodes]
+    lines = lines or ["There are no agents yet."]
     for tool in workflow.tools:
         about = f": {tool.description}" if tool.description else ""
-        lines.append(f"tool {tool.name}, lines {tool.line}-{tool.end_line}{about}")
-    return "\n".join(lines)
+        where = f" in {tool.scope}" if tool.scope else ""
+        lines.append(f"tool {tool.name}, lines {tool.line}-{tool.end_line}{where}{about}")
+    for item in workflow.unresolved:
+        of = f" of {item.node_id}" if item.node_id else ""
+        lines.append(f"not resolved, line {item.line}, {item.field}{of}: {item.text}")
+    return _bounded(lines)
 
 
-def _node_line(node: Node) -> str:
+def _node_line(node: Node, uses: list[str]) -> str:
     name = f' named "{node.name}"' if node.name != node.node_id else ""
+    kind = "" if node.kind == "Agent" else f" ({node.kind})"
+    where = f" in {node.scope}" if node.scope else ""
     model = f", model {node.model}" if node.model else ""
+    used = f", uses as tools: {', '.join(uses)}" if uses else ""
     return (
-        f"agent {node.node_id}{name}, lines {node.line}-{node.end_line}{model}, "
+        f"agent {node.node_id}{name}{kind}, lines {node.line}-{node.end_line}{where}{model}, "
         f"tools: {', '.join(node.tools) or 'none'}, "
-        f"hands off to: {', '.join(node.handoffs) or 'none'}"
+        f"hands off to: {', '.join(node.handoffs) or 'none'}{used}"
     )
+
+
+def _bounded(lines: list[str]) -> str:
+    length = 0
+    for index, line in enumerate(lines):
+        length += len(line) + 1
+        if length > _LONGEST_OUTLINE:
+            return "\n".join([*lines[:index], f"... and {len(lines) - index} more lines"])
+    return "\n".join(lines)

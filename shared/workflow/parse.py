@@ -220,7 +220,8 @@ class _Builder:
         node_id = self._ids[agent]
         line, end_line = self._span(agent)
         if self._name(agent) is None:
-            self._say(agent, "name", self._field(agent, "name"), _COMPUTED)
+            name = self._field(agent, "name")
+            self._say(agent, "name", name, _COMPUTED if name or agent.rest else "is missing")
         for part in agent.rest:
             self._say(agent, "arguments", part, _COMPUTED, stars="**")
         handoffs = self._handoffs(agent, edges)
@@ -248,8 +249,8 @@ class _Builder:
 
     def _is_made(self, agent: Agent) -> bool:
         """Tell whether a `.clone()` is one of an agent, as far as one can tell."""
-        if agent.cloned is None:
-            return True
+        if agent.cloned is None or agent.replaced:
+            return not agent.replaced
         bases = self._resolver.leaves(agent.cloned)
         unknown = all(isinstance(base, Unknown | Imported) for base in bases)
         return any(isinstance(b, Agent) for b in bases) or (
@@ -360,7 +361,7 @@ class _Builder:
                     found.append(self._ids[value])
             elif not _is_none(value):
                 self._say_value(owner, name, part, value)
-        if len(found) > 1 and isinstance(part.value, Choice):
+        if len(found) > 1 and type(part.value) is Choice:
             text = f"is one of {', '.join(f'`{item}`' for item in found[:5])}"
             self._say(owner, name, part, text)
         return found
@@ -463,6 +464,8 @@ class _Builder:
                 self._say(agent, name, shown, reason)
             case Imported(path=path):
                 self._say(agent, name, part, f"is imported from `{path.rpartition('.')[0]}`")
+            case Agent():
+                self._say(agent, name, part, "stands in no list")
             case _:
                 self._say(agent, name, part, "is no agent" if name == "handoffs" else "is no tool")
 
@@ -484,8 +487,8 @@ class _Builder:
                 text = f"`{self._label(source)}` is added to an agent that only a run knows"
                 self._unresolved.append(Unresolved(line, None, changed, text))
         for expression in self._reader.unread:
-            text = f"`{self._label(expression)}` has too many elements to read a loop for each"
-            self._unresolved.append(Unresolved(expression.lineno, None, "handoffs", text))
+            text = f"`{self._label(expression)}` is in a loop that is too long to be read"
+            self._unresolved.append(Unresolved(expression.lineno, None, "agents", text))
         for of in self._reader.classes:
             if not of.agents and self._reader.agent_class(of):
                 text = f"nothing here makes an agent of the class `{of.name}`"
@@ -526,7 +529,10 @@ def _node_ids(agents: list[Agent], name: Callable[[Agent], str | None]) -> dict[
     taken: set[str] = set()
     numbers: dict[str, int] = {}
     for agent in sorted(agents, key=lambda agent: not (agent.variable and not agent.scope)):
-        base = _identifier(agent.hint) or _identifier(_snake(name(agent) or "")) or "agent"
+        named = _identifier(_snake(name(agent) or ""))
+        hinted = _identifier(agent.hint)
+        # agents of one loop share the variable
+        base = (named or hinted if agent.in_loop else hinted or named) or "agent"
         wanted = base
         if base in taken and agent.scope:
             wanted = _identifier(f"{agent.scope}_{base}")

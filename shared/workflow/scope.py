@@ -56,7 +56,7 @@ class _Side:
         self.inner = {
             name: self.text(call)
             for name, call in calls.items()
-            if self.call and name != node_id and _within(call, self.call)
+            if self.call and call is not self.call and _within(call, self.call)
         }
         self.used = {item.id for item in ast.walk(self.tree) if isinstance(item, ast.Name)}
 

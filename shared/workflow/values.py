@@ -60,13 +60,15 @@ class Imported(Value):
 class Part:
     """One element or argument: its expression and its value.
 
-    A `starred` value gives several; under a `condition` it may give none.
+    A `starred` value gives several, of a list the first `count` if that is a number; under a
+    `condition` it may give none.
     """
 
     expression: ast.expr
     value: Value
     starred: bool = False
     condition: ast.expr | None = None
+    count: int | None = None
 
 
 @dataclass(eq=False, slots=True)
@@ -74,6 +76,12 @@ class Sequence(Value):
     """A list, a tuple or a set."""
 
     parts: list[Part] = field(default_factory=list)
+
+
+def copied(expression: ast.expr, value: Value) -> Part:
+    """Return the elements that a list has now: what is added to it later is none of them."""
+    count = len(value.parts) if isinstance(value, Sequence) else None
+    return Part(expression, value, starred=True, count=count)
 
 
 @dataclass(eq=False, slots=True)
@@ -98,6 +106,12 @@ class Choice(Value):
     """One of several values; more may be added until the module is read."""
 
     items: list[Value] = field(default_factory=list)
+
+
+class Parameter(Choice):
+    """A parameter of a function: the default and the arguments of all calls."""
+
+    __slots__ = ()
 
 
 @dataclass(eq=False, slots=True)
@@ -139,11 +153,19 @@ class Function(Value):
 
     node: FunctionNode
     name: str
-    parameters: dict[str, Choice]
+    parameters: dict[str, Parameter]
     names: tuple[str, ...] = ()
     result: Choice = field(default_factory=Choice)
     own: Value | None = None
-    called: bool = False
+    calls: list[dict[str, Value]] = field(default_factory=list)
+
+
+@dataclass(eq=False, slots=True)
+class Result(Value):
+    """The result of one call of a function of the module."""
+
+    function: Function
+    given: dict[str, Value]
 
 
 @dataclass(eq=False, slots=True)
@@ -206,7 +228,10 @@ class Partial(Value):
 
 @dataclass(eq=False)
 class Agent(Value):
-    """All agents that one expression makes."""
+    """The agent that one expression makes.
+
+    Of a loop over known elements each iteration makes one; `repeated` stands for any number.
+    """
 
     call: ast.Call
     kind: str
@@ -216,6 +241,8 @@ class Agent(Value):
     variable: str | None = None
     cloned: Value | None = None
     of: Class | None = None
+    in_loop: bool = False
+    replaced: bool = False
     repeated: bool = False
     fields: dict[str, Part] = field(default_factory=dict)
     rest: list[Part] = field(default_factory=list)
@@ -259,7 +286,7 @@ class AgentTool(Tooling):
     tool_name: Part | None = None
 
 
-LAZY = (Choice, Attribute, Item, Each, Values)
+LAZY = (Choice, Attribute, Item, Each, Values, Result)
 
 
 class Resolver:
@@ -268,6 +295,8 @@ class Resolver:
     def __init__(self) -> None:
         self._steps = 0
         self._open: set[int] = set()
+        self.given: dict[int, Value] = {}
+        """What parameters stand for while the changes of one call are applied, by their ids."""
 
     def leaves(self, value: Value) -> list[Value]:
         """Return the values that this one may stand for, each once."""
@@ -293,7 +322,7 @@ class Resolver:
 
         What is no list is yielded as a starred part.
         """
-        seen: set[int] = set()
+        seen: set[tuple[int, int | None]] = set()
         waiting = [Part(part.expression, part.value, starred=True)]
         while waiting:
             item = waiting.pop()
@@ -304,9 +333,9 @@ class Resolver:
             for leaf in reversed(self.leaves(item.value) or [Unknown()]):
                 if not isinstance(leaf, Sequence):
                     yield Part(item.expression, leaf, starred=True)
-                elif id(leaf) not in seen:
-                    seen.add(id(leaf))
-                    waiting.extend(reversed(leaf.parts))
+                elif (id(leaf), item.count) not in seen:
+                    seen.add((id(leaf), item.count))
+                    waiting.extend(reversed(leaf.parts[: item.count]))
 
     def attribute(self, value: Value, name: str) -> list[Value]:
         """Return the values that an attribute of a value, which is not lazy, may have."""
@@ -373,7 +402,9 @@ class Resolver:
         try:
             match item:
                 case Choice(items=items):
-                    return items
+                    return [self.given[id(item)]] if id(item) in self.given else items
+                case Result(function=function, given=given):
+                    return _results(function, given)
                 case Attribute(base=base, name=name):
                     return [v for leaf in self.leaves(base) for v in self.attribute(leaf, name)]
                 case Item(base=base, key=key):
@@ -387,6 +418,12 @@ class Resolver:
                     return []
         finally:
             self._open.discard(id(item))
+
+
+def _results(function: Function, given: dict[str, Value]) -> list[Value]:
+    """Return the results of a call: a parameter that is returned is the argument."""
+    names = {id(choice): name for name, choice in function.parameters.items()}
+    return [given.get(names.get(id(item), ""), item) for item in function.result.items]
 
 
 def _each(value: Value) -> list[Value]:

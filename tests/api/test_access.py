@@ -2,7 +2,9 @@
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -17,6 +19,8 @@ from api import keyring
 from api.dependencies import Operator
 from shared.keys import Role
 from shared.store import keys
+from shared.workflow.checker import PLACES, CodeChecker, _Reports
+from shared.workflow.text import EMPTY_WORKFLOW
 from tests.api.calls import (
     ASYNC,
     NOBODYS_ID,
@@ -29,6 +33,7 @@ from tests.api.calls import (
 )
 from tests.api.document import check_answers, operations
 from tests.eager import eager_service, idle_service
+from tests.services import wait_until
 
 # what everybody may read; all else wants a key
 OPEN = {
@@ -423,3 +428,48 @@ def test_many_unknown_keys_cost_few_statements_and_a_known_one_none(
     for _ in range(20):
         assert app.client.get("/projects", headers=bearer(key)).status_code == 200
     assert len(read) == 1
+
+
+def test_many_modules_of_one_owner_do_not_delay_another_owners_project(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with idle_service(tmp_path / "data") as client:
+        house = House(client, {})
+        headers = {owner: bearer(house.key(owner)) for owner in ("alice", "bob")}
+        made = client.post("/projects", json={"name": "One"}, headers=headers["bob"]).json()
+        paths = [("bob", f"/projects/{made['id']}")]
+        for number in range(9):
+            body = {"name": "Many", "code": f"{EMPTY_WORKFLOW}# {number}\n"}
+            made = client.post("/projects", json=body, headers=headers["alice"]).json()
+            paths.insert(0, ("alice", f"/projects/{made['id']}"))
+        monkeypatch.setattr("shared.workflow.checker._REPORTS", _Reports())
+        checker = client.app.state.services.checker  # type: ignore[attr-defined]
+        answered: list[str] = []
+
+        def read(owner: str, path: str) -> None:
+            assert client.get(path, headers=headers[owner]).status_code == 200
+            answered.append(owner)
+
+        def hold(number: int) -> None:
+            assert client.portal
+            path, end = str(tmp_path / f"pid{number}"), str(tmp_path / "end")
+            client.portal.call(
+                lambda: checker.call("tests.shared.jobs:wait", owner="alice", path=path, until=end)
+            )
+
+        with ThreadPoolExecutor(40) as threads:
+            jobs = [threads.submit(hold, number) for number in range(PLACES)]
+            wait_until(lambda: not checker._turns._free, "all places to be taken")
+            for number, (owner, path) in enumerate(paths, start=1):
+                jobs.append(threads.submit(read, owner, path))
+                wait_until(partial(_waits, checker, number), "a job to wait")
+            (tmp_path / "end").touch()
+            for job in jobs:
+                job.result()
+        assert len(answered) == 10
+        # behind what ran, and what of the other owner was first
+        assert answered.index("bob") <= 2 * PLACES
+
+
+def _waits(checker: CodeChecker, number: int) -> bool:
+    return sum(len(jobs) for jobs in checker._turns._waiting.values()) == number

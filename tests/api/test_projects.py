@@ -1,10 +1,12 @@
 """Projects: their code, its checks and revisions, and the picture."""
 
+import sys
 import xml.etree.ElementTree as ET
 
 import pytest
 from starlette.testclient import TestClient
 
+from shared.workflow.model import Report, Workflow
 from tests.api.calls import assert_problem, new_project, new_session, request_json, send
 
 ONE = 'from agents import Agent\n\none = Agent(name="one")\n'
@@ -109,17 +111,21 @@ def test_a_tag_that_is_no_revision_is_refused(client: TestClient, tag: str) -> N
 
 
 @pytest.mark.parametrize(
-    ("code", "line"),
+    ("code", "line", "detail"),
     [
-        ("x = (\n", 1),
-        ("from agents import Agent\n\na = Agent(name=missing)\n", 3),
-        ('from agents import Agent\na = Agent(name="a")\nb = Agent(name="a")\n', 3),
-        ('from agents import Agent\na = Agent(name="a", handoffs=[b])\n', 2),
+        ("x = (\n", 1, "'(' was never closed"),
+        ("x = 1\nreturn x\n", 2, "'return' outside function"),
+        pytest.param(
+            "x = 1\ntype Order = str\n",
+            2,
+            "that needs Python 3.12, and workflows run on Python 3.11 here",
+            marks=pytest.mark.skipif(sys.version_info >= (3, 12), reason="has it"),
+        ),
     ],
-    ids=["syntax", "undefined", "twice", "no such handoff"],
+    ids=["syntax", "compiler", "newer syntax"],
 )
-def test_code_that_is_no_workflow_is_refused_with_its_lines(
-    client: TestClient, code: str, line: int
+def test_code_that_does_not_parse_is_refused_with_its_lines(
+    client: TestClient, code: str, line: int, detail: str
 ) -> None:
     project_id = new_project(client, code=ONE)
     for answer in (
@@ -127,8 +133,62 @@ def test_code_that_is_no_workflow_is_refused_with_its_lines(
         client.patch(f"/projects/{project_id}", json={"code": code}),
     ):
         problem = assert_problem(answer, 422, "invalid_workflow")
-        assert line in [part["line"] for part in problem["errors"]]
+        [error] = problem["errors"]
+        assert (error["line"], detail in error["detail"]) == (line, True)
     assert client.get(f"/projects/{project_id}/code").text == ONE
+
+
+def test_code_that_parses_is_accepted_with_its_diagnostics(client: TestClient) -> None:
+    code = (
+        "from agents import Agent, WebSearch\nfrom .tools import look_up\nimport not_here\n"
+        'a = Agent(name="a", temperature=0.2)\na = Agent(name="a", handoffs=a)\n'
+    )
+    expected = [
+        (1, "error", "missing-module-member"),
+        (2, "warning", "import-not-found"),
+        (3, "warning", "import-not-found"),
+        (4, "error", "unknown-argument"),
+        (5, "warning", "double-agent-name"),
+        (5, "warning", "double-agent-variable"),
+        (5, "error", "invalid-argument-type"),
+    ]
+    created = client.post("/projects", json={"name": "x", "code": code})
+    assert created.status_code == 201
+    path = f"/projects/{created.json()['id']}"
+    changed = client.patch(path, json={"code": "# changed\n" + code})
+    restored = client.post(f"{path}/revisions/1/restore")
+    for answer, shift in ((created, 0), (changed, 1), (restored, 0), (client.get(path), 0)):
+        found = answer.json()["diagnostics"]
+        shown = [(item["line"] - shift, item["severity"], item["rule"]) for item in found]
+        assert shown == expected
+    assert client.get(f"{path}/workflow").json()["diagnostics"] == restored.json()["diagnostics"]
+    assert restored.json()["diagnostics"][3]["message"] == (
+        "Argument `temperature` does not match any known parameter of `Agent.__init__`"
+    )
+    assert client.patch(path, json={"code": ONE}).json()["diagnostics"] == []
+
+
+def test_an_answer_lists_so_many_diagnostics_and_counts_the_rest(client: TestClient) -> None:
+    code = "".join(f"print(undefined_{n})\n" for n in range(150))
+    found = client.post("/projects", json={"name": "x", "code": code}).json()["diagnostics"]
+    assert len(found) == 101
+    assert found[-1]["message"] == "there are 50 more problems"
+
+
+def test_code_of_a_newer_python_that_is_stored_already_is_shown_with_its_problem(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def known(*_: object, **__: object) -> Report:
+        return Report(Workflow())
+
+    with monkeypatch.context() as patch:
+        patch.setattr("shared.workflow.checker.CodeChecker.check", known)
+        path = f"/projects/{new_project(client, code='x = 1' + chr(10) + 'def f(:')}"
+    for shown in (client.get(path), client.get(f"{path}/workflow")):
+        assert shown.json()["nodes"] == []
+        [problem] = shown.json()["diagnostics"]
+        assert (problem["line"], problem["rule"]) == (2, "invalid-syntax")
+    assert client.get(f"{path}/workflow.svg").status_code == 422
 
 
 @pytest.mark.parametrize(

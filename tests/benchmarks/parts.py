@@ -19,6 +19,7 @@ from shared.engines import sync_engine
 from shared.settings import Settings
 from shared.store import acceptance, cancels, sweeps, workers
 from shared.store.workers import Process
+from tests.benchmarks import modules
 from tests.benchmarks.contenders import Ours
 from tests.benchmarks.goals import OURS
 from tests.benchmarks.results import Results
@@ -38,6 +39,7 @@ async def measure(bench: Bench, stage: Stage, ours: Ours, *, scale: float = 1) -
     await storage(bench, ours, clients=int(100 * scale))
     await unfinished(stage, messages=int(20_000 * scale), times=int(100 * scale))
     await channel(stage, ours, ids=int(10_000 * scale))
+    await modules.measure(stage.results.of(OURS))
 
 
 async def storage(bench: Bench, ours: Ours, *, clients: int) -> None:

@@ -75,7 +75,20 @@ def test_the_outline_names_every_agent_with_its_lines() -> None:
     text = outline_text(parse_workflow(MODULE))
     assert 'agent triage named "Triage", lines 15-15' in text
     assert "hands off to: billing, refunds" in text
+    assert text.count("uses as tools: billing (a)") == 1
     assert outline_text(parse_workflow("")) == "There are no agents yet."
+
+
+def test_the_outline_tells_scopes_and_what_is_not_resolved_and_stays_short() -> None:
+    code = HEAD + "def f(b):\n    return sdk.Agent(name='a', handoffs=[b])\n"
+    assert outline_text(parse_workflow(code)).split("\n") == [
+        "agent a, lines 4-4 in f, tools: none, hands off to: none",
+        "not resolved, line 4, handoffs of a: `b` is a parameter",
+    ]
+    many = HEAD + "".join(f"a{n} = Agent(name='a{n}')\n" for n in range(1_000))
+    text = outline_text(parse_workflow(many))
+    assert len(text) < 21_000
+    assert text.endswith(" more lines")
 
 
 @pytest.mark.parametrize("code", ["", EMPTY_WORKFLOW, "import os\n", "# nothing"])

@@ -158,6 +158,50 @@ CASES = [
         unresolved="name: `name` is computed when the program runs",
     ),
     Case(
+        "agents that a loop over literals makes",
+        "team = {name: Agent(name=f'{name} Desk') for name in ('north', 'south')}\n"
+        "for name in ['a', 'b']:\n    made = Agent(name=name, handoffs=[team['north']])\n"
+        "lead = Agent(name='lead', handoffs=list(team.values()), tools=[\n"
+        "    desk.as_tool(f'ask_{name}', '') for name, desk in team.items()])\n",
+        "north_desk; south_desk; a; b; lead",
+        "a -> north_desk; b -> north_desk; lead -> north_desk; lead -> south_desk; "
+        "lead =ask_north=> north_desk; lead =ask_south=> south_desk",
+        "lead: ask_north, ask_south",
+    ),
+    Case(
+        "a function that is called twice: its arguments belong together",
+        "def wire(source, target):\n    source.handoffs.append(target)\n    return target\n"
+        "a = Agent(name='a')\nb = Agent(name='b')\nc = Agent(name='c')\n"
+        "wire(a, b)\nd = Agent(name='d', handoffs=[wire(b, c)])\n",
+        "a; b; c; d",
+        "a -> b; b -> c; d -> c",
+    ),
+    Case(
+        "a list that functions fill",
+        "desks = []\ndef register(desk):\n    desks.append(desk)\n    return desk\n"
+        "a = register(Agent(name='a'))\nb = register(Agent(name='b'))\n"
+        "lead = Agent(name='lead', handoffs=desks)\n",
+        "a; b; lead",
+        "lead -> a; lead -> b",
+    ),
+    Case(
+        "a copy of a list does not get what is added later",
+        "a = Agent(name='a')\nb = Agent(name='b')\nbase = [a]\n"
+        "x = Agent(name='x', handoffs=[*base])\ny = Agent(name='y', handoffs=base)\n"
+        "z = Agent(name='z', handoffs=list(base))\nw = Agent(name='w', handoffs=base[:1])\n"
+        "base.append(b)\n",
+        "a; b; x; y; z; w",
+        "x -> a; y -> a; y -> b; z -> a; w -> a",
+    ),
+    Case(
+        "several that are awaited at once",
+        "async def make(name):\n    return Agent(name='one')\n"
+        "async def main():\n    both = await asyncio.gather(make('a'), make('b'))\n"
+        "    return Agent(name='lead', handoffs=list(both))\n",
+        "one in make; lead in main",
+        "lead -> one",
+    ),
+    Case(
         "with, if, try, while and for",
         "with open('f') as f:\n    a = Agent(name='a')\n"
         "if f:\n    b = Agent(name='b')\n"
@@ -266,7 +310,7 @@ CASES = [
         "z = Agent(name='z')\nz.handoffs += base\nz.handoffs.extend([b, c])\n"
         "w = Agent(name='w', handoffs=[a])\nw.handoffs = [b]\nbase.append(c)\n",
         "a; b; c; x; y; z; w",
-        "x -> a; x -> c; x -> b; y -> a; y -> c; z -> a; z -> c; z -> b; w -> b",
+        "x -> a; x -> b; y -> a; y -> c; z -> a; z -> b; z -> c; w -> b",
     ),
     Case(
         "keyword arguments in a dict, and a partial",
@@ -419,6 +463,13 @@ def test_what_is_unresolved_is_bounded_and_says_how_much_is_left_out() -> None:
     workflow = parse_workflow(f"{HEAD}def f(n): ...\na = Agent(name='a', handoffs=[{calls}])\n")
     assert workflow.unresolved[-1].text == "... and 2800 more"
     assert len(workflow.unresolved) == 201
+
+
+def test_a_loop_that_makes_very_many_agents_is_read_in_part_and_says_so() -> None:
+    loops = "for i in range(100):\n    for j in range(100):\n        Agent(name=f'{i} {j}')\n"
+    workflow = parse_workflow(HEAD + loops)
+    assert len(workflow.nodes) == 100
+    assert "is in a loop that is too long to be read" in workflow.unresolved[-1].text
 
 
 GROWING = {

@@ -4,7 +4,7 @@ import asyncio
 import json
 import logging
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any, cast
@@ -12,7 +12,6 @@ from typing import Any, cast
 import pytest
 from agents import (
     Agent,
-    ModelBehaviorError,
     ModelSettings,
     RunConfig,
     Runner,
@@ -28,9 +27,9 @@ from shared.workflow.checker import CodeChecker
 from tests.stub_process import StubOpenAI
 from tests.stub_replies import VENDOR
 from worker.events import RunEvents
-from worker.failures import ModelUnavailable, failure_from
+from worker.failures import AnswerTruncated, ModelUnavailable, failure_from
 from worker.model.client import ModelCall, Models, RecordingModel, retry_settings
-from worker.model.sse import Listener
+from worker.model.streaming import Listener
 
 APIS = ["responses", "chat_completions"]
 
@@ -50,14 +49,16 @@ class Client:
         self.calls: list[ModelCall] = []
 
     def agent(self) -> tuple[Agent[None], RecordingModel]:
-        model = RecordingModel(self.models.get("gpt-test", owner=""), name="gpt-test")
+        model = RecordingModel(
+            self.models.get("gpt-test", owner=""),
+            name="gpt-test",
+            timeout_s=self.settings.model_timeout_s,
+        )
         agent = Agent(
             "VibeCoder",
             model=model,
             tools=[add],
-            model_settings=ModelSettings(
-                retry=retry_settings(self.settings), timeout=self.settings.model_timeout_s
-            ),
+            model_settings=ModelSettings(retry=retry_settings(self.settings)),
         )
         return agent, model
 
@@ -66,14 +67,6 @@ class Client:
         self.calls = model.calls
         config = RunConfig(tracing_disabled=True)
         return (await Runner.run(agent, prompt, run_config=config)).final_output
-
-    async def ask_streamed(self, prompt: str) -> Any:
-        agent, model = self.agent()
-        self.calls = model.calls
-        result = Runner.run_streamed(agent, prompt, run_config=RunConfig(tracing_disabled=True))
-        async for _ in result.stream_events():
-            pass
-        return result.final_output
 
     async def fail(self, prompt: str) -> Failure:
         with pytest.raises(Exception) as raised:  # noqa: PT011, which one is not the question
@@ -330,15 +323,18 @@ async def test_a_refusal_of_the_model_is_a_failure_and_keeps_its_raw_body(client
     assert "I cannot help with that." in json.dumps(client.calls[0].raw)
 
 
-async def test_an_incomplete_answer_fails_and_its_tokens_are_recorded(stub: StubOpenAI) -> None:
-    client = Client(settings_for(stub.base_url))
-    failure = await client.fail(unique("[[incomplete]]"))
-    assert failure.code == FailureCode.MODEL_ERROR
+@pytest.mark.parametrize("watch", [False, True])
+async def test_an_incomplete_answer_fails_and_its_tokens_are_recorded(
+    client: Client, watch: bool
+) -> None:
+    prompt = unique("[[incomplete]] [[say as far as it]]")
+    with pytest.raises(AnswerTruncated):
+        await (watched(client, prompt) if watch else client.ask(prompt))
     [call] = client.calls
-    assert call.raw["status"] == "incomplete"
+    assert call.error == "AnswerTruncated"
+    assert call.raw["usage"]
     assert call.usage
     assert call.usage["total_tokens"] == call.raw["usage"]["total_tokens"]
-    await client.models.aclose()
 
 
 async def test_runs_at_once_record_only_their_own_bodies(client: Client, stub: StubOpenAI) -> None:
@@ -356,20 +352,6 @@ async def test_runs_at_once_record_only_their_own_bodies(client: Client, stub: S
         assert failed.error == "503 InternalServerError"
         assert json.dumps(call.raw) == sent[prompt]
     assert stub.stats()["max_concurrent"] >= 25
-
-
-async def test_a_streamed_run_is_answered_and_recorded(client: Client) -> None:
-    assert await client.ask_streamed("hello") == "echo 1: hello"
-    [call] = client.calls
-    assert call.error is None
-    assert call.usage
-    assert call.usage["total_tokens"] > 0
-    assert "echo 1: hello" in json.dumps(call.raw)
-
-
-async def test_a_streamed_tool_call_is_answered_and_recorded(client: Client) -> None:
-    assert await client.ask_streamed('[[tool add {"a": 1, "b": 2}]] [[say done]]') == "done"
-    assert client.errors == [None, None]
 
 
 class Told(RunEvents):
@@ -463,22 +445,6 @@ async def test_a_watched_call_fails_as_any_other(client: Client, directive: str)
     assert failure_from(raised.value).code == expected.code
 
 
-async def test_an_answer_that_is_incomplete_ends_alike_watched_or_not(client: Client) -> None:
-    async def end(run: Awaitable[Any]) -> object:
-        try:
-            result = await run
-        except ModelBehaviorError as error:
-            return failure_from(error).code
-        return result.final_output if isinstance(result, RunResult) else result
-
-    prompt = unique("[[incomplete]] [[say as far as it]]")
-
-    async def watch() -> RunResult:
-        return (await watched(client, prompt))[0]
-
-    assert await end(watch()) == await end(client.ask(prompt))
-
-
 @pytest.mark.parametrize("directive", ["[[hang]]", "[[pace 0.1]] a b c d e f g h i j k l m n o p"])
 async def test_a_run_that_is_stopped_closes_the_models_connection(
     client: Client, stub: StubOpenAI, directive: str
@@ -496,38 +462,26 @@ async def test_a_run_that_is_stopped_closes_the_models_connection(
 
 async def test_a_stream_that_breaks_fails_as_the_models_error(client: Client) -> None:
     with pytest.raises(Exception) as raised:  # noqa: PT011
-        await client.ask_streamed(unique("[[broken]]"))
+        await watched(client, unique("[[broken]]"))
     assert failure_from(raised.value).code == FailureCode.MODEL_ERROR
-    assert client.errors[-1]
+    assert client.errors == ["APIConnectionError"] * 3
 
 
-@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("watch", [False, True])
 async def test_half_a_surrogate_pair_does_not_end_a_conversation(
-    client: Client, stub: StubOpenAI, streamed: bool
+    client: Client, watch: bool
 ) -> None:
-    ask = client.ask_streamed if streamed else client.ask
+    async def ask(prompt: str) -> str:
+        if watch:
+            return str((await watched(client, prompt))[0].final_output)
+        return str(await client.ask(prompt))
+
     said = await ask(unique(r"[[say half \ud83d and whole \ud83d\ude00]]"))
     assert said == "half \ud83d and whole 😀"
     assert json.dumps(said) in json.dumps(client.calls[0].raw)
     second = unique(said)
     assert (await ask(second)).startswith("echo 1: half \ufffd and whole 😀")
     assert client.errors == [None]
-
-
-async def test_a_stream_of_garbage_fails_as_the_models_error(client: Client) -> None:
-    with pytest.raises(Exception) as raised:  # noqa: PT011
-        await client.ask_streamed(unique("[[garbage]]"))
-    assert failure_from(raised.value).code == FailureCode.MODEL_ERROR
-
-
-async def test_an_incomplete_stream_is_recorded_with_its_body(stub: StubOpenAI) -> None:
-    client = Client(settings_for(stub.base_url))
-    with pytest.raises(Exception) as raised:  # noqa: PT011
-        await client.ask_streamed(unique("[[incomplete]]"))
-    assert failure_from(raised.value).code == FailureCode.MODEL_ERROR
-    assert client.errors == ["ResponseIncompleteEvent"]
-    assert client.calls[0].raw["status"] == "incomplete"
-    await client.models.aclose()
 
 
 async def test_a_run_that_is_cancelled_leaves_its_call_recorded(

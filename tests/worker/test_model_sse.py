@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from worker.model.sse import LeanDecoder, listening
+from worker.model.streaming import LeanDecoder, listening
 
 EVENTS = [
     ("response.created", {"type": "response.created"}),

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from agents.tool_context import ToolContext
+from openai.types.responses import ResponseFunctionToolCall
 
 from shared.workflow.text import EMPTY_WORKFLOW
 from tests.worker.editing import close_checkers, make_editor  # noqa: F401 -- a fixture
@@ -13,6 +14,7 @@ from worker.agent.patch_text import PatchRejected
 from worker.agent.rebase import RebaseConflict
 from worker.agent.tools import WorkflowEditor
 from worker.failures import EditRepeated, failure_from
+from worker.model.answers import make_encodable
 
 TRIAGE = EMPTY_WORKFLOW + '\ntriage = Agent(\n    name="triage",\n)\n'
 ADD = '@@\n from agents import Agent\n+\n+billing = Agent(name="billing")\n'
@@ -79,8 +81,16 @@ async def test_accepted_edits_are_carried_to_other_code_with_the_same_checks() -
     assert await editor.rebased(other) == other.replace(
         "import Agent\n", 'import Agent\n\nbilling = Agent(name="billing")\n'
     )
-    with pytest.raises(PatchRejected, match="already"):
+    with pytest.raises(RebaseConflict):
         await editor.rebased(TRIAGE + 'billing = Agent(name="billing")\n')
+
+
+async def test_what_is_wrong_on_other_code_is_refused_there() -> None:
+    limit = TRIAGE.replace("import Agent\n", "import Agent\n\nLIMIT = 3\n")
+    editor = make_editor(limit)
+    await editor.replace_text('name="triage",\n', 'name="triage",\n    instructions=str(LIMIT),\n')
+    with pytest.raises(PatchRejected, match="`LIMIT` is not defined"):
+        await editor.rebased(TRIAGE)
 
 
 async def test_a_rewrite_is_not_carried_to_other_code() -> None:
@@ -153,6 +163,26 @@ async def test_wrong_arguments_are_answered_with_what_is_wrong(arguments: str, r
     assert answer.startswith(f"Nothing was changed. {reason}")
     assert answer.encode()
     assert editor.code == TRIAGE
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ('{"patch": "\\ud83d"}', "The edit contains half a character"),
+        ("[" * 100_000, "The arguments are not valid JSON"),
+        ('{"patch":' * 300 + "1" + "}" * 300, "The arguments are not valid JSON"),
+    ],
+    ids=range(3),
+)
+async def test_arguments_that_the_sdk_cannot_read_reach_the_tool(
+    arguments: str, reason: str
+) -> None:
+    call_of_tool = ResponseFunctionToolCall(
+        type="function_call", name="apply_patch", call_id="1", arguments=arguments
+    )
+    make_encodable([call_of_tool])
+    answer = await call(tools.apply_patch, make_editor(TRIAGE), call_of_tool.arguments)
+    assert answer.startswith(f"Nothing was changed. {reason}")
 
 
 @pytest.mark.parametrize(

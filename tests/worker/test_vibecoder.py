@@ -113,15 +113,6 @@ async def test_a_tool_that_hangs_ends_the_run(monkeypatch: pytest.MonkeyPatch) -
         hanging.set()
 
 
-async def test_the_history_limit_bounds_what_the_model_gets() -> None:
-    memory = SQLiteSession("s")
-    await memory.add_items([{"role": "user", "content": str(n)} for n in range(10)])
-    model = ScriptedModel([DONE])
-    await run(model, memory=memory, history_limit=3)
-    assert model.first_call is not None
-    assert [item["content"] for item in model.first_call.input][:-1] == ["7", "8", "9"]
-
-
 @pytest.mark.parametrize("node_id", [None, "triage"])
 @pytest.mark.parametrize("code", ["", "a", "a\n\nb\n", "===== workflow.py =====\n", "  1 | x\r\n"])
 def test_a_briefing_can_be_read_back(code: str, node_id: str | None) -> None:

@@ -12,6 +12,7 @@ from functools import cached_property
 from worker.agent.source import Layout
 
 FILE = "workflow.py"
+_BOM = "\ufeff"
 _FOLDERS = frozenset({"", "a", "b", "workspace", "app", "repo"})
 _LONGEST_NAME = 100
 _WRAPPERS = 4
@@ -107,7 +108,7 @@ def parse(patch: str, *, is_blank: bool) -> list[list[Hunk] | Rewrite]:
     `is_blank` says that the module has no code yet: there `+` lines are the whole module.
     """
     require_text(patch)
-    text = patch.removeprefix("\ufeff").replace("\r\n", "\n")
+    text = patch.replace("\r\n", "\n")
     lines = _unwrapped(text.split("\n"))
     if any(_SEARCH.match(line) for line in lines):
         sections: list[list[Hunk] | Rewrite] = [_blocks(lines)]
@@ -152,8 +153,9 @@ def _unwrapped(lines: list[str]) -> list[str]:
 
 
 def _trimmed(lines: list[str]) -> list[str]:
-    filled = [number for number, line in enumerate(lines) if line.strip()]
-    return lines[filled[0] : filled[-1] + 1] if filled else []
+    filled = [number for number, line in enumerate(lines) if line.strip(f"{_BOM} \t")]
+    lines = lines[filled[0] : filled[-1] + 1] if filled else []
+    return [lines[0].lstrip(_BOM), *lines[1:]] if lines else []
 
 
 def _without_heredoc(lines: list[str]) -> list[str]:
@@ -349,6 +351,7 @@ def _new_lines(lines: Sequence[str]) -> list[str]:
 
 # --- hunks --------------------------------------------------------------------------------
 
+_SPACES = (" ", "\u00a0")
 _Body = tuple[tuple[str, str], ...]
 
 
@@ -387,7 +390,7 @@ def _body(lines: Sequence[str], *, is_bare: bool, adds_blanks: bool) -> _Body:
         elif not line and adds_blanks and body and body[-1][0] == "+" and _adds(lines, place):
             body.append(("+", ""))
         else:
-            body.append((" ", line if is_bare else line.removeprefix(" ")))
+            body.append((" ", line if is_bare or line[:1] not in _SPACES else line[1:]))
     return tuple(body)
 
 

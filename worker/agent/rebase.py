@@ -24,6 +24,9 @@ def rebase(base: str, edited: Source, newer: str) -> str:
     if edited.is_rewritten:
         raise RebaseConflict("the whole module was replaced")
     old, target = Source.read(base), Source.read(newer)
+    before = old.layout.definitions
+    if twice := (edited.layout.definitions & target.layout.definitions) - before:
+        raise RebaseConflict(f"both define `{min(name for _, name in twice)}`")
     carrier = _Carrier(old, target)
     carried = [carrier.carried(change) for change in _changes(edited, len(old.lines))]
     for one, other in pairwise(carried):

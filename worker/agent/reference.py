@@ -1,23 +1,26 @@
 """What the installed Agents SDK says of a name: its signature, its documentation, its fields."""
 
-import ast
 import dataclasses
 import difflib
 import functools
 import importlib
 import inspect
 import re
-import textwrap
 from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import agents
 
+from worker.agent.source import Layout
+
 _LONGEST = 6_000
 _LONGEST_NAME = 100
 _LONGEST_LINE = 300
 _SUGGESTIONS = 5
+_FIELD = re.compile(r"(?P<name>\w+): (?P<text>[^#]+)")
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")
 # the only modules that a lookup imports
 _MODULES = ("extensions.handoff_filters", "extensions.handoff_prompt", "mcp", "realtime", "sandbox")
@@ -46,8 +49,9 @@ def _find(path: str) -> Any:
     names = path.split(".")
     for module in _MODULES:
         if path == module or path.startswith(f"{module}."):
-            found, names = _module(module), path.removeprefix(module).strip(".").split(".")
-    for name in filter(None, names):
+            rest = path.removeprefix(module).removeprefix(".")
+            found, names = _module(module), rest.split(".") if rest else []
+    for name in names:
         found = _attribute(found, name)
     if found is agents:
         raise _Unknown
@@ -151,28 +155,36 @@ def _fields(found: Any) -> dict[str, str]:
     """Return each annotated field of an SDK class: its type, its default, its documentation."""
     texts: dict[str, str] = {}
     for base in reversed(found.__mro__):
-        if not base.__module__.startswith("agents"):
-            continue
-        try:
-            tree = ast.parse(textwrap.dedent(inspect.getsource(base)))
-        except (OSError, TypeError, SyntaxError):
-            continue
-        body = tree.body[0].body if isinstance(tree.body[0], ast.ClassDef) else []
-        for item, following in zip(body, [*body[1:], None], strict=True):
-            match item:
-                case ast.AnnAssign(target=ast.Name(id=name)) if not name.startswith("_"):
-                    texts[name] = _field_text(item, following)
+        for text, following in pairwise([*_body(base), ""]):
+            if (match := _FIELD.match(text)) and not match["name"].startswith("_"):
+                doc = following.strip("\"' ")
+                texts[match["name"]] = match["text"] + (f" -- {doc}" if doc != following else "")
     return texts
 
 
-def _field_text(item: ast.AnnAssign, following: ast.stmt | None) -> str:
-    text = ast.unparse(item.annotation)
-    if item.value is not None:
-        text += f" = {ast.unparse(item.value)}"
-    match following:
-        case ast.Expr(value=ast.Constant(value=str(doc))):
-            text += f" -- {' '.join(doc.split())}"
-    return text
+def _body(found: type) -> list[str]:
+    """Return the statements of an SDK class, each as one line."""
+    if found.__module__.partition(".")[0] != "agents":
+        return []
+    layout = _layout(found.__module__)
+    begins = re.compile(rf"class {found.__name__}\b")
+    for top in layout.statements:
+        if any(map(begins.match, layout.lines[top.start : top.body])):
+            body = [s for s in layout.statements if top.body <= s.start < top.end]
+            body = [item for item in body if item.indent == body[0].indent]
+            return [" ".join(" ".join(layout.lines[s.start : s.body]).split()) for s in body]
+    return []
+
+
+@functools.cache
+def _layout(module: str) -> Layout:
+    """Read a module of the SDK, not with `ast` or with what uses it, as `inspect.getsource` does.
+
+    Its parser must not run in two threads of Python 3.11 at once, and the formatting of every
+    traceback runs it.
+    """
+    path = inspect.getsourcefile(importlib.import_module(module))
+    return Layout(Path(path).read_text(encoding="utf-8").split("\n") if path else [])
 
 
 def _suggestions(path: str) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import blake2b
+from itertools import compress
 from typing import NamedTuple
 
 _BOM = "\ufeff"
@@ -22,7 +23,7 @@ _CLOSING = {quotes: re.compile(rf"(?:[^\\]|\\.)*?{quotes}", re.DOTALL) for quote
 _DEFINITION = re.compile(
     r"\s*(?:(?:async\s+)?def\s|class\s|[A-Za-z_][\w.]*(?:\s*,\s*[A-Za-z_][\w.]*)*\s*(?::|=(?!=)|\+=))"
 )
-_DEFINED = re.compile(r"(?:async def |def |class )?([A-Za-z_]\w*)")
+_DEFINED = re.compile(r"\s*(?:async\s+def\s+|def\s+|class\s+)?([A-Za-z_]\w*)")
 _CLAUSE = re.compile(r"\s*(?:else|try|finally|except|match|case|if|elif|for|while|with|async)\b")
 
 
@@ -38,11 +39,12 @@ class Change:
 class Statement(NamedTuple):
     """One statement with its decorators and its body: the lines from `start` up to `end`.
 
-    `body` is the line after its own first logical line; `path` is the same for statements that
-    stand under the same headers, in any module.
+    `top` is the line after the decorators, `body` the line after its own first logical line;
+    `path` is the same for statements that stand under the same headers, in any module.
     """
 
     start: int
+    top: int
     body: int
     end: int
     indent: int
@@ -153,7 +155,7 @@ class _Opened:
 
     def closed(self, lines: Sequence[str]) -> Statement:
         defines = _is_definition(lines[self.top])
-        return Statement(self.start, self.body, self.end, self.indent, self.path, defines)
+        return Statement(self.start, self.top, self.body, self.end, self.indent, self.path, defines)
 
 
 class Layout:
@@ -175,13 +177,16 @@ class Layout:
         return owners
 
     @cached_property
+    def definitions(self) -> frozenset[tuple[bytes, str]]:
+        """Return the names that statements define, each with the path of its statement."""
+        found = ((item.path, _DEFINED.match(self.lines[item.top])) for item in self.statements)
+        defined = [item.is_definition for item in self.statements]
+        return frozenset((path, match[1]) for path, match in compress(found, defined) if match)
+
+    @property
     def names(self) -> frozenset[str]:
-        """Return what the module's own level defines."""
-        tops = (s for s in self.statements if not s.path and s.is_definition)
-        found = (map(_DEFINED.match, self.lines[top.start : top.body]) for top in tops)
-        return frozenset(
-            match[1] for match in (next(filter(None, m), None) for m in found) if match
-        )
+        """Return the names that the module's own level defines."""
+        return frozenset(name for path, name in self.definitions if not path)
 
     def around(self, place: int) -> Statement | None:
         """Return the innermost statement to which a line belongs."""

@@ -11,8 +11,8 @@ from agents import (
     RunConfig,
     Runner,
     RunResult,
-    SessionSettings,
     Tool,
+    ToolErrorFormatterArgs,
     ToolExecutionConfig,
 )
 from agents.memory import Session
@@ -31,6 +31,8 @@ from worker.events import RunEvents
 from worker.model.client import retry_settings
 
 NAME = "VibeCoder"
+_TOOLS = (outline, apply_patch, replace_text, sdk_reference)
+_TOOL_NAMES = [tool.name for tool in _TOOLS]
 
 
 async def run_vibecoder(
@@ -54,7 +56,7 @@ async def run_vibecoder(
         context=editor,
         max_turns=settings.max_turns,
         hooks=Reporter(events, editor.code) if events else None,
-        run_config=_run_config(trace_id, settings),
+        run_config=_run_config(trace_id),
         session=memory,
     )
 
@@ -78,7 +80,6 @@ def _base_agent(settings: Settings) -> Agent[WorkflowEditor]:
     return Agent[WorkflowEditor](
         name=NAME,
         model_settings=ModelSettings(
-            timeout=settings.model_timeout_s,
             preserve_raw_usage=True,
             retry=retry_settings(settings),
         ),
@@ -89,25 +90,29 @@ def _base_agent(settings: Settings) -> Agent[WorkflowEditor]:
 @functools.cache
 def _tools(timeout_s: float) -> tuple[Tool, ...]:
     # copies of the module's tools: their schemas are made once, at import
-    return tuple(
-        dataclasses.replace(tool, timeout_seconds=timeout_s)
-        for tool in (outline, apply_patch, replace_text, sdk_reference)
-    )
+    return tuple(dataclasses.replace(tool, timeout_seconds=timeout_s) for tool in _TOOLS)
 
 
-def _run_config(trace_id: str, settings: Settings) -> RunConfig:
+def _run_config(trace_id: str) -> RunConfig:
     # copied: making one takes 0.7 ms, in which the SDK evaluates its own type hints
-    config = copy.copy(_base_config(settings.history_limit))
+    config = copy.copy(_base_config())
     config.trace_id = trace_id
     return config
 
 
 @functools.cache
-def _base_config(history_limit: int | None) -> RunConfig:
+def _base_config() -> RunConfig:
     return RunConfig(
         workflow_name=NAME,
-        session_settings=SessionSettings(limit=history_limit) if history_limit else None,
         # edits of one turn stand on one another
         tool_execution=ToolExecutionConfig(max_function_tool_concurrency=1),
         tool_not_found_behavior="return_error_to_model",
+        tool_error_formatter=_unknown_tool,
     )
+
+
+def _unknown_tool(error: ToolErrorFormatterArgs[WorkflowEditor]) -> str | None:
+    """Tell a model that calls a tool which is none what it can call."""
+    if error.kind != "tool_not_found":
+        return None
+    return f"There is no tool `{error.tool_name}`. The tools are: {', '.join(_TOOL_NAMES)}."

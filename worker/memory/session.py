@@ -90,13 +90,11 @@ class SessionMemory:
         self._leave_file()  # the model may take long, and what is open takes memory
         return items if limit is None else items[-limit:]
 
-    async def hand_out(
-        self, *, if_: Callable[[list[TResponseInputItem]], bool]
-    ) -> list[TResponseInputItem]:
-        """Return all items, if they suit, for who sends them himself: others get the new ones."""
+    async def hand_out(self) -> list[TResponseInputItem]:
+        """Return all items for the caller to send; the SDK gets the run's own from then on."""
         items = await self.get_items()
-        self._handed_out = if_(items)
-        return items if self._handed_out else []
+        self._handed_out = True
+        return items
 
     async def add_items(self, items: list[TResponseInputItem]) -> None:
         """Keep the items for commit 3; the SDK writes the prompt before the first model call."""

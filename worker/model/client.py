@@ -2,7 +2,8 @@
 
 import random
 from contextlib import suppress
-from functools import cached_property
+from functools import cache, cached_property
+from hashlib import scrypt
 from typing import Any, cast
 
 import httpx2
@@ -16,11 +17,13 @@ from openai import (
     APIStatusError,
     APITimeoutError,
     AsyncOpenAI,
+    AsyncStream,
     DefaultAioHttpClient,
     omit,
 )
 from openai._models import FinalRequestOptions
 from openai._streaming import SSEDecoder
+from openai.resources.chat import AsyncChat, AsyncCompletions
 from openai.resources.responses import AsyncResponses
 from openai.types.responses import ResponseCompletedEvent
 from pydantic_core import PydanticSerializationError, to_json
@@ -29,10 +32,17 @@ from typing_extensions import override
 from shared.settings import OFFLINE, Settings
 from shared.workflow.checker import CodeChecker
 from worker.failures import QUOTA, ModelUnavailable
-from worker.memory.history import first
-from worker.model.recording import RecordingModel, asked, hand_over
-from worker.model.records import ModelCall
-from worker.model.sse import LeanDecoder, listen_to
+from worker.memory.history import Maker, first
+from worker.model.recording import (
+    ModelCall,
+    RecordingModel,
+    ServerModel,
+    answered,
+    asked,
+    hand_over,
+    stream_ended,
+)
+from worker.model.streaming import CheckedStream, LeanDecoder, listen_to
 from worker.offline import OfflineModel
 from worker.tracing import hand_on_trace
 
@@ -52,13 +62,38 @@ class _PlainResponses(AsyncResponses):
     renaming: with ten turns that is most of what a run costs.
     """
 
+    # without it the SDK streams by `create`, too
+    with_streaming_response = None  # type: ignore[assignment]
+
     @override
     async def create(self, **params: Any) -> Any:
         plain = {name: params.pop(name) for name in ("input", "tools") if name in params}
         sent = {name: value for name, value in plain.items() if value is not omit}
         sent["input"] = [*first(), *sent.get("input", [])]
         body = {**sent, **(params.pop("extra_body", None) or {})}
-        return await super().create(**params, extra_body=body)
+        return _checked(await super().create(**params, extra_body=body))
+
+
+class _Completions(AsyncCompletions):
+    """Checks what a server answers before the SDK makes something of it."""
+
+    @override
+    async def create(self, **params: Any) -> Any:
+        return _checked(await super().create(**params))
+
+
+class _Chat(AsyncChat):
+    @cached_property
+    @override
+    def completions(self) -> AsyncCompletions:
+        return _Completions(self._client)
+
+
+def _checked(answer: Any) -> Any:
+    if isinstance(answer, AsyncStream):
+        return CheckedStream(answer, stream_ended)
+    answered(answer)
+    return answer
 
 
 class _Client(AsyncOpenAI):
@@ -79,6 +114,11 @@ class _Client(AsyncOpenAI):
     @override
     def responses(self) -> AsyncResponses:
         return _PlainResponses(self)
+
+    @cached_property
+    @override
+    def chat(self) -> AsyncChat:
+        return _Chat(self)
 
     @override
     def _make_sse_decoder(self) -> SSEDecoder:
@@ -132,11 +172,36 @@ class Models:
 
     def _remote(self, name: str) -> Model:
         self._client = self._client or _client(self._settings)
+        maker = Maker(name, self._settings.model_api, _account(self._settings))
         match self._settings.model_api:
             case "responses":
-                return OpenAIResponsesModel(name, self._client)
+                return _ResponsesModel(name, self._client, maker)
             case "chat_completions":
-                return OpenAIChatCompletionsModel(name, self._client)
+                return _ChatModel(name, self._client, maker)
+
+
+class _ResponsesModel(OpenAIResponsesModel, ServerModel):
+    def __init__(self, name: str, client: AsyncOpenAI, maker: Maker) -> None:
+        super().__init__(name, client)
+        self.maker = maker
+
+
+class _ChatModel(OpenAIChatCompletionsModel, ServerModel):
+    """Gets back each `reasoning_content` in its history: that of other models is left out of it."""
+
+    def __init__(self, name: str, client: AsyncOpenAI, maker: Maker) -> None:
+        super().__init__(name, client, should_replay_reasoning_content=lambda _: True)
+        self.maker = maker
+
+
+@cache
+def _account(settings: Settings) -> str:
+    """Name a server and a key, without saying what they are: clients see it in the items."""
+    key = settings.openai_api_key
+    secret = key.get_secret_value().encode() if key else b""
+    url = (settings.openai_base_url or _OPENAI_URL).rstrip("/").encode()
+    # slow, so that not even a short key can be guessed from it
+    return scrypt(secret, salt=url, n=2**14, r=8, p=1, dklen=8).hex()
 
 
 def _client(settings: Settings) -> AsyncOpenAI:

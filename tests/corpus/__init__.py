@@ -1,0 +1,1 @@
+"""The example modules of the Agents SDK's source distribution, read, drawn and checked."""

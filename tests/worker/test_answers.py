@@ -1,0 +1,303 @@
+"""An answer of a model's server is taken as it is, over both APIs, watched or not."""
+
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from tests.eager import eager_service
+from tests.stub_process import StubOpenAI
+from tests.worker.test_histories import OUTLINE, PATCH, Service
+
+APIS = ["responses", "chat_completions"]
+MODELS = ("uncounted", "strict-b")
+
+
+@pytest.fixture(scope="module")
+def stub() -> Iterator[StubOpenAI]:
+    with StubOpenAI() as stub:
+        yield stub
+
+
+@pytest.fixture(scope="module")
+def serve(stub: StubOpenAI, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
+    def start(api: str, **settings: Any) -> Any:
+        return eager_service(
+            tmp_path_factory.mktemp("answers"),
+            openai_base_url=stub.base_url,
+            model_api=api,
+            model="strict-a",
+            models=MODELS,
+            model_retries=1,
+            **settings,
+        )
+
+    return start
+
+
+@pytest.fixture(scope="module", params=APIS)
+def running(
+    request: pytest.FixtureRequest, serve: Callable[..., Any]
+) -> Iterator[tuple[TestClient, str]]:
+    with serve(request.param) as client:
+        yield client, request.param
+
+
+@pytest.fixture(params=[False, True], ids=["plain", "watched"])
+def service(
+    request: pytest.FixtureRequest, running: tuple[TestClient, str], stub: StubOpenAI
+) -> Service:
+    client, api = running
+    return Service(client, stub, api, request.param)
+
+
+def failed(service: Service, prompt: str) -> dict[str, Any]:
+    """Send a prompt that fails, and one that does not; return the failure."""
+    session_id = service.session()
+    message = service.ask(session_id, prompt)
+    assert message["status"] == "failed", message["reply"]
+    assert service.client.get(f"/sessions/{session_id}/items").json() == []
+    service.reply(session_id, "and now?")
+    failure: dict[str, Any] = message["error"]
+    return failure
+
+
+def usage_of(service: Service, path: str) -> dict[str, Any]:
+    totals: dict[str, Any] = service.client.get(f"{path}/usage").json()["totals"]
+    return totals
+
+
+def test_usage_that_was_not_sent_is_unknown(service: Service) -> None:
+    session_id = service.session()
+    message = service.reply(session_id, "hi", "uncounted")
+    assert message["usage"] is None
+    [call] = service.full(message)["responses"]
+    assert call["usage"] is None
+    for path in (f"/messages/{message['message_id']}", f"/sessions/{session_id}"):
+        totals = usage_of(service, path)
+        assert (totals["calls"], totals["uncounted_calls"]) == (1, 1)
+    service.reply(session_id, "hi")
+    assert usage_of(service, f"/sessions/{session_id}")["uncounted_calls"] == 1
+
+
+def test_usage_of_some_calls_says_how_many_are_missing(service: Service) -> None:
+    prompt = '[[usage {"usage": null} times 1]] [[tool outline {}]] [[say done]]'
+    message = service.reply(service.session(), prompt)
+    assert (message["usage"]["requests"], message["usage"]["uncounted_calls"]) == (1, 1)
+    assert message["usage"]["input_tokens"] > 0
+    first, second = service.full(message)["responses"]
+    assert (first["usage"], second["usage"]["requests"]) == (None, 1)
+
+
+@pytest.mark.parametrize("value", ["-1", "1e26", "1.5", "9" * 27, '"12"', "true", "null", "[]"])
+def test_usage_that_cannot_be_is_unknown(service: Service, value: str) -> None:
+    names = {"responses": ("input", "output"), "chat_completions": ("prompt", "completion")}
+    counts = ", ".join(f'"{name}_tokens": {value}' for name in names[service.api])
+    message = service.reply(service.session(), f'[[usage {{"usage": {{{counts}}}}}]] hi')
+    assert message["usage"] is None
+
+
+@pytest.mark.parametrize("value", ['"many"', "[]", "-5", '{"cached_tokens": -1}'])
+def test_strange_usage_as_a_whole_or_in_its_details_loses_no_answer(
+    service: Service, value: str
+) -> None:
+    whole = json.dumps({"usage": json.loads(value)})
+    assert service.reply(service.session(), f"[[usage {whole}]] hi")["usage"] is None
+    names = {"responses": ("input", "output"), "chat_completions": ("prompt", "completion")}
+    read, written = names[service.api]
+    known = {f"{read}_tokens": 7, f"{written}_tokens": 3}
+    told = json.dumps({"usage": known | {f"{read}_tokens_details": json.loads(value)}})
+    usage = service.reply(service.session(), f"[[usage {told}]] hi")["usage"]
+    assert (usage["input_tokens"], usage["total_tokens"]) == (7, 10)
+    assert usage["input_tokens_details"] == {"cached_tokens": 0}
+
+
+@pytest.mark.parametrize(
+    ("budget", "place"), [({"budget_tokens": 10**6}, "session"), ({"budget_usd": "5"}, "project")]
+)
+def test_a_budget_that_cannot_be_held_says_so(
+    service: Service, budget: dict[str, Any], place: str
+) -> None:
+    session_id = service.session()
+    message = service.reply(session_id, "hi", "uncounted")
+    path = {"session": f"/sessions/{session_id}", "project": f"/projects/{message['project_id']}"}
+    assert service.client.patch(path[place], json=budget).status_code == 200
+    before = service.stub.stats()["calls"]
+    failure = service.ask(session_id, "hi", "strict-b")["error"]
+    assert failure["code"] == "usage_unknown"
+    assert f"The {place} has a budget that cannot be held" in failure["detail"]
+    assert "uncounted" in failure["detail"], "the model is named"
+    assert service.stub.stats()["calls"] == before
+    none = dict.fromkeys(budget)
+    assert service.client.patch(path[place], json=none).status_code == 200
+    service.reply(session_id, "hi", "strict-b")
+
+
+def test_a_budget_is_held_where_calls_failed_and_cost_nothing(service: Service) -> None:
+    session_id = service.session()
+    budget = {"budget_tokens": 10**9}
+    assert service.client.patch(f"/sessions/{session_id}", json=budget).status_code == 200
+    service.reply(session_id, "[[status 500 times 1]] hi")
+    service.reply(session_id, "hi")
+
+
+@pytest.mark.parametrize("calls", ["", OUTLINE])
+def test_an_answer_that_is_cut_off_is_none(service: Service, calls: str) -> None:
+    failure = failed(service, f"[[incomplete]] {calls} [[say as far as it]]")
+    assert failure["code"] == "output_truncated"
+    assert "(max_output_tokens)" in failure["detail"]
+    assert "again" not in failure["detail"]
+    assert not failure["retryable"]
+
+
+def test_an_answer_that_was_filtered_is_a_refusal(service: Service) -> None:
+    assert failed(service, "[[filtered]] [[say as far as it]]")["code"] == "model_refused"
+
+
+def test_an_empty_answer_is_asked_for_once_more(service: Service) -> None:
+    message = service.reply(service.session(), "[[empty times 1]] [[say well]]")
+    assert message["reply"] == "well"
+    errors = [call["error"] for call in service.full(message)["responses"]]
+    assert errors == ["EmptyAnswer", None]
+
+
+@pytest.mark.parametrize("prompt", ["[[empty]] a", "[[say  ]] b"])
+def test_an_answer_that_stays_empty_is_none(service: Service, prompt: str) -> None:
+    before = service.stub.stats()["calls"]
+    failure = failed(service, prompt)
+    assert failure["code"] == "model_error"
+    assert "empty" in failure["detail"]
+    assert service.stub.stats()["calls"] == before + 3, "twice, and the message after it"
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "calls"),
+    [
+        ({"code": "rate_limit_exceeded", "message": "slow"}, "model_overloaded", 2),
+        ({"code": 503, "message": "busy"}, "model_overloaded", 2),
+        ({"type": "overloaded_error", "message": "busy"}, "model_overloaded", 2),
+        ({"code": "insufficient_quota", "message": "pay"}, "model_overloaded", 1),
+        ({"code": "context_length_exceeded", "message": "long"}, "model_rejected", 1),
+        ({"type": "invalid_request_error", "message": "no"}, "model_rejected", 1),
+        ({"code": "model_not_found", "message": "which"}, "model_rejected", 1),
+        ({"type": "authentication_error", "message": "sk-stub"}, "model_error", 1),
+        ({"message": "boom"}, "model_error", 2),
+    ],
+)
+def test_an_error_with_status_200_is_that_error(
+    service: Service, error: dict[str, Any], code: str, calls: int
+) -> None:
+    before = service.stub.stats()["calls"]
+    failure = failed(service, f"[[error {json.dumps(error)}]]")
+    assert failure["code"] == code
+    assert "sk-stub" not in failure["detail"]
+    assert service.stub.stats()["calls"] == before + calls + 1, "and the message after it"
+
+
+def test_an_error_with_status_200_passes(service: Service) -> None:
+    error = json.dumps({"code": "rate_limit_exceeded", "message": "sk-stub said no"})
+    message = service.reply(service.session(), f"[[error {error} times 1]] [[say well]]")
+    first, second = service.full(message)["responses"]
+    assert (first["error"], first["raw"]) == ("429 APIStatusError", None)
+    assert second["error"] is None
+
+
+def test_what_can_be_sent_again_is_sent_with_a_new_key(service: Service) -> None:
+    session_id = service.session()
+    path = f"/sessions/{session_id}/messages"
+    prompt = {"prompt": f"[[status 500 times 2]] [[say {session_id}]]"}
+    first = service.client.post(path, json=prompt, headers={"Idempotency-Key": "one"})
+    assert (first.status_code, first.json()["retryable"]) == (502, True)
+    assert first.json()["detail"].endswith("Send the message again with a new key.")
+    replayed = service.client.post(path, json=prompt, headers={"Idempotency-Key": "one"})
+    assert replayed.status_code == 502, "the old key replays the failure"
+    assert service.client.post(path, json=prompt, headers={"Idempotency-Key": "two"}).is_success
+
+
+def test_bad_framing_is_tried_again_like_a_broken_connection(service: Service) -> None:
+    message = service.reply(service.session(), "[[chunks times 1]] [[say well]]")
+    assert [call["error"] for call in service.full(message)["responses"]][1:] == [None]
+
+
+def test_half_a_surrogate_in_a_call_or_a_text_does_not_end_a_conversation(
+    service: Service,
+) -> None:
+    session_id = service.session()
+    patch = json.dumps({"patch": PATCH.replace("triage", "tri\ud83dage")})
+    calls = json.dumps({"calls": [{"name": "outl\ud83dine", "arguments": patch}]})
+    service.reply(session_id, f"[[calls {calls}]] [[say half \\ud83d and nul \\u0000]]")
+    service.reply(session_id, "and now?")
+    service.reply(session_id, "and now?", "strict-b")
+
+
+BODIES = [
+    "",
+    "null",
+    "[]",
+    "17",
+    "{}",
+    '{"output": null, "choices": null}',
+    '{"output": [], "choices": []}',
+    '{"output": ["x"], "choices": ["x"]}',
+    '{"output": {"a": 1}, "choices": {"a": 1}}',
+    '{"output": [{"type": "message", "content": null}], "choices": [{"message": null}]}',
+    '{"output": [{"type": "message", "content": "x"}]}',
+    '{"output": [{"type": "message", "content": [null]}]}',
+    '{"output": [{"type": "function_call"}]}',
+    '{"output": [{"type": "function_call", "name": "outline", "arguments": {}}]}',
+    '{"output": [{"type": "function_call", "name": null, "arguments": "{}", "call_id": "1"}]}',
+    '{"output": [{"type": "reasoning", "summary": []}]}',
+    '{"choices": [{"message": {"content": [1]}}]}',
+    '{"choices": [{"message": {"content": 1}}]}',
+    '{"choices": [{"message": {"audio": {}}}]}',
+    '{"choices": [{"message": {"tool_calls": [1]}}]}',
+    '{"choices": [{"message": {"tool_calls": [{"id": "1", "type": "function"}]}}]}',
+    '{"choices": [{"message": {"tool_calls": [{"function": {"name": null}}]}}]}',
+    "<html>busy</html>",
+]
+
+
+@pytest.mark.parametrize("body", BODIES)
+def test_what_is_no_answer_fails_as_the_models_error(service: Service, body: str) -> None:
+    assert failed(service, f"[[garbage {body}]]")["code"] == "model_error"
+
+
+EVENTS = [
+    *BODIES,
+    '{"choices": [{"index": 0, "delta": null}]}',
+    '{"choices": [{"index": 0, "delta": {"tool_calls": [{"index": 0}]}, "finish_reason": "stop"}]}',
+    '{"choices": [{"index": 0, "delta": {"content": ["a"]}, "finish_reason": "stop"}]}',
+    '{"type": "response.completed"}',
+    '{"type": "response.completed", "response": null}',
+    '{"type": "response.completed", "response": {"output": [{"type": "message"}]}}',
+    '{"type": "response.failed", "response": {"status": "failed", "error": null}}',
+    '{"type": "error"}',
+]
+
+
+@pytest.mark.parametrize("event", EVENTS)
+def test_a_stream_that_is_no_answer_fails_as_the_models_error(
+    running: tuple[TestClient, str], stub: StubOpenAI, event: str
+) -> None:
+    service = Service(running[0], stub, running[1], watched=True)
+    kind = json.loads(event)["type"] if event.startswith('{"type') else ""
+    name = f"event: {kind}" if kind else ""
+    assert failed(service, f"[[events {name}|{event}]]")["code"] == "model_error"
+
+
+@pytest.mark.parametrize("api", APIS)
+def test_a_stream_that_flows_is_not_cut_off_by_the_limit_of_a_call(
+    serve: Callable[..., Any], stub: StubOpenAI, api: str
+) -> None:
+    with serve(api, model_timeout_s=1.5) as client:
+        service = Service(client, stub, api, watched=True)
+        session_id = service.session()
+        said = " ".join(["word"] * 12)
+        assert service.reply(session_id, f"[[pace 0.2]] [[say {said}]]")["reply"] == said
+        assert service.ask(session_id, "[[hang]]")["error"]["code"] == "model_timeout"
+        assert service.ask(session_id, "[[pace 5]] a b")["error"]["code"] == "model_timeout"
+        unwatched = Service(client, stub, api, watched=False)
+        assert unwatched.ask(session_id, "[[hang]]")["error"]["code"] == "model_timeout"
+        service.reply(session_id, "and now?")
