@@ -434,8 +434,8 @@ def test_many_modules_of_one_owner_do_not_delay_another_owners_project(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with idle_service(tmp_path / "data") as client:
-        house = House(client, {})
-        headers = {owner: bearer(house.key(owner)) for owner in ("alice", "bob")}
+        app = AppUnderTest(client, {})
+        headers = {owner: bearer(app.key(owner)) for owner in ("alice", "bob")}
         made = client.post("/projects", json={"name": "One"}, headers=headers["bob"]).json()
         paths = [("bob", f"/projects/{made['id']}")]
         for number in range(9):
