@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from agents import Model
+from agents import Model, Usage
 from agents.testing import ScriptedModel, assistant_message, function_call
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -56,7 +56,8 @@ class Scripted(ScriptedModel):
     def __init__(
         self, script: list[Any], meanwhile: Callable[[], Awaitable[object]] | None = None
     ) -> None:
-        super().__init__(script)
+        used = Usage(requests=1, input_tokens=7, output_tokens=3, total_tokens=10)
+        super().__init__(script, default_usage=used)
         self.meanwhile = meanwhile
 
     async def get_response(self, *args: Any, **kwargs: Any) -> Any:
