@@ -50,8 +50,8 @@ def check_module(code: str, *, python: str = PYTHON) -> tuple[Report, bool]:
     try:
         module = compiled(code)
     except InvalidWorkflow as error:
-        newer = _newer_syntax(code, python) if isinstance(error.__context__, SyntaxError) else None
-        raise newer or error from None
+        named = _newer_syntax(code, python) if isinstance(error.__context__, SyntaxError) else None
+        raise named or error from None
     complete = True
     facts = Facts.of(code, module.tree)
     found = [*names_of_sdk(facts), *double_agents(module)]
