@@ -190,6 +190,8 @@ def _resource_rows() -> list[Row]:
         Row("  to check, without ty", median("ms module checked"), (Goal(20, OURS, 50),)),
         Row("  of ty, in a process of its own", median("ms module typed"), digits=0),
         Row("  to patch", median("ms module patched"), (Goal(20, OURS, 50),)),
+        Row("  to replace a text", median("ms module replaced"), (Goal(20, OURS, 50),)),
+        Row("  to carry an edit to newer code", median("ms module rebased"), (Goal(20, OURS, 50),)),
         Row("a child process's answer about a small module, ms", median("ms child")),
         Row("load generator and stub, ms CPU a message", median("cpu helpers")),
         Row("messages sent", total("messages"), digits=0),

@@ -12,7 +12,8 @@ from shared.workflow.checker import CodeChecker
 from shared.workflow.typecheck import find_problems
 from tests.benchmarks.goals import OURS
 from tests.benchmarks.results import Note, Results
-from worker.agent.patch import apply_patch
+from worker.agent.patch import apply_patch, replace_text
+from worker.agent.rebase import rebase
 from worker.agent.source import Source
 
 _SIZE = 20_000
@@ -55,8 +56,14 @@ async def measure(note: Note) -> None:
         note("ms module checked", [_cpu_ms(lambda: check_module(code)) for _ in range(_TIMES)])
     typed = [_cpu_ms(lambda: _find_problems(code), resource.RUSAGE_CHILDREN) for _ in range(5)]
     note("ms module typed", typed)
-    source = Source.read(code)
-    note("ms module patched", [_cpu_ms(lambda: apply_patch(source, edit)) for _ in range(_TIMES)])
+    edited, newer = apply_patch(Source.read(code), edit), f"{code}\nLATER = 1\n"
+    edits: dict[str, Callable[[], object]] = {
+        "patched": lambda: apply_patch(Source.read(code), edit),
+        "replaced": lambda: replace_text(Source.read(code), '"Agent 7"', '"The seventh"'),
+        "rebased": lambda: rebase(code, edited, newer),
+    }
+    for kind, work in edits.items():
+        note(f"ms module {kind}", [_cpu_ms(work) for _ in range(_TIMES)])
     checker = CodeChecker()
     for number in range(_TIMES + 1):
         began = time.perf_counter()

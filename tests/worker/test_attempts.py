@@ -29,6 +29,7 @@ from worker.attempts import run_message
 from worker.calls import CallWriter
 from worker.events import EventWriter
 from worker.memory.files import MemoryFiles
+from worker.memory.history import prepare
 from worker.memory.session import SessionMemory
 from worker.parts import Parts
 from worker.runs import Runs, StopReason
@@ -203,7 +204,7 @@ async def test_a_run_that_completes_commits_everything_together(attempts: Attemp
     assert len(full.response.responses) == await world.count(ModelCall) == 2
     assert full.response.tool_calls[0]["output"].startswith("The patch is applied.")
     assert attempts.announced == [Ended(ids=(message.id,))]
-    assert (await attempts.seen(session))[: len(items)] == items
+    assert (await attempts.seen(session))[: len(items)] == prepare(items, None)
 
 
 async def test_a_failed_run_leaves_nothing_in_memory_or_code(attempts: Attempts) -> None:
@@ -356,6 +357,33 @@ async def test_when_the_patches_do_not_apply_the_message_is_run_again(attempts: 
     assert len(prompts) == 2, "the prompt of the first try is not remembered"
 
 
+async def test_an_edit_is_not_carried_into_another_agent(attempts: Attempts) -> None:
+    """The only line that fits is in another agent now: the message runs again."""
+    agent = '{0} = Agent(\n    name="{0}",\n    model="{1}",\n)\n'
+    triage, billing = agent.format("triage", "gpt-4.1"), agent.format("billing", "gpt-5")
+    project = await attempts.world.project(f"{EMPTY_WORKFLOW}{triage}{billing}")
+    session = await attempts.world.session(project)
+    others = f"{EMPTY_WORKFLOW}{triage}{billing}".replace("4.1", "x").replace("gpt-5", "gpt-4.1")
+    meanwhile = _once(lambda: attempts.change_code(project.id, others))
+    patch = '@@\n-    model="gpt-4.1",\n+    model="o3",\n'
+    call = function_call("apply_patch", {"patch": patch}, call_id="1")
+    message = await attempts.run([[call], DONE, DONE], session, meanwhile=meanwhile)
+    assert (message.status, message.conflict_count, message.diff) == ("completed", 1, "")
+    assert await attempts.code(message) == others
+
+
+async def test_a_replaced_text_is_carried_to_code_that_moved(attempts: Attempts) -> None:
+    code = EMPTY_WORKFLOW + '\ntriage = Agent(name="triage", model="gpt-4.1")\n'
+    project = await attempts.world.project(code)
+    session = await attempts.world.session(project)
+    others = code.replace("import Agent\n", 'import Agent\n\nbilling = Agent(name="billing")\n')
+    meanwhile = _once(lambda: attempts.change_code(project.id, others))
+    call = function_call("replace_text", {"old": "gpt-4.1", "new": "gpt-5"}, call_id="1")
+    message = await attempts.run([[call], DONE], session, meanwhile=meanwhile)
+    assert (message.status, message.conflict_count) == ("completed", 0)
+    assert await attempts.code(message) == others.replace("gpt-4.1", "gpt-5")
+
+
 async def test_after_two_conflicts_the_message_fails(attempts: Attempts) -> None:
     session = await attempts.world.session()
     turn = 0
@@ -460,8 +488,7 @@ async def test_a_claim_without_a_database_drops_the_hint_quietly(
 async def test_what_the_database_refuses_of_the_calls_does_not_keep_a_message_open(
     attempts: Attempts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    unstorable = {"total_tokens": object()}
-    monkeypatch.setattr("worker.model.recording.usage_json", lambda _: unstorable)
+    monkeypatch.setattr("worker.model.recording.dump", lambda _: {"usage": object()})
     with capture_logs():
         message = await attempts.run([DONE])
     assert message.error is not None

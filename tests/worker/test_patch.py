@@ -8,8 +8,10 @@ from contextlib import suppress
 import pytest
 
 from shared.workflow.text import EMPTY_WORKFLOW
+from tests.benchmarks.modules import module as module_of
 from worker.agent.patch import apply_patch, replace_text
 from worker.agent.patch_text import PatchRejected
+from worker.agent.rebase import rebase
 from worker.agent.source import Source
 
 MODULE = '''"""A workflow."""
@@ -326,6 +328,17 @@ def test_a_module_with_bullets_and_fences_in_a_text_is_a_module() -> None:
         "# The remaining agents remain unchanged",
         "# unchanged",
         "# [previous agents here ...]",
+        "# [...]",
+        "# ... (no changes) ...",
+        "# No changes below",
+        "# Same as before",
+        "# Keep the rest",
+        "# (keep existing agents)",
+        "# ... keep existing ...",
+        "# code omitted for brevity",
+        "# Your existing code here",
+        "# All other agents remain",
+        "# ...rest...",
     ],
 )
 def test_elisions_are_refused(elision: str) -> None:
@@ -350,6 +363,9 @@ def test_elisions_are_refused(elision: str) -> None:
         "# The same goes for billing.\n",
         "x: tuple[int, ...] = ()\n",
         "# Other agents hand off to this one.\n",
+        "# Keep answers short.\n",
+        "# The tools that support has.\n",
+        'x = "... and the rest"\n',
     ],
 )
 def test_what_is_no_elision_is_taken(lines: str) -> None:
@@ -596,6 +612,19 @@ def _seconds(work: Callable[[], object]) -> float:
     with suppress(PatchRejected):
         work()
     return time.process_time() - begun
+
+
+def test_a_module_of_20_kb_is_edited_in_less_than_50_ms() -> None:
+    code = module_of(20_000)
+    edit = '@@ agent_7 = Agent(\n-    name="Agent 7",\n+    name="The seventh",\n'
+    edited, newer = apply_patch(Source.read(code), edit), f"{code}\nLATER = 1\n"
+    for work in (
+        lambda: patched(edit, code),
+        lambda: replaced('"Agent 7"', '"The seventh"', code),
+        lambda: refused("@@ agent_7\n-    name=7,\n+x\n", code),
+        lambda: rebase(code, edited, newer),
+    ):
+        assert sorted(_seconds(work) for _ in range(5))[2] < 0.05
 
 
 @pytest.mark.parametrize(

@@ -90,7 +90,9 @@ def _replacement(source: Source, old: str, new: str) -> list[Change]:
                 "more of the text around the one that is meant."
             )
         if places:
-            return [_substitution(source, found, places[0], len(spelling), new)]
+            made = _substitution(source, found, places[0], len(spelling), new)
+            replaced = source.lines[made.start : made.end]
+            return list(_differences(made.start, replaced, made.lines, str))
     olds, news = (without_numbers(part.strip("\n").split("\n")) for part in (old, new))
     body = [*(("-", line) for line in olds), *(("+", line) for line in news)]
     return _Places(source).changes([Hunk(body=tuple(body), title="The text")])
@@ -135,17 +137,20 @@ def _rewritten(source: Source, rewrite: Rewrite) -> Source:
     return source.rewritten(rewrite.lines)
 
 
-_KEPT = r"(?:rest|remainder|remaining|existing|previous|original|other|unchanged|same|omitted)"
+_KEPT = r"(?:rest|remainder|remaining|existing|previous|original|other|unchanged|same|omitted|keep)"
 _THINGS = r"(?:code|file|module|workflow|agents?|tools?|functions?|imports?|definitions?|content)"
 _ELIDES = re.compile(
     rf"""(?:\#|//|<|\[|\()?\s*(?:\.{{3}}|…).*\b{_KEPT}\b      # ... existing code
-    | (?:\#|//)\s*\W?\s*(?:\.{{3}}|…)\s*$                     # ...
+    | (?:\#|//|<!--|/\*)[\W_]*(?:\.{{3}}|…)[\W_]*$            # ...
     | (?:\#|//).*\b{_KEPT}\b.*(?:\.{{3}}|…)\W*$               # rest of the code ...
     | (?:\#|//)\W*(?:the\s+|all\s+)*(?:rest|remainder|remaining|existing|other|everything\ else)\b
       .*\b(?:unchanged|same|as\ before|as\ is|omitted|untouched|remains?|stays?|here)\b
     | (?:\#|//)\W*(?:the\s+)?(?:rest|remainder)\s+of\s+(?:the\s+|your\s+)?{_THINGS}\b\W*$
     | (?:\#|//)\W*(?:the\s+)?(?:existing|remaining|unchanged)\s+{_THINGS}\b\W*$
-    | (?:\#|//)\W*(?:{_THINGS}\s+)?unchanged\W*$""",
+    | (?:\#|//)\W*(?:your\s+)?(?:existing|previous|original|other)\s+{_THINGS}\s+here\b
+    | (?:\#|//)\W*(?:{_THINGS}\s+)?unchanged\W*$
+    | (?:\#|//)\W*(?:keep\s+(?:the\s+|all\s+)?(?:rest|existing|other|remaining)\b
+      |same\s+as\s+(?:before|above)|no\s+changes?\b|{_THINGS}\s+omitted\b|snip\b)""",
     re.IGNORECASE | re.VERBOSE,
 )
 

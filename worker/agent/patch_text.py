@@ -162,8 +162,8 @@ def _without_heredoc(lines: list[str]) -> list[str]:
     match = _HEREDOC.match(lines[0]) if lines else None
     if not match:
         return lines
-    if name := match["to"].strip(" >|"):
-        require_file(name)
+    if ">" in match["to"]:
+        require_file(match["to"].strip(" >"))
     ends = [n for n, line in enumerate(lines) if line.strip(" \t'\");") == match["tag"]]
     return lines[1 : ends[-1]] if ends else lines[1:]
 
@@ -196,7 +196,9 @@ def _without_envelope(lines: list[str]) -> list[str]:
 def _is_module(lines: Sequence[str]) -> bool:
     """Tell whether the lines are a module, not a diff: what looks like a sign is inside texts."""
     lines = without_numbers(lines)
-    if not lines or lines[0][:1] in ("", " ", "+", "-", "\t", "\\"):
+    if not lines or not lines[0] or lines[0].startswith((" ", "+", "-", "\t", "\\", "@@", "***")):
+        return False
+    if not any(map(_IMPORT.match, lines)):
         return False
     continues = Layout(lines).continues
     begun = [line for line, goes_on in zip(lines, continues, strict=True) if not goes_on]
