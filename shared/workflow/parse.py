@@ -221,7 +221,8 @@ class _Builder:
         line, end_line = self._span(agent)
         if self._name(agent) is None:
             name = self._field(agent, "name")
-            self._say(agent, "name", name, _COMPUTED if name or agent.rest else "is missing")
+            is_missing = not (name or agent.rest or agent.cloned or agent.of)
+            self._say(agent, "name", name, "is missing" if is_missing else _COMPUTED)
         for part in agent.rest:
             self._say(agent, "arguments", part, _COMPUTED, stars="**")
         handoffs = self._handoffs(agent, edges)

@@ -256,6 +256,12 @@ CASES = [
         unresolved="name: it is computed when the program runs",
     ),
     Case(
+        "an agent without a name, and one outside a list",
+        "a = Agent(name='a')\nb = Agent(handoffs=a)\n",
+        "a; b",
+        unresolved="name: it is missing; handoffs: `a` stands in no list",
+    ),
+    Case(
         "a copy by dataclasses",
         "import dataclasses\na = Agent(name='a')\nb = dataclasses.replace(a, name='b')\n",
         "a; b",
