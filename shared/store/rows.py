@@ -41,7 +41,12 @@ async def read(db: AsyncSession, session_id: UUID) -> SessionRows | None:
         .order_by(Message.seq)
         .options(
             load_only(
-                Message.generation, Message.seq, Message.status, Message.attempt, Message.revision
+                Message.generation,
+                Message.seq,
+                Message.status,
+                Message.attempt,
+                Message.revision,
+                Message.error,
             )
         )
     )
