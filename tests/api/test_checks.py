@@ -114,7 +114,8 @@ class Conversation:
     def sees_what_is_remembered(self) -> None:
         """Send a message; compare what the model got with what the session remembers."""
         items = self.app.client.get(f"/sessions/{self.session_id}/items").json()
-        maker = Maker(**items[-1]["item"]["provider_data"])
+        notes = (one["item"].get("provider_data") for one in items)
+        maker = Maker(**next(note for note in notes if note))
         remembered = [bare(one) for one in prepare([one["item"] for one in items], maker)]
         text = prompt()
         self.app.answered(self.session_id, text)
