@@ -303,10 +303,12 @@ async def _ticks(work: Awaitable[Any]) -> tuple[Any, float, int]:
     return await asyncio.gather(task, return_exceptions=True), loop.time() - began, count
 
 
-@pytest.mark.timeout(300)  # half a minute on an idle machine
+@pytest.mark.services  # half a minute on an idle machine
+@pytest.mark.timeout(300)
 async def test_hostile_code_ends_as_a_report_or_a_refusal_and_the_loop_goes_on() -> None:
     checker = CodeChecker(cpu_s=2)
     mine = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    others = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss  # of earlier tests
     jobs = [checker.check(code, owner=name) for name, code in BOMBS.items()]
     [results], took, ticks = await _ticks(asyncio.gather(*jobs, return_exceptions=True))
     await checker.aclose()
@@ -316,7 +318,8 @@ async def test_hostile_code_ends_as_a_report_or_a_refusal_and_the_loop_goes_on()
     } == {}
     assert ticks > took * 10  # of a hundred a second
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - mine < 100_000
-    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * 1024 < MEMORY + 50_000_000
+    largest = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    assert largest <= max(others, (MEMORY + 50_000_000) // 1024)
     for name in ("accents", "names of alternatives in another order"):
         assert isinstance(ends[name], InvalidWorkflow), name
     for name in ("text", "a text that agents share", "generics"):
