@@ -10,29 +10,33 @@ COMPILE := $(UV) pip compile --quiet --no-config --universal --python-version 3.
 	--generate-hashes --no-emit-index-url --no-emit-find-links --custom-compile-command "make lock"
 
 # Two test processes, each with servers of its own; a file of tests stays in one of them, since many
-# start a service for all their tests.
-AT_ONCE := -n 2 --dist loadscope
+# start a service for all their tests. pyproject.toml says what is in which drawer.
+AT_ONCE := -n 2 --dist loadgroup
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
-.PHONY: help run test browser clients check audit licences coverage bench capacity faults soak
-.PHONY: corpus evidence pictures migrate lock clean reference
+.PHONY: help run test test-all browser clients check audit licences coverage bench capacity faults
+.PHONY: fuzz soak corpus evidence pictures migrate lock clean reference
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
 run: $(VENV)/.run ## serve API, worker and SQLite in one process on 127.0.0.1:8000
 	@exec $(PY) -m api
 
-test: $(VENV)/.dev ## run the tests (ARGS="-k memory" are pytest's)
+test: $(VENV)/.dev ## run the tests that start no server: a minute (ARGS="-k memory" are pytest's)
 	@exec $(PY) -m pytest $(AT_ONCE) $(ARGS)
 
+test-all: $(VENV)/.dev ## run these and those with servers: needs redis-server and postgresql
+	@$(PY) -m tests.services
+	@exec $(PY) -m pytest $(AT_ONCE) -m "not nightly" $(ARGS)
+
 browser: $(VENV)/.dev ## try the console in Chromium
-	@exec $(PY) -m pytest -n 2 --dist worksteal tests/console $(ARGS)
+	@exec $(PY) -m pytest -n 2 --dist worksteal -m "" tests/console $(ARGS)
 
 clients: $(VENV)/.dev ## generate a Python and a TypeScript client (wants Node) and try them
-	@exec $(PY) -m pytest --timeout=300 tests/clients $(ARGS)
+	@exec $(PY) -m pytest --timeout=300 -m "" tests/clients $(ARGS)
 
 check: $(VENV)/.dev ## ruff, mypy and the import rules
 	$(PY) -m ruff check .
@@ -50,9 +54,9 @@ licences: $(VENV)/.dev ## write down the licences of all dependencies: docs/lice
 reference: $(VENV)/.dev ## write docs/settings.md and docs/problems.md from the code
 	@exec $(PY) -m tests.reference
 
-coverage: $(VENV)/.dev ## run the tests and say which lines and branches they leave out
+coverage: $(VENV)/.dev ## run what test-all runs and say which lines and branches are left out
 	@rm -f .coverage .coverage.*
-	$(PY) -m coverage run -m pytest $(AT_ONCE) $(ARGS)
+	$(PY) -m coverage run -m pytest $(AT_ONCE) -m "not nightly" $(ARGS)
 	@$(PY) -m coverage combine --quiet
 	@$(PY) -m coverage report
 
@@ -63,9 +67,12 @@ capacity: $(VENV)/.dev ## compute docs/capacity.md from what a benchmark measure
 	@exec $(PY) -m tests.benchmarks.capacity $(ARGS)
 
 faults: $(VENV)/.dev ## kill processes at real points and at random (CAMPAIGN="--minutes 10")
-	$(PY) -m pytest --timeout=0 tests/faults $(ARGS)
-	$(PY) -m pytest --timeout=0 --hypothesis-profile=thorough tests/stateful $(ARGS)
+	$(PY) -m pytest --timeout=0 -m "" tests/faults $(ARGS)
 	@exec $(PY) -m tests.faults.campaign $(CAMPAIGN)
+
+fuzz: $(VENV)/.dev ## try many requests and histories: Hypothesis and schemathesis at length
+	$(PY) -m pytest --timeout=0 -m hypothesis --hypothesis-profile=thorough tests/api tests/shared tests/worker $(ARGS)
+	@exec $(PY) -m pytest --timeout=0 -m "" --hypothesis-profile=thorough tests/stateful $(ARGS)
 
 soak: $(VENV)/.dev ## load and harm the compose deployment (ARGS="--minutes 3"; needs docker compose)
 	@exec $(PY) -m tests.soak $(ARGS)

@@ -7,7 +7,7 @@ import json
 import ssl
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -51,6 +51,8 @@ class Receiver:
     body: bytes = b""
     notices: list[Notice] = field(default_factory=list)
     go_on: threading.Event = field(default_factory=threading.Event)
+    hung_up: threading.Event = field(default_factory=threading.Event)
+    """Set when somebody did not read the whole answer."""
 
     @property
     def url(self) -> str:
@@ -95,8 +97,10 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Location", receiver.location)
         self.send_header("Content-Length", str(len(receiver.body)))
         self.end_headers()
-        with suppress(ConnectionError):  # nobody reads it
+        try:
             self.wfile.write(receiver.body)
+        except ConnectionError:
+            receiver.hung_up.set()
 
     def log_message(self, *args: Any) -> None:
         pass

@@ -36,7 +36,7 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from tests.planted import MODEL_BODY
+from tests.canaries import MODEL_BODY
 
 Json = dict[str, Any]
 

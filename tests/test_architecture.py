@@ -22,6 +22,7 @@ def test_imports_go_one_way() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.services
 @pytest.mark.parametrize(
     ("module", "unwanted"),
     [

@@ -4,17 +4,17 @@ import json
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
-from uuid import uuid4
 
 import httpx2
 import pytest
 import yaml
 
 from tests.api.calls import new_session, send
+from tests.distributed import Distributed
 from tests.scrape import scrape
-from tests.services import ROOT, ApiProcess, RedisServer, WorkerProcess, free_port, wait_until
+from tests.services import ROOT, wait_until
 
 DEPLOY = ROOT / "deploy"
 RUNBOOK = (ROOT / "docs/runbook.md").read_text()
@@ -30,44 +30,34 @@ EXPRESSIONS = [rule["expr"] for rule in RULES] + [
 ]
 
 
-@pytest.fixture(scope="module")
-def told(
-    tmp_path_factory: pytest.TempPathFactory,
-    postgres_server: Any,
-    _postgres_template: str,
-    redis_server: RedisServer,
-) -> Iterator[set[str]]:
-    """Give the names of all metrics of an API and a worker that have answered a message."""
-    port = free_port()
-    settings = {
-        "VIBECODER_DATABASE_URL": postgres_server.create_database(template=_postgres_template),
-        "VIBECODER_REDIS_URL": redis_server.url,
-        "VIBECODER_NAMESPACE": f"monitoring-{uuid4().hex[:8]}",
-        "VIBECODER_METRICS_PORT": str(port),
-        "OPENAI_BASE_URL": f"http://127.0.0.1:{free_port()}/v1",
-        "VIBECODER_MODEL_RETRIES": "0",
-    }
-    directory = tmp_path_factory.mktemp("monitoring")
-    with (
-        ApiProcess(directory, settings) as api,
-        WorkerProcess(directory, settings),
-        httpx2.Client(base_url=api.url, timeout=30, trust_env=False) as client,
-        httpx2.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False) as worker,
-    ):
-        session_id = new_session(client)
-        assert send(client, session_id, model="offline").status_code == 200
-        assert send(client, session_id).status_code == 502, "its model has no server"
-        assert worker.get("/health").status_code == 200
-        done = {"outcome": "done"}
-        wait_until(lambda: scrape(worker).get("vibecoder_sweeps_total", **done) > 0, "a sweep")
-        yield scrape(client).names | scrape(worker).names
+@pytest.fixture
+def told(distributed: Distributed) -> set[str]:
+    """Give the names of all metrics of an API and workers that have answered messages."""
+    with ExitStack() as stack:
+        api, *workers = (
+            stack.enter_context(httpx2.Client(base_url=url, timeout=30, trust_env=False))
+            for url in distributed.metrics
+        )
+        session_id = new_session(api)
+        assert send(api, session_id).status_code == 200
+        assert send(api, session_id, "[[status 500]]", model="stub").status_code == 502
+        assert [worker.get("/health").status_code for worker in workers] == [200, 200]
+        wait_until(lambda: any(map(swept, workers)), "a sweep")
+        return set().union(*(scrape(each).names for each in (api, *workers)))
 
 
-@pytest.mark.parametrize("expression", EXPRESSIONS)
-def test_what_is_alerted_and_shown_is_really_told(expression: str, told: set[str]) -> None:
-    named = set(METRIC.findall(expression))
-    assert named
-    assert named <= told
+def swept(worker: httpx2.Client) -> bool:
+    return scrape(worker).get("vibecoder_sweeps_total", outcome="done") > 0
+
+
+def test_what_is_alerted_and_shown_is_really_told(
+    told: set[str], subtests: pytest.Subtests
+) -> None:
+    for expression in EXPRESSIONS:
+        with subtests.test(expression):
+            named = set(METRIC.findall(expression))
+            assert named
+            assert named <= told
 
 
 def test_what_is_documented_is_really_told(told: set[str]) -> None:

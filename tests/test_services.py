@@ -19,6 +19,7 @@ from tests.services import (
 )
 
 
+@pytest.mark.services
 def test_redis_answers_and_comes_back_empty_on_the_same_port(tmp_path: Path) -> None:
     with RedisServer(tmp_path) as server, redis.Redis.from_url(server.url) as client:
         client.set("key", "value")
@@ -28,6 +29,7 @@ def test_redis_answers_and_comes_back_empty_on_the_same_port(tmp_path: Path) -> 
     assert not server.running
 
 
+@pytest.mark.services
 def test_postgres_gives_each_test_a_database_and_keeps_it_through_kill_9(
     tmp_path: Path,
 ) -> None:

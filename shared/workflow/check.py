@@ -46,11 +46,11 @@ def check_module(code: str, *, python: str = PYTHON) -> tuple[Report, bool]:
     Raises:
         InvalidWorkflow: it does not parse as that version of Python, or it is out of bounds.
     """
-    bound_text(code)
     try:
         module = compiled(code)
     except InvalidWorkflow as error:
-        raise _newer_syntax(code, python) or error from None
+        is_syntax = isinstance(error.__context__, SyntaxError)
+        raise (_newer_syntax(code, python) if is_syntax else None) or error from None
     complete = True
     facts = Facts.of(code, module.tree)
     found = [*names_of_sdk(facts), *double_agents(module)]

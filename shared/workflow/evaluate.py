@@ -73,6 +73,7 @@ _SAME = {
 _LISTS = frozenset({"list", "tuple", "set", "frozenset", "sorted", "reversed", "iter"})
 _ADDING = frozenset({"append", "add", "insert", "extend"})
 _MOST_UNROLLED = 50_000
+_MOST_STEPS_OF_CHANGES = 200_000
 _MOST_BASES = 100
 _MOST_OF_ONE = 100
 _LONGEST_RANGE = 100
@@ -1187,7 +1188,11 @@ class Reader:
             if not function.calls:
                 for choice in [*function.parameters.values()][bool(function.own) :]:
                     choice.items.append(Unknown(reason="is a parameter"))
+        most = self.resolver.steps + _MOST_STEPS_OF_CHANGES
         for amendment in self._amendments:
+            if self.resolver.steps > most:
+                self.lost.append(amendment)
+                continue
             settled = [self._settled(each) for each in self._by_call(amendment)]
             if not any(settled):
                 self.lost.append(amendment)

@@ -12,6 +12,7 @@ from shared.workflow.model import Error, invalid
 
 LIST_FIELDS = ("handoffs", "tools", "input_guardrails", "output_guardrails", "mcp_servers")
 _MOST_STEPS = 500_000
+_MOST_STEPS_OF_ONE = 5_000
 
 FunctionNode = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 
@@ -289,11 +290,16 @@ class AgentTool(Tooling):
 LAZY = (Choice, Attribute, Item, Each, Values, Result)
 
 
+class _EntangledError(Exception):
+    """The search for the values of one expression takes too many steps."""
+
+
 class Resolver:
     """Follows values to those that they may stand for, in a bounded number of steps."""
 
     def __init__(self) -> None:
-        self._steps = 0
+        self.steps = 0
+        self._last_step = 0
         self._open: set[int] = set()
         self.given: dict[int, Value] = {}
         """What parameters stand for while the changes of one call are applied, by their ids."""
@@ -302,6 +308,17 @@ class Resolver:
         """Return the values that this one may stand for, each once."""
         if not isinstance(value, LAZY):
             return [value]
+        if self._last_step:  # within another search
+            return self._leaves(value)
+        self._last_step = self.steps + _MOST_STEPS_OF_ONE
+        try:
+            return self._leaves(value)
+        except _EntangledError:
+            return [Unknown(reason="refers to too many others to be read")]
+        finally:
+            self._last_step = 0
+
+    def _leaves(self, value: Value) -> list[Value]:
         found: list[Value] = []
         seen: set[int] = set()
         waiting: list[Value] = [value]
@@ -391,8 +408,10 @@ class Resolver:
 
     def step(self, steps: int = 1) -> None:
         """Count steps; raise InvalidWorkflow when there are too many."""
-        self._steps += steps
-        if self._steps > _MOST_STEPS:
+        self.steps += steps
+        if self._last_step and self.steps > self._last_step:
+            raise _EntangledError
+        if self.steps > _MOST_STEPS:
             raise invalid([Error(1, "there are too many lists and calls that refer to others")])
 
     def _follow(self, item: Value) -> list[Value]:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import httpx2
 
-from tests.planted import PROMPT
+from tests.canaries import PROMPT
 from tests.services import wait_until
 
 T = TypeVar("T")

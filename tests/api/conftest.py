@@ -11,7 +11,6 @@ from starlette.testclient import TestClient
 
 from tests.api.document import check_answers
 from tests.eager import eager_service, idle_service
-from tests.planted import MODEL_KEY
 from tests.services import EmbeddedService
 from tests.stub_process import StubOpenAI
 
@@ -30,24 +29,16 @@ def idle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
         yield check_answers(client)
 
 
-@pytest.fixture(scope="session")
-def stub() -> Iterator[StubOpenAI]:
-    """Give a model's server that does what the prompt says: `[[delay 2]]`, `[[status 500]]`."""
-    with StubOpenAI() as stub:
-        yield stub
+@pytest.fixture(scope="module")
+def impatient(tmp_path_factory: pytest.TempPathFactory, stub: StubOpenAI) -> Iterator[TestClient]:
+    """Give a service that answers each POST at once and waits for its model no longer than that."""
+    settings = {"OPENAI_BASE_URL": stub.base_url, "model_retries": 0, "model_timeout_s": 0.2}
+    with eager_service(tmp_path_factory.mktemp("impatient"), **settings) as client:
+        yield check_answers(client)
 
 
 @pytest.fixture(scope="session")
-def live(tmp_path_factory: pytest.TempPathFactory, stub: StubOpenAI) -> Iterator[httpx2.Client]:
-    """Give a real service process whose model is the stub."""
-    settings = {
-        "OPENAI_BASE_URL": stub.base_url,
-        "OPENAI_API_KEY": MODEL_KEY,
-        "VIBECODER_MODEL_RETRIES": "0",
-        "VIBECODER_MODEL_TIMEOUT_S": "3",
-    }
-    with (
-        EmbeddedService(tmp_path_factory.mktemp("live"), settings) as service,
-        httpx2.Client(base_url=service.url, timeout=30, trust_env=False) as client,
-    ):
+def live(embedded: EmbeddedService) -> Iterator[httpx2.Client]:
+    """Give a client of a real service process whose model is the stub."""
+    with httpx2.Client(base_url=embedded.url, timeout=30, trust_env=False) as client:
         yield check_answers(client)

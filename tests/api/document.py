@@ -1,5 +1,6 @@
 """The OpenAPI document as a judge of answers."""
 
+import json
 import re
 from functools import cache
 from typing import Any, TypeVar
@@ -8,7 +9,7 @@ import httpx2
 from openapi_schema_validator import OAS31Validator, oas31_format_checker
 
 from api.app import app
-from tests.planted import leaks
+from tests.canaries import leaks
 
 ClientT = TypeVar("ClientT", bound=httpx2.Client)
 PROBLEM = "application/problem+json"
@@ -22,6 +23,7 @@ def document() -> Json:
     return app.openapi()
 
 
+@cache
 def operations() -> list[tuple[str, str, Json]]:
     """List each operation's path, method and description."""
     return [
@@ -33,10 +35,15 @@ def operations() -> list[tuple[str, str, Json]]:
 
 def errors_of(value: object, schema: Json) -> list[str]:
     """Tell what is wrong with a value by a schema of the document."""
-    judge = OAS31Validator(
-        schema | {"components": document()["components"]}, format_checker=oas31_format_checker
-    )
-    return [f"{error.json_path}: {error.message}" for error in judge.iter_errors(value)]
+    validator = _validator(json.dumps(schema))
+    return [f"{error.json_path}: {error.message}" for error in validator.iter_errors(value)]
+
+
+@cache
+def _validator(schema: str) -> OAS31Validator:
+    """Make a schema's validator once: it reads all components of the document."""
+    described = json.loads(schema) | {"components": document()["components"]}
+    return OAS31Validator(described, format_checker=oas31_format_checker)
 
 
 def check_answers(client: ClientT) -> ClientT:
@@ -67,8 +74,16 @@ def _check(response: httpx2.Response) -> None:
 
 
 def _operation(request: httpx2.Request) -> Json | None:
-    for template, method, operation in operations():
-        pattern = "[^/]+".join(re.escape(part) for part in re.split(r"{\w+}", template))
-        if method == request.method.lower() and re.fullmatch(pattern, request.url.path):
+    for method, pattern, operation in _patterns():
+        if method == request.method.lower() and pattern.fullmatch(request.url.path):
             return operation
     return None
+
+
+@cache
+def _patterns() -> list[tuple[str, re.Pattern[str], Json]]:
+    """List each operation with what its paths look like."""
+    return [
+        (method, re.compile("[^/]+".join(map(re.escape, re.split(r"{\w+}", path)))), operation)
+        for path, method, operation in operations()
+    ]

@@ -1,6 +1,5 @@
 """Messages that meet each other: on_busy, cancel, clear, delete, and the queues' limits."""
 
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from uuid import uuid4
@@ -49,11 +48,9 @@ def test_a_message_can_cancel_what_waits(idle: TestClient) -> None:
 def test_a_message_can_cancel_what_runs_but_not_what_has_ended(live: httpx2.Client) -> None:
     session_id = new_session(live)
     assert send(live, session_id, "kept").status_code == 200
-    running = send(live, session_id, "[[delay 2.5]] dropped", headers=ASYNC).json()["message_id"]
+    running = send(live, session_id, "[[hang]] dropped", headers=ASYNC).json()["message_id"]
     wait_for_status(live, running, "in_progress")
-    begun = time.monotonic()
     answer = send(live, session_id, "instead", on_busy="rollback").json()
-    assert time.monotonic() - begun < 2
     assert answer["status"] == "completed"
     assert answer["rolled_back"] == [running]
     assert statuses(live, session_id) == ["completed", "cancelled", "completed"]

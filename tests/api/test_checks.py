@@ -26,12 +26,15 @@ from tests.api.document import check_answers
 from tests.faults.prompts import add_agent, prompt
 from tests.services import EmbeddedService, wait_until
 from tests.stub_process import StubOpenAI
+from worker.memory.history import Maker, prepare
+
+pytestmark = pytest.mark.services
 
 Json = dict[str, Any]
 
 
 @dataclass
-class House:
+class AppUnderTest:
     """A service whose rows and files a test may change behind its back."""
 
     client: httpx2.Client
@@ -65,13 +68,13 @@ class House:
 class Conversation:
     """A session of two answered messages."""
 
-    house: House
+    app: AppUnderTest
     session_id: str
     messages: list[str]
 
     @property
     def path(self) -> Path:
-        return self.house.data / "sessions" / f"{self.session_id}.1.db"
+        return self.app.data / "sessions" / f"{self.session_id}.1.db"
 
     def at_rest(self) -> None:
         """Wait until the file was written, which comes after the reply; put all into it."""
@@ -80,7 +83,7 @@ class Conversation:
             file.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def check(self) -> Json:
-        answer = self.house.client.get(f"/sessions/{self.session_id}/check")
+        answer = self.app.client.get(f"/sessions/{self.session_id}/check")
         assert answer.status_code == 200, answer.text
         found: Json = answer.json()
         assert found["ok"] is (not found["findings"])
@@ -89,7 +92,7 @@ class Conversation:
         return found
 
     def repair(self) -> Json:
-        answer = self.house.client.post(f"/sessions/{self.session_id}/repair")
+        answer = self.app.client.post(f"/sessions/{self.session_id}/repair")
         assert answer.status_code == 200, answer.text
         repaired: Json = answer.json()
         return repaired
@@ -99,7 +102,7 @@ class Conversation:
         ids = [UUID(one).hex for one in (self.session_id, *self.messages)]
         named = dict(zip(("session", "first", "second"), ids, strict=True))
         used = {name: value for name, value in named.items() if f":{name}" in statement}
-        self.house.change(statement, **used)
+        self.app.change(statement, **used)
 
     def change_file(self, statement: str) -> None:
         first, second = self.messages
@@ -110,11 +113,12 @@ class Conversation:
 
     def sees_what_is_remembered(self) -> None:
         """Send a message; compare what the model got with what the session remembers."""
-        items = self.house.client.get(f"/sessions/{self.session_id}/items").json()
-        remembered = [bare(one["item"]) for one in items]
+        items = self.app.client.get(f"/sessions/{self.session_id}/items").json()
+        maker = Maker(**items[-1]["item"]["provider_data"])
+        remembered = [bare(one) for one in prepare([one["item"] for one in items], maker)]
         text = prompt()
-        self.house.answered(self.session_id, text)
-        (call,) = self.house.stub.requests(text)
+        self.app.answered(self.session_id, text)
+        (call,) = self.app.stub.requests(text)
         *before, own = [bare(item) for item in call["body"]["input"]]
         assert before == remembered
         assert own["content"] == text
@@ -129,18 +133,20 @@ def codes(report: Json, members: str = "findings") -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def house(tmp_path_factory: pytest.TempPathFactory, stub: StubOpenAI) -> Iterator[House]:
+def app(tmp_path_factory: pytest.TempPathFactory, stub: StubOpenAI) -> Iterator[AppUnderTest]:
+    """Give a service of the module's own: a request for all sessions fails on a broken one."""
     settings = {"OPENAI_BASE_URL": stub.base_url, "VIBECODER_MODEL_RETRIES": "0"}
     with (
         EmbeddedService(tmp_path_factory.mktemp("checked"), settings) as service,
         httpx2.Client(base_url=service.url, timeout=30, trust_env=False) as client,
     ):
-        yield House(check_answers(client), Path(service.settings["VIBECODER_DATA_DIR"]), stub)
+        data = Path(service.settings["VIBECODER_DATA_DIR"])
+        yield AppUnderTest(check_answers(client), data, stub)
 
 
 @pytest.fixture
-def conversation(house: House) -> Conversation:
-    return house.conversation()
+def conversation(app: AppUnderTest) -> Conversation:
+    return app.conversation()
 
 
 def test_nothing_is_wrong_with_a_session_that_nobody_broke(conversation: Conversation) -> None:
@@ -151,38 +157,38 @@ def test_nothing_is_wrong_with_a_session_that_nobody_broke(conversation: Convers
     assert conversation.repair()["mended"] == []
 
 
-def test_a_session_without_messages_and_a_cleared_one_are_whole(house: House) -> None:
-    session_id = new_session(house.client)
-    assert Conversation(house, session_id, []).check()["memory_file"] == "none"
-    house.answered(session_id, prompt())
-    house.client.delete(f"/sessions/{session_id}")
-    cleared = Conversation(house, session_id, []).check()
+def test_a_session_without_messages_and_a_cleared_one_are_whole(app: AppUnderTest) -> None:
+    session_id = new_session(app.client)
+    assert Conversation(app, session_id, []).check()["memory_file"] == "none"
+    app.answered(session_id, prompt())
+    app.client.delete(f"/sessions/{session_id}")
+    cleared = Conversation(app, session_id, []).check()
     assert (cleared["ok"], cleared["generation"], cleared["items"]) == (True, 2, 0)
 
 
-def test_forks_failed_and_cancelled_messages_are_whole(house: House) -> None:
-    session_id = new_session(house.client)
-    message_id = house.answered(session_id, prompt(add_agent("helper")))
-    send(house.client, session_id, prompt("status 400"))
-    running = send(house.client, session_id, prompt("hang"), ASYNC).json()["message_id"]
-    queued = send(house.client, session_id, prompt(), ASYNC).json()["message_id"]
-    wait_for_status(house.client, running, "in_progress")
-    conversation = Conversation(house, session_id, [])
+def test_forks_failed_and_cancelled_messages_are_whole(app: AppUnderTest) -> None:
+    session_id = new_session(app.client)
+    message_id = app.answered(session_id, prompt(add_agent("helper")))
+    send(app.client, session_id, prompt("status 400"))
+    running = send(app.client, session_id, prompt("hang"), ASYNC).json()["message_id"]
+    queued = send(app.client, session_id, prompt(), ASYNC).json()["message_id"]
+    wait_for_status(app.client, running, "in_progress")
+    conversation = Conversation(app, session_id, [])
     assert conversation.check()["findings"] == []
     for one in (queued, running):
-        house.client.post(f"/messages/{one}/cancel")
+        app.client.post(f"/messages/{one}/cancel")
     assert conversation.check()["findings"] == []
-    forked = house.client.post(f"/messages/{message_id}/fork").json()["session_id"]
-    house.answered(forked, prompt())
-    assert Conversation(house, forked, []).check()["findings"] == []
+    forked = app.client.post(f"/messages/{message_id}/fork").json()["session_id"]
+    app.answered(forked, prompt())
+    assert Conversation(app, forked, []).check()["findings"] == []
 
 
 ROWS: list[tuple[str, list[str], list[str]]] = [
     # what is done to the rows; what a check finds then; what a repair cannot mend
     (
         "DELETE FROM items WHERE session_id = :session AND position = 1",
-        ["items_missing", "item_count_wrong", "memory_file_item_differs"],
-        [],
+        ["items_missing", "item_count_wrong", "history_irregular", "memory_file_item_differs"],
+        ["history_irregular"],
     ),
     (
         "DELETE FROM items WHERE session_id = :session AND position = 5",
@@ -263,6 +269,33 @@ def test_broken_rows_are_found_and_mended_where_that_can_be(
         assert codes(conversation.check()) == left
 
 
+def test_a_history_that_no_strict_server_takes_is_found_and_goes_on(
+    conversation: Conversation,
+) -> None:
+    conversation.change(
+        """UPDATE items SET item = replace(item, '"arguments":', '"arguments": "{", "was":')
+        WHERE session_id = :session AND position = 1"""
+    )
+    conversation.repair()  # the file gets it, too
+    [finding] = conversation.check()["findings"]
+    assert (finding["code"], finding["repairable"]) == ("history_irregular", False)
+    assert "1 call whose name or arguments no server would take" in finding["detail"]
+    assert "Nothing has to be done" in finding["advice"]
+    conversation.sees_what_is_remembered()
+
+
+def test_a_check_tells_why_the_model_refuses_the_conversation(conversation: Conversation) -> None:
+    send(conversation.app.client, conversation.session_id, prompt("status 400", "No tool output"))
+    found = conversation.check()
+    [finding] = found["findings"]
+    assert (found["ok"], finding["code"]) == (False, "history_rejected")
+    assert finding["message_id"] not in {None, *conversation.messages}
+    assert "/fork" in finding["advice"]
+    assert "DELETE /sessions/{id}" in finding["advice"]
+    conversation.app.answered(conversation.session_id, prompt())
+    assert conversation.check()["ok"]
+
+
 def spoil(statement: str) -> Callable[[Conversation], None]:
     return lambda conversation: conversation.change_file(statement)
 
@@ -339,21 +372,21 @@ def test_a_memory_file_that_is_missing_or_behind_is_fine(conversation: Conversat
 
 
 def test_a_session_at_work_is_checked_but_not_repaired(
-    house: House, conversation: Conversation
+    app: AppUnderTest, conversation: Conversation
 ) -> None:
     text = prompt("hang")
-    running = send(house.client, conversation.session_id, text, ASYNC).json()["message_id"]
-    wait_for_status(house.client, running, "in_progress")
+    running = send(app.client, conversation.session_id, text, ASYNC).json()["message_id"]
+    wait_for_status(app.client, running, "in_progress")
     assert conversation.check()["ok"]
-    refused = house.client.post(f"/sessions/{conversation.session_id}/repair")
+    refused = app.client.post(f"/sessions/{conversation.session_id}/repair")
     assert_problem(refused, 409, "session_busy")
-    house.client.post(f"/messages/{running}/cancel")
+    app.client.post(f"/messages/{running}/cancel")
     assert conversation.repair()["ok"]
 
 
-def test_nobody_is_left_waiting_for_a_check(house: House, conversation: Conversation) -> None:
+def test_nobody_is_left_waiting_for_a_check(app: AppUnderTest, conversation: Conversation) -> None:
     conversation.check()
-    with closing(sqlite3.connect(house.data / "vibecoder.db")) as rows:
+    with closing(sqlite3.connect(app.data / "vibecoder.db")) as rows:
         assert rows.execute("SELECT count(*) FROM checks").fetchone() == (0,)
 
 

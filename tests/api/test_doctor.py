@@ -51,6 +51,7 @@ def with_worker(settings: Settings, *, version: str = VERSION) -> None:
     engine.dispose()
 
 
+@pytest.mark.services
 def test_an_empty_folder_is_all_that_one_process_needs(tmp_path: Path) -> None:
     code, told = doctor(VIBECODER_DATA_DIR=str(tmp_path / "data"))
     assert code == 0
@@ -59,6 +60,7 @@ def test_an_empty_folder_is_all_that_one_process_needs(tmp_path: Path) -> None:
     assert not any(tmp_path.iterdir()), "a doctor changes nothing"
 
 
+@pytest.mark.services
 def test_everything_that_is_away_is_said_with_what_to_do_and_without_secrets() -> None:
     gone = f"127.0.0.1:{free_port()}"
     code, told = doctor(
@@ -75,6 +77,7 @@ def test_everything_that_is_away_is_said_with_what_to_do_and_without_secrets() -
     assert "hidden" not in told
 
 
+@pytest.mark.services
 def test_a_wrong_setting_is_said() -> None:
     code, told = doctor(VIBECODER_PORT="many")
     assert code == 1

@@ -166,7 +166,7 @@ def test_text_comes_while_it_is_written(streaming: httpx2.Client) -> None:
 def test_who_comes_in_the_middle_makes_the_next_call_tell_its_text(
     streaming: httpx2.Client,
 ) -> None:
-    tool = f"[[tool outline {{}}]] [[delay 1 times 1]] [[pace 0.1]] [[say {LONG}]]"
+    tool = f"[[tool outline {{}}]] [[delay 2 times 1]] [[pace 0.1]] [[say {LONG}]]"
     session_id = new_session(streaming)
     answered: list[httpx2.Response] = []
     sender = threading.Thread(target=lambda: answered.append(send(streaming, session_id, tool)))

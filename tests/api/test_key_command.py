@@ -32,6 +32,7 @@ def keys(directory: Path, *arguments: str) -> Said:
     return Said(out.getvalue(), err.getvalue())
 
 
+@pytest.mark.services
 def test_the_command_is_one_of_the_services(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "api", "keys", "list"],
@@ -44,6 +45,7 @@ def test_the_command_is_one_of_the_services(tmp_path: Path) -> None:
     assert "There are no keys yet" in done.stderr
 
 
+@pytest.mark.services
 def test_a_key_is_made_beside_the_running_service_listed_and_revoked(tmp_path: Path) -> None:
     with EmbeddedService(tmp_path) as service, httpx2.Client(trust_env=False) as client:
         data = Path(service.settings["VIBECODER_DATA_DIR"])
@@ -97,6 +99,7 @@ def test_what_is_wrong_with_an_order_is_said(
     assert sentence in f"{ended.value.code} {capsys.readouterr().err}"
 
 
+@pytest.mark.services
 def test_a_service_without_keys_binds_no_network_until_one_is_made(tmp_path: Path) -> None:
     service = EmbeddedService(tmp_path, {"VIBECODER_HOST": "0.0.0.0"})
     service.launch()
@@ -120,6 +123,7 @@ class Uvicorn(ApiProcess):
         return [sys.executable, "-m", "uvicorn", "api.app:app", *address]
 
 
+@pytest.mark.services
 def test_a_server_bound_to_a_network_behind_the_settings_back_serves_loopback_alone(
     tmp_path: Path,
 ) -> None:

@@ -6,7 +6,6 @@ import json
 import os
 import pty
 import re
-from collections.abc import Iterator
 from contextvars import copy_context
 from pathlib import Path
 from typing import Any
@@ -21,33 +20,19 @@ from shared.logging import configure_logging, context_about, get_logger
 from shared.settings import Settings
 from tests.api.calls import TRACE_ID, at_once, new_project, new_session, send
 from tests.services import EmbeddedService
-from tests.stub_process import StubOpenAI
 
 IDS = ("message_id", "session_id", "project_id")
 
 
-@pytest.fixture(scope="module")
-def service(
-    tmp_path_factory: pytest.TempPathFactory, stub: StubOpenAI
-) -> Iterator[EmbeddedService]:
-    settings = {
-        "OPENAI_BASE_URL": stub.base_url,
-        "VIBECODER_MODEL_RETRIES": "0",
-        "VIBECODER_LOG_LEVEL": "debug",
-    }
-    with EmbeddedService(tmp_path_factory.mktemp("logged"), settings) as service:
-        yield service
-
-
-def lines_of(service: EmbeddedService) -> list[dict[str, Any]]:
+def lines_of(embedded: EmbeddedService) -> list[dict[str, Any]]:
     """Read the log; the greeting, which is for a person, goes to standard output before it."""
-    text = service.log.read_text()
+    text = embedded.log.read_text()
     greeting = re.compile(r"\nVibeCoder sessions: .*?Create a triage agent\"\}'\n\n", re.DOTALL)
     return [json.loads(line) for line in greeting.sub("", text).splitlines() if line]
 
 
-def test_each_line_of_a_message_bears_its_ids(service: EmbeddedService) -> None:
-    with httpx2.Client(base_url=service.url, timeout=30, trust_env=False) as client:
+def test_each_line_of_a_message_bears_its_ids(embedded: EmbeddedService) -> None:
+    with httpx2.Client(base_url=embedded.url, timeout=30, trust_env=False) as client:
         project_id = new_project(client)
         sessions = [new_session(client, project_id, new=True) for _ in range(3)]
         prompts = ["Hello", "[[status 500]]", "[[delay 0.2]]"]
@@ -59,7 +44,7 @@ def test_each_line_of_a_message_bears_its_ids(service: EmbeddedService) -> None:
             ]
         )
         shown = [client.get(f"/messages/{a.json()['message_id']}").json() for a in answers]
-    lines = lines_of(service)
+    lines = lines_of(embedded)
     for message in shown:
         own = [line for line in lines if line.get("message_id") == message["message_id"]]
         assert {line["logger"].split(".")[0] for line in own} == {"api", "worker"}
@@ -70,14 +55,15 @@ def test_each_line_of_a_message_bears_its_ids(service: EmbeddedService) -> None:
 
 
 def test_each_line_is_json_with_a_time_a_level_and_what_it_is_about(
-    service: EmbeddedService,
+    embedded: EmbeddedService,
 ) -> None:
-    with httpx2.Client(base_url=service.url, timeout=30, trust_env=False) as client:
+    before = len(lines_of(embedded))
+    with httpx2.Client(base_url=embedded.url, timeout=30, trust_env=False) as client:
         session_id = new_session(client)
         client.get(f"/sessions/{session_id}")
         client.get("/nowhere")
         send(client, session_id)
-    lines = lines_of(service)
+    lines = lines_of(embedded)[before:]
     assert len(lines) > 5
     for line in lines:
         assert line.keys() >= {"event", "level", "logger", "timestamp"}

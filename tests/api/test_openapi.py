@@ -3,7 +3,6 @@
 import json
 import re
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 from openapi_spec_validator import validate
@@ -14,11 +13,6 @@ from tests.api.calls import ASYNC, new_delivery, new_project, new_session, send
 from tests.api.document import PROBLEM, Json, document, errors_of, operations
 
 STREAM = "text/event-stream"
-OPERATIONS = [
-    pytest.param(path, method, operation, id=operation["operationId"])
-    for path, method, operation in operations()
-]
-each_operation = pytest.mark.parametrize(("path", "method", "operation"), OPERATIONS)
 
 
 def schema(name: str) -> Json:
@@ -31,15 +25,14 @@ def test_the_document_is_valid_and_served(client: TestClient) -> None:
     assert "HTTPValidationError" not in document()["components"]["schemas"]
 
 
-@each_operation
-def test_an_operation_has_a_good_name_a_text_and_a_known_tag(
-    path: str, method: str, operation: Json
-) -> None:
-    assert re.fullmatch("[a-z]+(_[a-z]+)+", operation["operationId"])
-    assert operation["description"].split("\n")[0].endswith((".", "?"))
-    known = {tag["name"] for tag in document()["tags"] if tag["description"]}
-    assert len(operation["tags"]) == 1
-    assert set(operation["tags"]) <= known
+def test_an_operation_has_a_good_name_a_text_and_a_known_tag(subtests: pytest.Subtests) -> None:
+    for _, _, operation in operations():
+        with subtests.test(operation["operationId"]):
+            assert re.fullmatch("[a-z]+(_[a-z]+)+", operation["operationId"])
+            assert operation["description"].split("\n")[0].endswith((".", "?"))
+            known = {tag["name"] for tag in document()["tags"] if tag["description"]}
+            assert len(operation["tags"]) == 1
+            assert set(operation["tags"]) <= known
 
 
 def test_no_two_operations_share_a_name() -> None:
@@ -47,55 +40,53 @@ def test_no_two_operations_share_a_name() -> None:
     assert len(names) == len(set(names)) > 20
 
 
-@each_operation
-def test_problems_and_only_problems_are_problem_documents(
-    path: str, method: str, operation: Json
-) -> None:
-    for status, response in operation["responses"].items():
-        assert response["description"]
-        assert "X-Trace-Id" in response["headers"]
-        kinds = set(response.get("content", ()))
-        is_problem = status >= "400" and operation["operationId"] != "get_readiness"
-        assert (kinds == {PROBLEM}) is is_problem
-        # what a POST may be answered with instead, if the client asks for it
-        assert len(kinds - {STREAM} or kinds) == (status != "204")
-        if status == "202":
-            assert {"Location", "Retry-After"} <= response["headers"].keys()
-        if status == "201":
-            assert "Location" in response["headers"]
+def test_problems_and_only_problems_are_problem_documents(subtests: pytest.Subtests) -> None:
+    for _, _, operation in operations():
+        with subtests.test(operation["operationId"]):
+            for status, response in operation["responses"].items():
+                assert response["description"]
+                assert "X-Trace-Id" in response["headers"]
+                kinds = set(response.get("content", ()))
+                is_problem = status >= "400" and operation["operationId"] != "get_readiness"
+                assert (kinds == {PROBLEM}) is is_problem
+                # what a POST may be answered with instead, if the client asks for it
+                assert len(kinds - {STREAM} or kinds) == (status != "204")
+                if status == "202":
+                    assert {"Location", "Retry-After"} <= response["headers"].keys()
+                if status == "201":
+                    assert "Location" in response["headers"]
 
 
-@each_operation
-def test_an_operation_documents_what_every_route_may_answer(
-    path: str, method: str, operation: Json
-) -> None:
-    statuses = operation["responses"].keys()
-    if path not in ("/health", "/ready"):
-        assert {"422", "500", "503"} <= statuses
-    if "requestBody" in operation:
-        assert {"400", "413", "415"} <= statuses
-    if re.search("_id}", path):
-        assert "404" in statuses
+def test_an_operation_documents_what_every_route_may_answer(subtests: pytest.Subtests) -> None:
+    for path, _, operation in operations():
+        with subtests.test(operation["operationId"]):
+            statuses = operation["responses"].keys()
+            if path not in ("/health", "/ready"):
+                assert {"422", "500", "503"} <= statuses
+            if "requestBody" in operation:
+                assert {"400", "413", "415"} <= statuses
+            if re.search("_id}", path):
+                assert "404" in statuses
 
 
-@each_operation
-def test_an_answer_has_a_type_with_a_name(path: str, method: str, operation: Json) -> None:
-    for response in operation["responses"].values():
-        for media_type, content in response.get("content", {}).items():
-            described = content["schema"]
-            if media_type.endswith("json"):
-                assert "$ref" in described or "$ref" in described["items"]
-            else:
-                assert described["type"] == "string"
+def test_an_answer_has_a_type_with_a_name(subtests: pytest.Subtests) -> None:
+    for _, _, operation in operations():
+        with subtests.test(operation["operationId"]):
+            for response in operation["responses"].values():
+                for media_type, content in response.get("content", {}).items():
+                    described = content["schema"]
+                    if media_type.endswith("json"):
+                        assert "$ref" in described or "$ref" in described["items"]
+                    else:
+                        assert described["type"] == "string"
 
 
-@each_operation
-def test_what_a_request_may_leave_out_is_never_null(
-    path: str, method: str, operation: Json
-) -> None:
-    sent = operation.get("requestBody", {}).get("content", {}).values()
-    for part in (*operation.get("parameters", []), *sent):
-        assert {"$ref", "type"} & part["schema"].keys(), part
+def test_what_a_request_may_leave_out_is_never_null(subtests: pytest.Subtests) -> None:
+    for _, _, operation in operations():
+        with subtests.test(operation["operationId"]):
+            sent = operation.get("requestBody", {}).get("content", {}).values()
+            for part in (*operation.get("parameters", []), *sent):
+                assert {"$ref", "type"} & part["schema"].keys(), part
 
 
 def refs(described: object) -> Iterator[str]:
@@ -126,10 +117,11 @@ def answers() -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("name", sorted(answers()))
-def test_each_member_of_an_answer_is_always_there(name: str) -> None:
-    described = document()["components"]["schemas"][name]
-    assert described.get("required", []) == list(described.get("properties", ()))
+def test_each_member_of_an_answer_is_always_there(subtests: pytest.Subtests) -> None:
+    for name in answers():
+        with subtests.test(name):
+            described = document()["components"]["schemas"][name]
+            assert described.get("required", []) == list(described.get("properties", ()))
 
 
 def test_what_a_problem_leaves_out_is_never_null() -> None:
@@ -139,14 +131,15 @@ def test_what_a_problem_leaves_out_is_never_null() -> None:
         assert "null" not in json.dumps(described)
 
 
-@each_operation
-def test_each_problem_has_an_example_that_is_one(path: str, method: str, operation: Json) -> None:
-    for status, response in operation["responses"].items():
-        content = response.get("content", {})
-        for code, example in content.get(PROBLEM, {}).get("examples", {}).items():
-            assert errors_of(example["value"], schema("Problem")) == []
-            assert example["value"]["type"] == f"/problems/{code}"
-            assert example["value"]["status"] == KINDS[code].status == int(status)
+def test_each_problem_has_an_example_that_is_one(subtests: pytest.Subtests) -> None:
+    for _, _, operation in operations():
+        with subtests.test(operation["operationId"]):
+            for status, response in operation["responses"].items():
+                content = response.get("content", {})
+                for code, example in content.get(PROBLEM, {}).get("examples", {}).items():
+                    assert errors_of(example["value"], schema("Problem")) == []
+                    assert example["value"]["type"] == f"/problems/{code}"
+                    assert example["value"]["status"] == KINDS[code].status == int(status)
 
 
 def test_every_kind_of_problem_is_somewhere_in_the_document() -> None:
@@ -161,45 +154,44 @@ def test_every_kind_of_problem_is_somewhere_in_the_document() -> None:
     assert found == KINDS.keys() - elsewhere
 
 
-@pytest.mark.parametrize("name", document()["components"]["schemas"])
-def test_the_examples_of_a_schema_are_valid(name: str) -> None:
-    described = document()["components"]["schemas"][name]
-    examples = described.get("examples", [])
-    for example in examples:
-        assert errors_of(example, schema(name)) == []
-    for member, property_ in described.get("properties", {}).items():
-        for example in property_.get("examples", []):
-            assert errors_of(example, property_) == [], member
-    if name.endswith(("In", "Patch")) or name in ("ProjectOut", "SessionOut", "MessageOut"):
-        assert examples
+def test_the_examples_of_a_schema_are_valid(subtests: pytest.Subtests) -> None:
+    for name, described in document()["components"]["schemas"].items():
+        with subtests.test(name):
+            examples = described.get("examples", [])
+            for example in examples:
+                assert errors_of(example, schema(name)) == []
+            for member, property_ in described.get("properties", {}).items():
+                for example in property_.get("examples", []):
+                    assert errors_of(example, property_) == [], member
+            if name.endswith(("In", "Patch")) or name in ("ProjectOut", "SessionOut", "MessageOut"):
+                assert examples
 
 
-def request_examples() -> list[Any]:
-    found = []
+def request_examples() -> Iterator[tuple[str, str, Json]]:
+    """Give method, path and body of each example of a request."""
     for path, method, operation in operations():
         if "requestBody" in operation:
             body = operation["requestBody"]["content"]["application/json"]["schema"]
             references = [body, *body.get("anyOf", [])]
             [name] = [ref["$ref"].rsplit("/", 1)[1] for ref in references if "$ref" in ref]
-            for number, example in enumerate(document()["components"]["schemas"][name]["examples"]):
-                label = f"{operation['operationId']}-{number}"
-                found.append(pytest.param(method, path, example, id=label))
-    return found
+            for example in document()["components"]["schemas"][name]["examples"]:
+                yield method, path, example
 
 
-@pytest.mark.parametrize(("method", "path", "example"), request_examples())
 def test_every_example_of_a_request_works(
-    request: pytest.FixtureRequest, method: str, path: str, example: Json
+    client: TestClient, idle: TestClient, subtests: pytest.Subtests
 ) -> None:
-    # only a message that is queued can be changed, and only one that has ended be forked
-    queued = "{message_id}" in path and not path.endswith("/fork")
-    client: TestClient = request.getfixturevalue("idle" if queued else "client")
-    project_id = new_project(client)
-    known = {"project_id": project_id, "session_id": new_session(client, project_id)}
-    sent = send(client, known["session_id"], headers=ASYNC if queued else None)
-    known["message_id"] = sent.json()["message_id"]
-    answer = client.request(method, path.format(**known), json=example)
-    assert answer.status_code in (200, 201), answer.text
+    for method, path, example in request_examples():
+        with subtests.test(f"{method} {path}", example=example):
+            # only a message that is queued can be changed, and only one that has ended be forked
+            queued = "{message_id}" in path and not path.endswith("/fork")
+            service = idle if queued else client
+            project_id = new_project(service)
+            known = {"project_id": project_id, "session_id": new_session(service, project_id)}
+            sent = send(service, known["session_id"], headers=ASYNC if queued else None)
+            known["message_id"] = sent.json()["message_id"]
+            answer = service.request(method, path.format(**known), json=example)
+            assert answer.status_code in (200, 201), answer.text
 
 
 def test_the_answers_to_get_are_as_documented(client: TestClient) -> None:

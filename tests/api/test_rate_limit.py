@@ -12,7 +12,7 @@ from api.rate_limit import until_free
 from tests.api.calls import assert_problem
 from tests.api.document import check_answers
 from tests.eager import idle_service
-from tests.services import ApiProcess, RedisServer, migrate
+from tests.services import ApiProcess, RedisServer, make_schema
 
 LIMIT = 5
 
@@ -38,54 +38,38 @@ def test_what_is_open_is_not_counted(limited: httpx2.Client) -> None:
     assert limited.get("/projects").status_code == 200
 
 
-@pytest.fixture
-def redis(tmp_path: Path) -> Iterator[RedisServer]:
-    """Give a Redis that a test may kill."""
-    with RedisServer(tmp_path, name="of-its-own") as redis:
-        yield redis
-
-
-@pytest.fixture
-def settings(tmp_path: Path, redis: RedisServer) -> dict[str, str]:
-    """Give settings of API processes that count together."""
-    database = f"sqlite:///{tmp_path / 'shared.db'}"
-    migrate(database)
-    return {
-        "VIBECODER_DATABASE_URL": database,
-        "VIBECODER_REDIS_URL": redis.url,
-        "VIBECODER_RATE_LIMIT": str(LIMIT),
-    }
-
-
 def asked(api: ApiProcess, *, by: str | None = None) -> int:
     """Ask, as a proxy on loopback does for an address."""
     headers = {"X-Forwarded-For": by} if by else {}
     return httpx2.get(f"{api.url}/projects", headers=headers, trust_env=False).status_code
 
 
+@pytest.mark.services
 def test_all_api_processes_count_together_and_without_redis_there_is_no_limit(
-    tmp_path: Path, redis: RedisServer, settings: dict[str, str]
+    tmp_path: Path,
 ) -> None:
-    with (
-        ApiProcess(tmp_path, settings, name="one") as one,
-        ApiProcess(tmp_path, settings, name="two") as two,
-    ):
-        answers = [asked(api) for api in [one, two] * LIMIT]
-        # the clock may begin another minute meanwhile; what was before counts then too
-        assert answers[:LIMIT] == [200] * LIMIT
-        assert 429 in answers[LIMIT:]
-        redis.kill()
-        assert asked(one) == 200
-    assert "requests not counted" in one.output()
-
-
-def test_behind_a_proxy_each_address_counts_for_itself(
-    tmp_path: Path, settings: dict[str, str]
-) -> None:
-    with ApiProcess(tmp_path, settings, name="api") as api:
-        # twice as many: the clock may begin another minute meanwhile
-        assert 429 in [asked(api, by="203.0.113.7") for _ in range(2 * LIMIT)]
-        assert asked(api, by="203.0.113.8") == 200
+    database = f"sqlite:///{tmp_path / 'shared.db'}"
+    make_schema(database)
+    with RedisServer(tmp_path) as redis:
+        settings = {
+            "VIBECODER_DATABASE_URL": database,
+            "VIBECODER_REDIS_URL": redis.url,
+            "VIBECODER_RATE_LIMIT": str(LIMIT),
+        }
+        with (
+            ApiProcess(tmp_path, settings, name="one") as one,
+            ApiProcess(tmp_path, settings, name="two") as two,
+        ):
+            # the clock may begin another minute meanwhile; what was before counts then too
+            answers = [asked(api) for api in [one, two] * LIMIT]
+            assert answers[:LIMIT] == [200] * LIMIT
+            assert 429 in answers[LIMIT:]
+            # behind a proxy each address counts for itself
+            assert 429 in [asked(one, by="203.0.113.7") for _ in range(2 * LIMIT)]
+            assert asked(one, by="203.0.113.8") == 200
+            redis.kill()
+            assert asked(one) == 200
+        assert "requests not counted" in one.output()
 
 
 @given(

@@ -9,9 +9,11 @@ import httpx2
 import pytest
 
 from tests.api.calls import ASYNC, new_project, new_session, send
-from tests.planted import MODEL_BODY, MODEL_KEY, PROMPT, leaks
+from tests.canaries import MODEL_BODY, MODEL_KEY, PROMPT, leaks
 from tests.services import ROOT, EmbeddedService, clean_environment
 from tests.stub_process import StubOpenAI
+
+pytestmark = pytest.mark.services
 
 ENDS = [
     "",

@@ -205,6 +205,7 @@ def delete_session(client: TestClient, session_id: str) -> None:
     engine.dispose()
 
 
+@pytest.mark.services
 @pytest.mark.parametrize("command", [["-m", "api"], ["-m", "worker"]])
 def test_a_wrong_file_of_prices_ends_the_start_with_a_sentence(
     tmp_path: Path, command: list[str]

@@ -22,6 +22,28 @@ def serious(person: Person) -> list[str]:
     ]
 
 
+def test_the_problems_of_the_code_stand_above_it(room: Room, service: Running) -> None:
+    blank = "\n" * 80
+    code = f"from agents import Agent\nimport not_here{blank}\na = Agent(name='a', temperature=1)\n"
+    made = httpx2.post(
+        f"{service.api.url}/projects", json={"name": "x", "code": code}, trust_env=False
+    ).json()
+    person = room.enter(f"{service.api.url}/#/projects/{made['id']}")
+    shown = person.tab("Code")
+    problems = shown.get_by_role("list", name="Problems of the code").get_by_role("listitem")
+    expect(problems).to_have_text(
+        [
+            "Line 2`not_here` is not installed here",
+            "Line 83Argument `temperature` does not match any known parameter of `Agent.__init__`",
+        ]
+    )
+    line = shown.locator('[data-line="83"]')
+    expect(line).not_to_be_in_viewport()
+    shown.get_by_role("button", name="Line 83").click()
+    expect(line).to_be_in_viewport()
+    assert not serious(person)
+
+
 @pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
 def test_axe_finds_nothing_serious(room: Room, service: Running, dark: bool) -> None:
     person = room.enter(service.api.url, dark=dark)

@@ -7,49 +7,35 @@ from uuid import uuid4
 import pytest
 
 from tests.faults.cluster import QUICK, Cluster
-from tests.services import PostgresServer, RedisServer
+from tests.services import RedisServer
 from tests.stub_process import StubOpenAI
 
 _HERE = Path(__file__).parent
 _LIMIT_S = 180
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Name the marker of those fault tests that `make test` runs as well."""
-    config.addinivalue_line("markers", "short: a fault test that is part of `make test`")
-
-
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Without arguments, as `make test` calls pytest, only the short form runs."""
-    everything = config.args_source is pytest.Config.ArgsSource.TESTPATHS
-    own = [item for item in items if _HERE in item.path.parents]
-    for item in own:
-        item.add_marker(pytest.mark.timeout(_LIMIT_S))
-    if everything:
-        left_out = [item for item in own if not item.get_closest_marker("short")]
-        items[:] = [item for item in items if item not in left_out]
-        config.hook.pytest_deselected(items=left_out)
-
-
-@pytest.fixture(scope="session")
-def stub() -> Iterator[StubOpenAI]:
-    """Give the stub model that all fault tests share; prompts tell their calls apart."""
-    with StubOpenAI() as model:
-        yield model
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark fault tests: all start services, and those that are not `short` run at night."""
+    for item in items:
+        if _HERE in item.path.parents:
+            item.add_marker(pytest.mark.timeout(_LIMIT_S))
+            item.add_marker(pytest.mark.services)
+            if not item.get_closest_marker("short"):
+                item.add_marker(pytest.mark.nightly)
 
 
 @pytest.fixture(scope="module")
 def shared_cluster(
     tmp_path_factory: pytest.TempPathFactory,
-    postgres_server: PostgresServer,
-    _postgres_template: str,
+    make_database: Callable[[], str],
     redis_server: RedisServer,
     stub: StubOpenAI,
 ) -> Iterator[Cluster]:
     """Give two API processes on a database of the module's own."""
     cluster = Cluster(
         tmp_path_factory.mktemp("cluster"),
-        postgres_server.create_database(template=_postgres_template),
+        make_database(),
         redis_server.url,
         stub,
         namespace=f"faults-{uuid4().hex[:8]}",

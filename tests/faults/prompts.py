@@ -4,7 +4,7 @@ import json
 from uuid import uuid4
 
 from shared.workflow.text import EMPTY_WORKFLOW
-from tests.planted import PROMPT
+from tests.canaries import PROMPT
 
 
 def prompt(*directives: str) -> str:

@@ -17,7 +17,7 @@ _CLIENTS = 12
 
 
 @pytest.fixture
-def house(postgres_database: str, redis_server: RedisServer, make_cluster: Maker) -> Cluster:
+def own_cluster(postgres_database: str, redis_server: RedisServer, make_cluster: Maker) -> Cluster:
     """Give two API processes and two workers."""
     cluster = make_cluster(postgres_database, redis_server.url)
     services = [*(cluster.make_api() for _ in "12"), *(cluster.make_worker() for _ in "12")]
@@ -61,19 +61,19 @@ class Load:
 
 
 def test_a_rolling_restart_loses_nothing_that_is_sent_a_second_time(
-    house: Cluster, record_property: Callable[[str, object], None]
+    own_cluster: Cluster, record_property: Callable[[str, object], None]
 ) -> None:
-    load = Load(house)
+    load = Load(own_cluster)
     time.sleep(1)
-    for old in house.workers[:2]:
-        house.worker()
+    for old in own_cluster.workers[:2]:
+        own_cluster.worker()
         assert old.terminate() == 0
-    for number, old_api in enumerate(house.apis[:2]):
-        new = house.api()
+    for number, old_api in enumerate(own_cluster.apis[:2]):
+        new = own_cluster.api()
         # as a load balancer: the new process takes what the old one is not sent any more
-        load.client.urls[0], load.client.urls[1] = new.url, house.apis[1 - number].url
+        load.client.urls[0], load.client.urls[1] = new.url, own_cluster.apis[1 - number].url
         if number:
-            load.client.urls[1] = house.apis[2].url
+            load.client.urls[1] = own_cluster.apis[2].url
         old_api.terminate()
     time.sleep(1)
     load.over.set()
@@ -83,11 +83,11 @@ def test_a_rolling_restart_loses_nothing_that_is_sent_a_second_time(
     record_property("rolling_restart", figures)
     print("rolling restart:", figures)
     assert len(load.client.sent) > 2 * _CLIENTS
-    house.check(load.client)
+    own_cluster.check(load.client)
 
 
-def test_the_same_key_at_several_api_processes_at_once_is_one_message(house: Cluster) -> None:
-    client = Client([api.url for api in house.apis])
+def test_the_same_key_at_several_api_processes_at_once_is_one_message(own_cluster: Cluster) -> None:
+    client = Client([api.url for api in own_cluster.apis])
     session = client.session()
     for _ in range(5):
         sent = client._note(session, prompt(add_agent("helper"), "delay 0.1"))
@@ -97,4 +97,4 @@ def test_the_same_key_at_several_api_processes_at_once_is_one_message(house: Clu
         assert len(sent.message_ids) == 1
         replayed = [answer.headers.get("idempotency-replayed") for answer in answers]
         assert sorted(map(str, replayed)) == ["None"] + ["true"] * 9
-    house.check(client)
+    own_cluster.check(client)

@@ -20,7 +20,7 @@ _CUT_S = 20.0
 
 
 @pytest.fixture
-def house(tmp_path: Path) -> Iterator[Cluster]:
+def two_hosts(tmp_path: Path) -> Iterator[Cluster]:
     """Give an API process and a worker on each of two hosts; servers are on neither."""
     with (
         hosts(2) as (address, both),
@@ -80,42 +80,44 @@ def both_answer(cluster: Cluster, client: Client) -> str:
     return session
 
 
-def test_hosts_without_a_shared_disk_answer_one_conversation_by_turns(house: Cluster) -> None:
-    client = house.client()
-    session = both_answer(house, client)
+def test_hosts_without_a_shared_disk_answer_one_conversation_by_turns(two_hosts: Cluster) -> None:
+    client = two_hosts.client()
+    session = both_answer(two_hosts, client)
     code = client.ask(session, prompt(add_agent("triage")))
     assert code.body["revision"] == 2
-    assert house.data(house.workers[0]) != house.data(house.workers[1])
-    assert all(any(house.data(worker).glob("*.db")) for worker in house.workers)
-    house.check(client)
+    assert two_hosts.data(two_hosts.workers[0]) != two_hosts.data(two_hosts.workers[1])
+    assert all(any(two_hosts.data(worker).glob("*.db")) for worker in two_hosts.workers)
+    two_hosts.check(client)
 
 
 def test_a_host_that_is_cut_off_in_the_middle_of_a_run_loses_nothing_and_comes_back(
-    house: Cluster,
+    two_hosts: Cluster,
 ) -> None:
-    client = house.client()
+    client = two_hosts.client()
     session = client.session()
     text = prompt(add_agent("triage"), "hang times 1")
     sent = client._note(session, text)
     assert client.post(sent, client.urls[0], wait=0) is not None
-    house.model_called(text)
+    two_hosts.model_called(text)
     [message_id] = map(UUID, sent.message_ids)
-    unlucky = runner_of(house, message_id)
-    [lucky] = [worker for worker in house.workers if worker is not unlucky]
-    [way] = [api.url for api in house.apis if unlucky.host.address not in api.url]
+    unlucky = runner_of(two_hosts, message_id)
+    [lucky] = [worker for worker in two_hosts.workers if worker is not unlucky]
+    [way] = [api.url for api in two_hosts.apis if unlucky.host.address not in api.url]
 
     unlucky.host.cut()
     cut_at = time.monotonic()
     through = Client([way], timeout=30)
     through.sent = [sent]
     assert through.insist(sent).body["revision"] == 2
-    assert house.outcomes(str(message_id)) == ["lost", "completed"]
-    assert runner_of(house, message_id) is lucky
+    assert two_hosts.outcomes(str(message_id)) == ["lost", "completed"]
+    assert runner_of(two_hosts, message_id) is lucky
     while time.monotonic() < cut_at + _CUT_S:  # the other host serves alone meanwhile
         assert through.ask(session, prompt()).status == 200
 
     unlucky.host.mend()
-    both_answer(house, client)
+    both_answer(two_hosts, client)
     assert unlucky.running
-    assert house.outcomes(str(message_id)) == ["lost", "completed"], "the late worker was fenced"
-    house.check(client, through)
+    assert two_hosts.outcomes(str(message_id)) == ["lost", "completed"], (
+        "the late worker was fenced"
+    )
+    two_hosts.check(client, through)

@@ -4,7 +4,6 @@ import importlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import httpx2
 import pytest
@@ -14,12 +13,9 @@ from shared.settings import Settings
 from shared.telemetry import open_telemetry
 from tests.api.calls import new_session, send
 from tests.collector import Collector
+from tests.distributed import Distributed
 from tests.services import (
-    ApiProcess,
     EmbeddedService,
-    RedisServer,
-    WorkerProcess,
-    terminate_all,
     wait_until,
 )
 from tests.stub_process import StubOpenAI
@@ -28,47 +24,15 @@ TRACE, CALLER = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 PARENT = {"traceparent": f"00-{TRACE}-{CALLER}-01"}
 
 
-@pytest.fixture(scope="module")
-def collector() -> Iterator[Collector]:
-    with Collector() as collector:
-        yield collector
+@pytest.fixture
+def collector(distributed: Distributed) -> Collector:
+    return distributed.collector
 
 
-@pytest.fixture(scope="module")
-def stub() -> Iterator[StubOpenAI]:
-    with StubOpenAI() as stub:
-        yield stub
-
-
-@pytest.fixture(scope="module")
-def client(
-    tmp_path_factory: pytest.TempPathFactory,
-    request: pytest.FixtureRequest,
-    redis_server: RedisServer,
-    collector: Collector,
-    stub: StubOpenAI,
-) -> Iterator[httpx2.Client]:
-    """Give a client of an API and a worker that know the collector."""
-    request.getfixturevalue("_postgres_template")
-    database = request.getfixturevalue("postgres_server").create_database(template="migrated")
-    directory = tmp_path_factory.mktemp("distributed")
-    settings = {
-        "VIBECODER_REDIS_URL": redis_server.url,
-        "VIBECODER_DATABASE_URL": database,
-        "VIBECODER_NAMESPACE": f"test-{uuid4()}",
-        "OPENAI_BASE_URL": stub.base_url,
-        "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url,
-    }
-    processes = (ApiProcess(directory, settings), WorkerProcess(directory, settings))
-    try:
-        for process in processes:
-            process.launch()
-        for process in processes:
-            process.wait_ready()
-        with httpx2.Client(base_url=processes[0].url, timeout=30, trust_env=False) as client:
-            yield client
-    finally:
-        terminate_all(processes)
+@pytest.fixture
+def client(distributed: Distributed) -> Iterator[httpx2.Client]:
+    with httpx2.Client(base_url=distributed.api.url, timeout=30, trust_env=False) as client:
+        yield client
 
 
 def path_of(span: dict[str, Any], spans: list[dict[str, Any]]) -> list[str]:
@@ -83,7 +47,7 @@ def test_api_queue_and_run_are_one_trace(
 ) -> None:
     session_id = new_session(client)
     prompt = f"What is {TRACE}?"
-    assert send(client, session_id, prompt, headers=PARENT).status_code == 200
+    assert send(client, session_id, prompt, headers=PARENT, model="stub").status_code == 200
     wait_until(lambda: len(collector.spans(TRACE)) >= 7, "all spans")
     spans = collector.spans(TRACE)
     [call] = [span for span in spans if "gen_ai.request.model" in span["attributes"]]
@@ -111,7 +75,8 @@ def test_what_the_prompt_and_the_tools_said_is_not_sent(
 ) -> None:
     trace = "12" * 16
     headers = {"traceparent": f"00-{trace}-{CALLER}-01"}
-    send(client, new_session(client), "a-secret [[status 500 times=9]]", headers=headers)
+    prompt = "a-secret [[status 500 times=9]]"
+    send(client, new_session(client), prompt, headers=headers, model="stub")
     wait_until(lambda: len(collector.spans(trace)) >= 6, "all spans")
     assert "a-secret" not in str(collector.spans(trace))
 
@@ -128,6 +93,7 @@ def test_other_requests_are_spans_of_their_callers_trace(
     assert (span["parent"], span["name"]) == (CALLER, "GET /messages/{message_id}")
 
 
+@pytest.mark.services
 def test_a_collector_that_is_away_holds_nothing_up(tmp_path: Path) -> None:
     away = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:9"}
     with (

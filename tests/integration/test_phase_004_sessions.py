@@ -5,18 +5,18 @@ The same three tests each time: over HTTP only, with the offline model.
 
 from collections.abc import Iterator
 from contextlib import ExitStack
-from uuid import uuid4
 
 import httpx2
 import pytest
 
+from tests.distributed import DISTRIBUTED, Distributed
 from tests.eager import eager_service
-from tests.services import ApiProcess, EmbeddedService, PostgresServer, WorkerProcess, terminate_all
+from tests.services import ApiProcess, EmbeddedService
 
-pytestmark = pytest.mark.timeout(180)  # seven processes start for the last form
+EMBEDDED = pytest.param("embedded", marks=pytest.mark.services)
 
 
-@pytest.fixture(scope="module", params=["eager", "embedded", "distributed"])
+@pytest.fixture(scope="module", params=["eager", EMBEDDED, DISTRIBUTED])
 def client(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[httpx2.Client]:
@@ -30,24 +30,8 @@ def client(
                 service = stack.enter_context(EmbeddedService(directory))
                 yield stack.enter_context(_client(service))
             case "distributed":
-                settings = {
-                    "VIBECODER_REDIS_URL": request.getfixturevalue("redis_server").url,
-                    "VIBECODER_DATABASE_URL": _database(request),
-                    "VIBECODER_NAMESPACE": f"test-{uuid4()}",
-                }
-                api = ApiProcess(directory, settings)
-                workers = [WorkerProcess(directory, settings, name=f"worker-{n}") for n in (1, 2)]
-                stack.callback(terminate_all, (api, *workers))
-                for process in (api, *workers):
-                    process.launch()
-                for process in (api, *workers):
-                    process.wait_ready()
-                yield stack.enter_context(_client(api))
-
-
-def _database(request: pytest.FixtureRequest) -> str:
-    server: PostgresServer = request.getfixturevalue("postgres_server")
-    return server.create_database(template=request.getfixturevalue("_postgres_template"))
+                distributed: Distributed = request.getfixturevalue("distributed")
+                yield stack.enter_context(_client(distributed.api))
 
 
 def _client(service: ApiProcess) -> httpx2.Client:

@@ -3,6 +3,7 @@
 import itertools
 import statistics
 import sys
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from uuid import uuid4
@@ -12,7 +13,9 @@ import pytest
 from typing_extensions import override
 
 from tests.api.calls import ASYNC, new_session, send
-from tests.services import ApiProcess, RedisServer, WorkerProcess, migrate, wait_until
+from tests.services import ApiProcess, RedisServer, WorkerProcess, make_schema, wait_until
+
+pytestmark = pytest.mark.services
 
 
 class CeleryCommand(WorkerProcess):
@@ -24,55 +27,66 @@ class CeleryCommand(WorkerProcess):
         return [sys.executable, "-m", "celery", "-A", "worker.app", "worker", *options]
 
 
-@pytest.mark.parametrize("command", [WorkerProcess, CeleryCommand])
-def test_a_worker_answers_however_it_is_started_and_ends_when_asked(
-    command: type[WorkerProcess], tmp_path: Path, redis_server: RedisServer
-) -> None:
-    settings = {
-        "VIBECODER_DATABASE_URL": f"sqlite:///{tmp_path / 'vibecoder.db'}",
-        "VIBECODER_REDIS_URL": redis_server.url,
-        "VIBECODER_NAMESPACE": f"test-{uuid4()}",
-    }
-    migrate(settings["VIBECODER_DATABASE_URL"])
-    with (
-        ApiProcess(tmp_path, settings) as api,
-        command(tmp_path, settings) as worker,
-        httpx2.Client(base_url=api.url, timeout=30, trust_env=False) as client,
-    ):
-        assert send(client, new_session(client)).status_code == 200
-        assert worker.terminate() == 0
+@pytest.fixture(scope="module")
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """Give a Redis that a test may restart."""
+    with RedisServer(tmp_path_factory.mktemp("redis"), name="of-its-own") as redis:
+        yield redis
 
 
-@pytest.mark.parametrize("restarted", [False, True], ids=["", "after a restart of Redis"])
-def test_a_slot_that_becomes_free_is_used_at_once(*, tmp_path: Path, restarted: bool) -> None:
-    redis = RedisServer(tmp_path)
+@pytest.fixture(scope="module")
+def api(tmp_path_factory: pytest.TempPathFactory, redis: RedisServer) -> Iterator[ApiProcess]:
+    """Give an API process without any worker."""
+    directory = tmp_path_factory.mktemp("commands")
     settings = {
-        "VIBECODER_DATABASE_URL": f"sqlite:///{tmp_path / 'vibecoder.db'}",
+        "VIBECODER_DATABASE_URL": f"sqlite:///{directory / 'vibecoder.db'}",
         "VIBECODER_REDIS_URL": redis.url,
         "VIBECODER_NAMESPACE": f"test-{uuid4()}",
         "VIBECODER_WORKER_CONCURRENCY": "1",
     }
-    migrate(settings["VIBECODER_DATABASE_URL"])
-    with (
-        redis,
-        ApiProcess(tmp_path, settings) as api,
-        WorkerProcess(tmp_path, settings),
-        httpx2.Client(base_url=api.url, timeout=30, trust_env=False) as client,
-    ):
-        sessions = [new_session(client) for _ in range(9)]
-        if restarted:
-            redis.restart()
-            wait_until(
-                lambda: send(client, new_session(client)).status_code == 200,
-                "the worker to come back",
-                timeout=30,
-            )
-        ids = [send(client, each, headers=ASYNC).json()["message_id"] for each in sessions]
-        ended = [client.get(f"/messages/{each}", headers={"Prefer": "wait=20"}) for each in ids]
+    make_schema(settings["VIBECODER_DATABASE_URL"])
+    with ApiProcess(directory, settings) as api:
+        yield api
+
+
+@pytest.fixture
+def client(api: ApiProcess) -> Iterator[httpx2.Client]:
+    with httpx2.Client(base_url=api.url, timeout=30, trust_env=False) as client:
+        yield client
+
+
+def test_a_worker_that_celerys_command_starts_answers_and_ends_when_asked(
+    api: ApiProcess, client: httpx2.Client, tmp_path: Path
+) -> None:
+    with CeleryCommand(tmp_path, api.settings) as worker:
+        assert send(client, new_session(client)).status_code == 200
+        assert worker.terminate() == 0
+
+
+def test_a_slot_that_becomes_free_is_used_at_once_also_after_a_restart_of_redis(
+    api: ApiProcess, client: httpx2.Client, redis: RedisServer, tmp_path: Path
+) -> None:
+    with WorkerProcess(tmp_path, api.settings) as worker:
+        # Celery's loop would look each second
+        assert median_gap(client) < 0.3
+        redis.restart()
+        wait_until(
+            lambda: send(client, new_session(client)).status_code == 200,
+            "the worker to come back",
+            timeout=30,
+        )
+        assert median_gap(client) < 0.3
+        assert worker.terminate() == 0
+
+
+def median_gap(client: httpx2.Client) -> float:
+    """Have nine sessions' messages wait for the only slot; return the seconds between two runs."""
+    sessions = [new_session(client) for _ in range(9)]
+    ids = [send(client, each, headers=ASYNC).json()["message_id"] for each in sessions]
+    ended = [client.get(f"/messages/{each}", headers={"Prefer": "wait=20"}) for each in ids]
     messages = sorted((answer.json() for answer in ended), key=lambda of: str(of["ended_at"]))
     gaps = [
         datetime.fromisoformat(after["claimed_at"]) - datetime.fromisoformat(before["ended_at"])
         for before, after in itertools.pairwise(messages)
     ]
-    # Celery's loop would look each second
-    assert statistics.median(gap.total_seconds() for gap in gaps) < 0.3
+    return statistics.median(gap.total_seconds() for gap in gaps)

@@ -4,7 +4,13 @@ Each is a context manager, writes its output to a file (`log`) and can be stoppe
 started again on the same port with the same data. None outlives the test run.
 """
 
-from tests.services.application import ApiProcess, EmbeddedService, WorkerProcess, migrate
+from tests.services.application import (
+    ApiProcess,
+    EmbeddedService,
+    WorkerProcess,
+    make_schema,
+    migrate,
+)
 from tests.services.process import (
     ROOT,
     Service,
@@ -25,6 +31,7 @@ __all__ = [
     "WorkerProcess",
     "clean_environment",
     "free_port",
+    "make_schema",
     "migrate",
     "terminate_all",
     "wait_until",

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import psycopg
 
+from shared import schema
+from shared.settings import Settings
 from tests.services.process import ROOT, Service, clean_environment, free_port
 
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -18,6 +20,8 @@ _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 class ApiProcess(Service):
     """`python -m api` with these settings; its own data folder unless the settings name one."""
+
+    module = "api"
 
     def __init__(
         self, directory: Path, settings: Mapping[str, str] | None = None, *, name: str = "api"
@@ -30,9 +34,6 @@ class ApiProcess(Service):
             "VIBECODER_PORT": str(self.port),
         } | dict(settings or {})
         self.url = f"http://{self.settings['VIBECODER_HOST']}:{self.port}"
-
-    def command(self) -> list[str]:
-        return [sys.executable, "-m", "api"]
 
     def environment(self) -> dict[str, str]:
         return clean_environment(self.settings)
@@ -65,6 +66,7 @@ class EmbeddedService(ApiProcess):
 class WorkerProcess(Service):
     """`python -m worker` with these settings; ready once its row is in the database."""
 
+    module = "worker"
     ready_every_s = 0.1  # each time is a new connection to the database
 
     def __init__(
@@ -72,9 +74,6 @@ class WorkerProcess(Service):
     ) -> None:
         super().__init__(directory, name=name)
         self.settings = {"VIBECODER_DATA_DIR": str(directory / f"{name}-data")} | dict(settings)
-
-    def command(self) -> list[str]:
-        return [sys.executable, "-m", "worker"]
 
     def environment(self) -> dict[str, str]:
         return clean_environment(self.settings)
@@ -106,3 +105,8 @@ def migrate(url: str) -> None:
         text=True,
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def make_schema(url: str) -> None:
+    """Do the same in this process, which takes a tenth of the time."""
+    schema.migrate(Settings(database_url=url, redis_url="redis://127.0.0.1:1/0"))

@@ -2,26 +2,37 @@
 
 import atexit
 import os
+import secrets
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import ClassVar, Self
 
+from tests.services.forks import Forked
+
 ROOT = Path(__file__).resolve().parents[2]
-START_TIMEOUT_S = 30
-STOP_TIMEOUT_S = 40
+START_TIMEOUT_S = 120
+STOP_TIMEOUT_S = 60
 
 
 def free_port() -> int:
-    """Return a loopback port that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """Return a loopback port that nothing listens on.
+
+    It is not one of those that the system gives to outgoing connections: one of them could take
+    it before the service does.
+    """
+    while True:
+        port = secrets.choice(range(10_000, 32_000))
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def clean_environment(settings: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -42,6 +53,15 @@ class Service:
     logs: ClassVar[set[Path]] = set()
     """What all services of this run have written so far."""
 
+    forked: ClassVar[bool] = False
+    """Whether processes of the service are forked from one that has its libraries: in tests."""
+
+    may_start: ClassVar[bool] = True
+    """Whether the test that runs is one of those that start services."""
+
+    module: ClassVar[str]
+    """What `python -m` runs, unless `command` says something else."""
+
     stop_signal = signal.SIGTERM
     ready_every_s = 0.02
     """How often `ready` is asked; more seldom where asking takes time from who starts."""
@@ -51,11 +71,11 @@ class Service:
         self.directory = directory
         self.name = name
         self.log = directory / f"{name}.log"
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | Forked | None = None
 
     def command(self) -> list[str]:
         """Return the program and its arguments."""
-        raise NotImplementedError
+        return [sys.executable, "-m", self.module]
 
     def environment(self) -> dict[str, str]:
         """Return the environment of the process."""
@@ -84,9 +104,20 @@ class Service:
 
     def launch(self) -> None:
         """Start the process without waiting."""
+        assert Service.may_start, f"mark the test `services`: it starts {self.name}"
         assert not self.running, f"{self.name} already runs"
+        if Service.forked and type(self).command is Service.command:
+            environment = self.environment()
+            self.process = Forked(self.module, cwd=ROOT, environment=environment, log=self.log)
+        else:
+            self.process = self._executed()
+        Service.logs.add(self.log)
+        if self not in Service.started:
+            Service.started.append(self)
+
+    def _executed(self) -> "subprocess.Popen[bytes]":
         with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
+            return subprocess.Popen(
                 [*tether(), *self.command()],
                 cwd=ROOT,
                 env=self.environment(),
@@ -95,9 +126,6 @@ class Service:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C reaches the tests, which then stop the service
             )
-        Service.logs.add(self.log)
-        if self not in Service.started:
-            Service.started.append(self)
 
     def wait_ready(self) -> None:
         """Wait until it is ready; raise with the log if it ends or takes too long."""

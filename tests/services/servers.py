@@ -9,11 +9,10 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import NoReturn
 
 import psycopg
-import pytest
 import redis
+from psycopg import sql
 
 from tests.services.process import Service, clean_environment, free_port, tether, wait_until
 
@@ -23,7 +22,7 @@ class RedisServer(Service):
 
     def __init__(self, directory: Path, *, name: str = "redis", address: str = "127.0.0.1") -> None:
         super().__init__(directory, name=name)
-        self.program = _program("redis-server", package="redis-server")
+        self.program = _redis_program()
         self.port = free_port()
         self._address = address
         self.url = f"redis://{address}:{self.port}/0"
@@ -132,6 +131,23 @@ class PostgresServer(Service):
         """Drop a database, whoever is connected."""
         self.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
+    def empty(self, url: str) -> None:
+        """Delete all rows but the schema's revision, after ending all connections.
+
+        `DELETE` without foreign keys takes a millisecond where little was stored, `TRUNCATE` 50.
+        """
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute(
+                "SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+            connection.execute("SET session_replication_role = replica")
+            for (table,) in connection.execute(
+                "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
+                " AND tablename <> 'alembic_version'"
+            ).fetchall():
+                connection.execute(sql.SQL("DELETE FROM {}").format(sql.Identifier(table)))
+
     def __exit__(
         self,
         kind: type[BaseException] | None,
@@ -142,8 +158,29 @@ class PostgresServer(Service):
         shutil.rmtree(self.home, ignore_errors=True)
 
 
+class NotInstalled(RuntimeError):
+    """A server's program is not installed."""
+
+
+def not_installed() -> list[str]:
+    """Say which servers' programs are not there, and how to install them."""
+    found: list[str] = []
+    for program in (_redis_program, _postgres_program):
+        try:
+            program()
+        except NotInstalled as missing:
+            found.append(str(missing))
+    return found
+
+
+def _redis_program() -> str:
+    return _program("redis-server", package="redis-server")
+
+
 def _program(name: str, *, package: str) -> str:
-    return shutil.which(name) or _missing(name, package)
+    if found := shutil.which(name):
+        return found
+    raise NotInstalled(f"{name} is not installed; on Debian: apt install {package}")
 
 
 def _postgres_program() -> str:
@@ -155,13 +192,6 @@ def _postgres_program() -> str:
 
 def _major(program: Path) -> int:
     return int(program.parents[1].name)
-
-
-def _missing(name: str, package: str) -> NoReturn:
-    sentence = f"{name} is not installed; on Debian: apt install {package}"
-    if os.environ.get("CI"):
-        pytest.fail(sentence)
-    pytest.skip(sentence)
 
 
 def _postgres_user(home: Path) -> Sequence[str]:

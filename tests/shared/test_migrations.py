@@ -14,11 +14,12 @@ from shared.errors import SchemaOutdated
 from shared.schema import _known, migrate, require_schema
 from shared.settings import Settings
 from tests.services import PostgresServer
+from tests.shared.world import POSTGRESQL
 
 MIGRATIONS = Path(__file__).parents[2] / "shared" / "migrations"
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", POSTGRESQL])
 def empty(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
     """Give the settings of a database without any schema."""
     if request.param == "sqlite":

@@ -234,7 +234,16 @@ async def test_usage_is_summed_over_the_calls_nested_numbers_too(world: World) -
         calls = [Spent(1, usage=usage), Spent(2, usage=None), Spent(3, usage=usage)]
         await transitions.complete(db, claim, outcome(claim), calls, limit=9)
     stored = await world.message(claim.message_id)
-    assert stored.usage == {"total_tokens": 6, "input_tokens_details": {"cached_tokens": 2}}
+    summed = {"total_tokens": 6, "input_tokens_details": {"cached_tokens": 2}}
+    assert stored.usage == summed | {"uncounted_calls": 1}
+
+
+async def test_usage_is_unknown_if_no_call_says_it(world: World) -> None:
+    claim = await world.claimed()
+    async with world.database.begin() as db:
+        calls = [Spent(1, usage=None), Spent(2, usage=None)]
+        await transitions.complete(db, claim, outcome(claim), calls, limit=9)
+    assert (await world.message(claim.message_id)).usage is None
 
 
 async def test_what_text_columns_refuse_is_replaced_and_json_keeps_it(world: World) -> None:

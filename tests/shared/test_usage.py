@@ -24,9 +24,12 @@ def spent(number: int = 1, *, model: str = "m", day: int = 0, **values: Any) -> 
     return Spent(number, model, **made)
 
 
-def sums(calls: int, *, model: str = "m", day: int = 0, uncounted: int = 0) -> Usage:
+def sums(
+    calls: int, *, model: str = "m", day: int = 0, uncounted: int = 0, unreported: int = 0
+) -> Usage:
     n = calls - uncounted
-    return Usage(day, model, calls, uncounted, 10 * n, 3 * n, 4 * n, 2 * n)
+    tokens = (10 * n, 3 * n, 4 * n, 2 * n)
+    return Usage(day, model, calls, uncounted, *tokens, unreported_calls=unreported)
 
 
 async def record(world: World, claim: Claim, *calls: Spent) -> None:
@@ -159,4 +162,5 @@ async def test_a_completed_attempt_counts_for_its_project(world: World) -> None:
     async with world.database.read() as db:
         row = (await db.scalars(select(ModelCall))).one()
     assert (row.project_id, row.day, row.input_tokens) == (claim.project_id, 0, None)
-    assert await of_project(world, claim) == [sums(1, model="scripted", uncounted=1)]
+    expected = sums(1, model="scripted", uncounted=1, unreported=1)
+    assert await of_project(world, claim) == [expected]

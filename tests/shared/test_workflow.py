@@ -6,7 +6,7 @@ import warnings
 from contextlib import suppress
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from shared.errors import InvalidWorkflow
@@ -143,7 +143,6 @@ def test_warnings_about_the_code_do_not_reach_the_log() -> None:
 
 
 @given(st.text(max_size=200))
-@settings(deadline=None)
 def test_any_text_is_parsed_or_invalid(code: str) -> None:
     for check in (parse_workflow, check_workflow):
         with suppress(InvalidWorkflow):
@@ -158,7 +157,6 @@ PIECES = st.sampled_from(
 
 
 @given(st.lists(PIECES, max_size=40))
-@settings(deadline=None, max_examples=300)
 def test_any_mixture_of_tokens_is_parsed_or_invalid(pieces: list[str]) -> None:
     with suppress(InvalidWorkflow):
         check_workflow(HEAD + " ".join(pieces))
@@ -244,7 +242,6 @@ def test_a_node_session_may_not_remove_or_rename_its_node() -> None:
 
 
 @given(st.text(max_size=80))
-@settings(deadline=None)
 def test_an_unchanged_module_never_violates_a_scope(text: str) -> None:
     code = f"{BEFORE}# {' '.join(text.split())}\n".replace("\0", "")
     try:

@@ -14,6 +14,7 @@ HEAD = "import asyncio\nfrom agents import Agent, Runner, run_demo_loop\n"
 PAIR = 'b = Agent(name="b")\na = Agent(name="a", handoffs=[b])\n'
 
 
+@pytest.mark.services
 def test_a_program_talks_to_the_agent_that_nobody_hands_off_to(tmp_path: Path) -> None:
     code = as_program(f"from agents import Agent\n{PAIR}".rstrip())
     assert code.endswith("asyncio.run(run_demo_loop(a))\n")

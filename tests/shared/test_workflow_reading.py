@@ -472,6 +472,13 @@ def test_a_loop_that_makes_very_many_agents_is_read_in_part_and_says_so() -> Non
     assert "is in a loop that is too long to be read" in workflow.unresolved[-1].text
 
 
+def test_values_that_refer_to_very_many_others_are_said_to_be_unresolved() -> None:
+    lines = "".join(" p = p.x if p else p.y\n" for _ in range(20))
+    code = f"{HEAD}def f(p):\n{lines} return Agent(name='a', handoffs=[p])\nf(f)\n"
+    [item] = parse_workflow(code).unresolved
+    assert item.text == "`p` refers to too many others to be read"
+
+
 GROWING = {
     "names that refer to one another": ("a{n} = [*a{m}, *a{m}]\n", "A(handoffs=a{n})\n"),
     "rebinding in branches": ("if a: a = A()\n", "A(handoffs=[a])\n"),

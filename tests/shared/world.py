@@ -32,10 +32,13 @@ from shared.workflow.checker import CodeChecker
 from shared.workflow.text import EMPTY_WORKFLOW, unified_diff
 
 OWNER = "anna"
-ON_POSTGRESQL = pytest.mark.parametrize("settings", ["postgresql"], indirect=True)
+POSTGRESQL = pytest.param("postgresql", marks=pytest.mark.services)
+ON_POSTGRESQL = pytest.mark.parametrize("settings", [POSTGRESQL], indirect=True)
 """For what cannot happen on SQLite, where one transaction writes at a time."""
 ON_SQLITE = pytest.mark.parametrize("settings", ["sqlite"], indirect=True)
 """For what does not depend on the database."""
+ON_BOTH = pytest.mark.parametrize("settings", ["sqlite", POSTGRESQL], indirect=True)
+"""For a worker's tests of what SQL decides; without it they run on SQLite."""
 ENDS = ("completed", "failed", "cancelled")
 BOOM = Failure(FailureCode.MODEL_ERROR, "It broke.", retryable=True)
 
@@ -48,10 +51,14 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return (folder / "vibecoder.db").read_bytes()
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", POSTGRESQL])
 def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
     """Give the settings of a fresh database of either kind."""
-    if request.param == "postgresql":
+    return settings_of(request.param, request, tmp_path)
+
+
+def settings_of(kind: str, request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
+    if kind == "postgresql":
         url = request.getfixturevalue("postgres_database")
         return Settings(database_url=url, redis_url="redis://127.0.0.1:1/0", data_dir=tmp_path)
     return sqlite_settings(tmp_path, request.getfixturevalue("sqlite_template"))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Self
 
-from tests.planted import leaks
+from tests.canaries import leaks
 from tests.soak.deployment import end
 from tests.soak.harm import Harm, felt
 

@@ -10,7 +10,7 @@ from enum import StrEnum
 
 from tests.faults.diffs import apply_unified
 from tests.faults.prompts import insert_agent, prompt
-from tests.stateful.house import PROJECT_LIMIT, SESSION_LIMIT
+from tests.stateful.application import PROJECT_LIMIT, SESSION_LIMIT
 
 START = '"""A workflow of agents."""\n\nfrom agents import Agent\n'
 _ANCHOR = "from agents import Agent"

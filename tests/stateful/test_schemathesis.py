@@ -9,13 +9,14 @@ import httpx2
 import pytest
 import requests
 import schemathesis
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from schemathesis import Case, GenerationMode, Response
 from schemathesis.checks import CHECKS, CheckFunction, load_all_checks
 
 from tests.api.calls import new_delivery, new_project, new_session, send
 from tests.api.document import document, operations
+from tests.stateful import fewer
 
 load_all_checks()
 _ALL = cast(list[CheckFunction], CHECKS.get_all())
@@ -101,6 +102,7 @@ def test_what_the_document_allows_is_answered_as_it_says(
 ) -> None:
     allowed = operation_named(name).as_strategy(generation_mode=GenerationMode.POSITIVE)
 
+    @fewer()
     @given(case=allowed, there=st.booleans())
     def holds(case: Case[Any], there: bool) -> None:
         if there:
@@ -116,6 +118,7 @@ def test_what_the_document_forbids_is_refused_as_it_says(
 ) -> None:
     forbidden = operation_named(name).as_strategy(generation_mode=GenerationMode.NEGATIVE)
 
+    @fewer()
     @given(case=forbidden)
     def holds(case: Case[Any]) -> None:
         judge(case, case.call(base_url=str(live.base_url), session=direct))
@@ -133,4 +136,4 @@ def test_calls_that_follow_from_one_another_are_answered_as_the_document_says(
         def validate_response(self, response: Response, case: Case[Any], **_: Any) -> None:
             judge(case, response)
 
-    Chains.run(settings=settings(settings.default, stateful_step_count=15))
+    Chains.run(settings=fewer(stateful_step_count=15))

@@ -3,7 +3,6 @@
 from dataclasses import replace
 from typing import Any
 
-from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -13,8 +12,9 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from tests.stateful import fewer
 from tests.stateful.agreement import agree, whole
-from tests.stateful.house import House
+from tests.stateful.application import AppUnderTest
 from tests.stateful.model import (
     START,
     Kind,
@@ -40,9 +40,9 @@ _STEPS = 30
 class Histories(RuleBasedStateMachine):
     """Calls that one client makes, one after the other, and processes that die in between."""
 
-    def __init__(self, house: House) -> None:
+    def __init__(self, app: AppUnderTest) -> None:
         super().__init__()
-        self.house = house
+        self.app = app
         self.projects: list[ModelProject] = []
         self.deleted: list[ModelProject] = []
         self.touched: ModelProject | None = None
@@ -67,7 +67,7 @@ class Histories(RuleBasedStateMachine):
     @rule(name=_TEXTS, instructions=_TEXTS, code=st.sampled_from([None, *_CODES]))
     def create_project(self, name: str, instructions: str, code: str | None) -> None:
         body = {"name": name, "instructions": instructions, "code": code}
-        made = self.house.call("POST", "/projects", body)
+        made = self.app.call("POST", "/projects", body)
         assert made.status_code == 201, made.text
         project = ModelProject(name, instructions, id=made.json()["id"])
         project.revisions = [ModelRevision(START if code is None else code)]
@@ -80,7 +80,7 @@ class Histories(RuleBasedStateMachine):
         project = self.project(at)
         there = project.places(node_id)
         body = {"node_id": node_id, "new": new, "title": title}
-        opened = self.house.call("POST", f"/projects/{project.id}/sessions", body)
+        opened = self.app.call("POST", f"/projects/{project.id}/sessions", body)
         if there and not new:
             assert opened.status_code == 200, opened.text
             assert opened.json()["session_id"] == there[0].id
@@ -121,7 +121,7 @@ class Histories(RuleBasedStateMachine):
         key = message.text[:39].replace(" ", "-")  # of the prompt, which is unlike any other
         headers = {"Prefer": wait, "Idempotency-Key": key}
         body = {"prompt": message.text, "on_busy": message.on_busy}
-        return self.house.call("POST", f"/sessions/{session.id}/messages", body, headers)
+        return self.app.call("POST", f"/sessions/{session.id}/messages", body, headers)
 
     def told(self, message: ModelMessage, answer: Any, *, patient: bool) -> None:
         body = answer.json()
@@ -163,7 +163,7 @@ class Histories(RuleBasedStateMachine):
         if message.status == "unfinished":
             message.status, message.code = "cancelled", "cancelled"
         session.settle()
-        shown = self.house.call("POST", f"/messages/{message.id}/cancel").json()
+        shown = self.app.call("POST", f"/messages/{message.id}/cancel").json()
         assert (shown["message_id"], shown["status"]) == (message.id, message.status)
 
     @has_messages
@@ -171,8 +171,8 @@ class Histories(RuleBasedStateMachine):
     def fork(self, at: int) -> None:
         session, message = self.message(at)
         if message.status != "unfinished":  # give it the time to end
-            self.house.get(f"/messages/{message.id}", {"Prefer": "wait=20"})
-        answer = self.house.call("POST", f"/messages/{message.id}/fork")
+            self.app.get(f"/messages/{message.id}", {"Prefer": "wait=20"})
+        answer = self.app.call("POST", f"/messages/{message.id}/fork")
         if message.status == "unfinished":
             assert (answer.status_code, answer.json()["code"]) == (409, "message_unfinished")
             return
@@ -187,14 +187,14 @@ class Histories(RuleBasedStateMachine):
     def clear(self, at: int) -> None:
         session = self.session(at)
         session.clear()
-        assert self.house.call("DELETE", f"/sessions/{session.id}").json()["status"] == "cleared"
+        assert self.app.call("DELETE", f"/sessions/{session.id}").json()["status"] == "cleared"
 
     @has_sessions
     @rule(at=_INDEX, title=st.none() | _TEXTS)
     def retitle(self, at: int, title: str | None) -> None:
         session = self.session(at)
         session.title = title
-        changed = self.house.call("PATCH", f"/sessions/{session.id}", {"title": title})
+        changed = self.app.call("PATCH", f"/sessions/{session.id}", {"title": title})
         assert changed.json()["title"] == title
 
     @has_projects
@@ -203,7 +203,7 @@ class Histories(RuleBasedStateMachine):
         project = self.project(at)
         match = {"If-Match": f'"{project.revision + stale}"'}
         body = {"name": name, "code": code}
-        answer = self.house.call("PATCH", f"/projects/{project.id}", body, match)
+        answer = self.app.call("PATCH", f"/projects/{project.id}", body, match)
         assert answer.status_code == (412 if stale else 200), answer.text
         if not stale:
             project.name = name
@@ -213,7 +213,7 @@ class Histories(RuleBasedStateMachine):
     @rule(at=_INDEX, number=st.integers(1, 5))
     def restore(self, at: int, number: int) -> None:
         project = self.project(at)
-        answer = self.house.call("POST", f"/projects/{project.id}/revisions/{number}/restore")
+        answer = self.app.call("POST", f"/projects/{project.id}/revisions/{number}/restore")
         if number > project.revision:
             assert (answer.status_code, answer.json()["code"]) == (404, "revision_not_found")
         else:
@@ -225,7 +225,7 @@ class Histories(RuleBasedStateMachine):
     def delete_project(self, at: int, sure: int) -> None:
         if sure == 0:
             project = self.project(at)
-            assert self.house.call("DELETE", f"/projects/{project.id}").status_code == 200
+            assert self.app.call("DELETE", f"/projects/{project.id}").status_code == 200
             self.projects.remove(project)
             self.deleted.append(project)
 
@@ -233,38 +233,38 @@ class Histories(RuleBasedStateMachine):
     @rule(kill=st.booleans())
     def restart(self, kill: bool) -> None:
         self.restarts += 1
-        self.house.restart(kill=kill)
+        self.app.restart(kill=kill)
 
     @invariant()
     def the_service_agrees_with_the_model(self) -> None:
         if self.touched in self.projects:
             assert self.touched is not None
-            agree(self.house, self.touched)
+            agree(self.app, self.touched)
 
     def teardown(self) -> None:
         for project in self.projects:
-            agree(self.house, project)
-            whole(self.house, project)
+            agree(self.app, project)
+            whole(self.app, project)
         own = {project.id for project in (*self.projects, *self.deleted)}
-        listed = [one["id"] for one in self.house.pages("/projects", limit=500)]
+        listed = [one["id"] for one in self.app.pages("/projects", limit=500)]
         assert [one for one in listed if one in own] == [one.id for one in self.projects]
         for project in self.deleted:
             self.is_gone(project)
         for project in self.projects:  # nothing runs on for the next history
-            self.house.call("DELETE", f"/projects/{project.id}")
+            self.app.call("DELETE", f"/projects/{project.id}")
 
     def is_gone(self, project: ModelProject) -> None:
         below = [f"/sessions/{session.id}" for session in project.sessions]
         below += [f"/messages/{message.id}" for message in project.messages()]
         for path in (f"/projects/{project.id}", f"/projects/{project.id}/sessions", *below):
-            assert self.house.call("GET", path).status_code == 404, path
+            assert self.app.call("GET", path).status_code == 404, path
 
 
-def test_what_the_api_says_is_what_a_small_model_of_it_says(house: House) -> None:
-    steps = settings(settings.default, stateful_step_count=_STEPS)
+def test_what_the_api_says_is_what_a_small_model_of_it_says(app: AppUnderTest) -> None:
+    steps = fewer(stateful_step_count=_STEPS)
 
     class Here(Histories):
         def __init__(self) -> None:
-            super().__init__(house)
+            super().__init__(app)
 
     run_state_machine_as_test(Here, settings=steps)

@@ -1,11 +1,20 @@
 """Fixtures of the worker's tests: a database, and the SDK's traces stay in the process."""
 
+from pathlib import Path
+
 import pytest
 
-from tests.shared.world import database, settings, sqlite_template, world
+from shared.settings import Settings
+from tests.shared.world import database, settings_of, sqlite_template, world
 from worker.tracing import keep_traces_here
 
-__all__ = ["database", "settings", "sqlite_template", "world"]
+__all__ = ["database", "sqlite_template", "world"]
+
+
+@pytest.fixture
+def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
+    """Give the settings of a fresh SQLite database, or of the kind that the test names."""
+    return settings_of(getattr(request, "param", "sqlite"), request, tmp_path)
 
 
 @pytest.fixture(autouse=True)

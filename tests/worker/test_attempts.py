@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from agents import Model
+from agents import Model, Usage
 from agents.testing import ScriptedModel, assistant_message, function_call
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -29,6 +29,7 @@ from worker.attempts import run_message
 from worker.calls import CallWriter
 from worker.events import EventWriter
 from worker.memory.files import MemoryFiles
+from worker.memory.history import prepare
 from worker.memory.session import SessionMemory
 from worker.parts import Parts
 from worker.runs import Runs, StopReason
@@ -55,7 +56,8 @@ class Scripted(ScriptedModel):
     def __init__(
         self, script: list[Any], meanwhile: Callable[[], Awaitable[object]] | None = None
     ) -> None:
-        super().__init__(script)
+        used = Usage(requests=1, input_tokens=7, output_tokens=3, total_tokens=10)
+        super().__init__(script, default_usage=used)
         self.meanwhile = meanwhile
 
     async def get_response(self, *args: Any, **kwargs: Any) -> Any:
@@ -203,7 +205,7 @@ async def test_a_run_that_completes_commits_everything_together(attempts: Attemp
     assert len(full.response.responses) == await world.count(ModelCall) == 2
     assert full.response.tool_calls[0]["output"].startswith("The patch is applied.")
     assert attempts.announced == [Ended(ids=(message.id,))]
-    assert (await attempts.seen(session))[: len(items)] == items
+    assert (await attempts.seen(session))[: len(items)] == prepare(items, None)
 
 
 async def test_a_failed_run_leaves_nothing_in_memory_or_code(attempts: Attempts) -> None:
@@ -487,8 +489,7 @@ async def test_a_claim_without_a_database_drops_the_hint_quietly(
 async def test_what_the_database_refuses_of_the_calls_does_not_keep_a_message_open(
     attempts: Attempts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    unstorable = {"total_tokens": object()}
-    monkeypatch.setattr("worker.model.recording.usage_json", lambda _: unstorable)
+    monkeypatch.setattr("worker.model.recording.dump", lambda _: {"usage": object()})
     with capture_logs():
         message = await attempts.run([DONE])
     assert message.error is not None

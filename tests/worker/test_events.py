@@ -114,8 +114,9 @@ async def test_a_failed_run_keeps_what_it_told(attempts: Attempts) -> None:
 
 
 async def test_who_begins_to_watch_in_the_middle_is_told_from_the_start_of_the_attempt(
-    attempts: Attempts, heard: Heard
+    attempts: Attempts, heard: Heard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("worker.events.pause_s", lambda messages: 60 * messages)
     writing = asyncio.create_task(attempts.events.run())
     turn = 0
     seen: list[str] = []

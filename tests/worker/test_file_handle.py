@@ -133,6 +133,7 @@ def killed_in_the_middle(file: MemoryFile, does: str) -> Iterator[None]:
     assert process.returncode == -signal.SIGKILL
 
 
+@pytest.mark.services
 def test_half_of_what_a_killed_process_wrote_is_taken_back(file: MemoryFile) -> None:
     assert file.still_holds(ONE)
     size = file.path.stat().st_size
@@ -144,6 +145,7 @@ def test_half_of_what_a_killed_process_wrote_is_taken_back(file: MemoryFile) -> 
     assert file.path.stat().st_size == size
 
 
+@pytest.mark.services
 def test_who_reads_the_old_file_cannot_make_half_of_the_new_one_last(file: MemoryFile) -> None:
     """A reader takes a journal of its file's name for its file's, plays it and cuts it off."""
     session = file.session

@@ -308,8 +308,9 @@ async def test_an_answer_that_is_none_fails_as_the_models_error(
 ) -> None:
     failure = await client.fail(unique(f"[[garbage {garbage}]]"))
     assert failure.code == FailureCode.MODEL_ERROR
-    assert len(client.calls) == 1
-    assert client.errors != [None]
+    asked_again = client.errors[0] == "EmptyAnswer"
+    assert len(client.calls) == (2 if asked_again else 1)
+    assert None not in client.errors
 
 
 async def test_a_connection_that_breaks_in_the_answer_is_tried_again(client: Client) -> None:

@@ -3,16 +3,12 @@
 # ruff: noqa: SIM905 - the words of the properties read better as one text
 
 import json
-import subprocess
-import sys
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from agents import ModelSettings, ModelTracing, SQLiteSession
 from hypothesis import given
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from shared.settings import Settings
@@ -75,14 +71,7 @@ def talk(checker: CodeChecker) -> Conversation:
     return Conversation(checker)
 
 
-def output_of(script: str, folder: Path) -> str:
-    command = [sys.executable, "-c", script]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=True).stdout
-
-
-async def test_the_conversation_of_the_first_ten_minutes(
-    talk: Conversation, tmp_path: Path
-) -> None:
+async def test_the_conversation_of_the_first_ten_minutes(talk: Conversation) -> None:
     assert await talk.say("Create a triage agent") == "Created the agent `triage`."
     assert "Spanish" in await talk.say("Make it Spanish")
     assert talk.instructions("triage").endswith("Always answer in Spanish.")
@@ -100,9 +89,10 @@ async def test_the_conversation_of_the_first_ten_minutes(
     assert refused.endswith("Nothing was changed.")
     assert talk.diff == ""
 
-    (tmp_path / "workflow.py").write_text(talk.code)
-    script = "import workflow as w; print(w.triage.name, [a.name for a in w.triage.handoffs])"
-    assert output_of(script, tmp_path) == "triage ['billing']\n"
+    agents: dict[str, Any] = {}
+    exec(talk.code, agents)
+    assert agents["triage"].name == "triage"
+    assert agents["triage"].handoffs == [agents["billing"]]
 
 
 async def test_every_kind_of_request_is_understood(talk: Conversation) -> None:
@@ -214,7 +204,6 @@ PROMPTS = st.one_of(
 
 
 @given(st.lists(PROMPTS, max_size=6), st.sampled_from([None, "triage"]))
-@hypothesis_settings(deadline=None, max_examples=300)
 def test_no_prompt_makes_it_raise_or_write_wrong_code(
     prompts: list[str], node_id: str | None
 ) -> None:

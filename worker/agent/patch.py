@@ -91,8 +91,8 @@ def _replacement(source: Source, old: str, new: str) -> list[Change]:
             )
         if places:
             made = _substitution(source, found, places[0], len(spelling), new)
-            removed = source.lines[made.start : made.end]
-            return list(_differences(made.start, removed, made.lines, str))
+            replaced = source.lines[made.start : made.end]
+            return list(_differences(made.start, replaced, made.lines, str))
     olds, news = (without_numbers(part.strip("\n").split("\n")) for part in (old, new))
     body = [*(("-", line) for line in olds), *(("+", line) for line in news)]
     return _Places(source).changes([Hunk(body=tuple(body), title="The text")])

@@ -48,8 +48,11 @@ class Maker:
     def made(self, item: Item) -> bool:
         """Tell whether this model made an item."""
         data = item.get("provider_data")
-        return isinstance(data, Mapping) and all(
-            data.get(name) == value for name, value in vars(self).items()
+        return (
+            isinstance(data, dict)
+            and data.get("model") == self.model
+            and data.get("api") == self.api
+            and data.get("account") == self.account
         )
 
 
@@ -252,8 +255,10 @@ def _repaired(
     valid: list[Item] = []
     reasons = False
     for place, item in enumerate(message):
-        found.repeated_ids += ids.repeats(item)
-        found.lost_reasoning += reasons and not _is_made(item)
+        if ids.repeats(item):
+            found.repeated_ids += 1
+        if reasons and not _is_made(item):
+            found.lost_reasoning += 1
         reasons = item.get("type") == "reasoning"
         if place in pairs.calls:
             if place not in pairs.unanswered:

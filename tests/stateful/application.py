@@ -12,7 +12,7 @@ SESSION_LIMIT = 4
 PROJECT_LIMIT = 6
 
 
-class House:
+class AppUnderTest:
     """The service, and what is asked of it over HTTP."""
 
     def __init__(self, directory: Path, stub: StubOpenAI) -> None:

@@ -1,4 +1,4 @@
-"""Secrets that the suite plants in prompts, keys and the model's answers: no log may tell them.
+"""Canary secrets in prompts, keys and the model's answers: no log may hold one.
 
 tests/conftest.py looks for them in every log of every service that a run starts, and in what each
 test's own process logs; tests/api/document.py in every problem.
