@@ -10,7 +10,7 @@ from shared.settings import Settings
 from shared.workflow.checker import CodeChecker
 from worker.calls import CallWriter
 from worker.events import EventWriter
-from worker.memory.files import MemoryFiles
+from worker.memory.session import Memories
 from worker.model.client import Models
 from worker.runs import Runs
 from worker.span_writer import SpanWriter
@@ -24,7 +24,7 @@ class Parts:
     worker_id: UUID
     database: Database
     announcer: Announcer
-    memories: MemoryFiles
+    memories: Memories
     models: Models
     runs: Runs
     events: EventWriter

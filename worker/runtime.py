@@ -28,7 +28,7 @@ from worker.deliverer import Deliverer
 from worker.ears import Ears
 from worker.events import EventWriter
 from worker.heartbeat import Heartbeat, this_process
-from worker.memory.files import MemoryFiles
+from worker.memory.session import Memories
 from worker.model.client import Models
 from worker.parts import Parts
 from worker.retention import Retention
@@ -111,7 +111,7 @@ class Runtime:
         self._hinter = Hinter(self._app)
         self._deliverer = Deliverer(self._database, private=settings.webhook_private)
         self._announcer = Announcer(self._channel, self._hinter, on_outbox=self._deliverer.wake)
-        self._memories = MemoryFiles(self._database, settings.sessions_dir)
+        self._memories = Memories(self._database, settings.sessions_dir)
         self._checker = CodeChecker()
         self._models = Models(settings, self._checker)
         self._events = EventWriter(self._database, self._channel)

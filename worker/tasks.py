@@ -4,8 +4,8 @@ from uuid import UUID
 
 from celery import shared_task
 
-from shared.queue import MESSAGE_RUN, SESSION_CHECK, SESSION_REPAIR
-from worker import attempts, checks, process
+from shared.queue import MESSAGE_RUN
+from worker import attempts, process
 
 
 @shared_task(name=MESSAGE_RUN)
@@ -13,17 +13,3 @@ def run_message(message_id: str) -> None:
     """Answer a message, on the loop of this process."""
     runtime = process.runtime()
     runtime.run(attempts.run_message(UUID(message_id), parts=runtime.parts))
-
-
-@shared_task(name=SESSION_CHECK)
-def check_session(check_id: str) -> None:
-    """Compare what a session's rows and this worker's memory file say."""
-    runtime = process.runtime()
-    runtime.run(checks.check_session(UUID(check_id), parts=runtime.parts))
-
-
-@shared_task(name=SESSION_REPAIR)
-def repair_session(check_id: str) -> None:
-    """Mend a session's rows and this worker's memory file."""
-    runtime = process.runtime()
-    runtime.run(checks.repair_session(UUID(check_id), parts=runtime.parts))

@@ -21,10 +21,14 @@ def wipe(folder: Path, _earlier: Path) -> None:
     shutil.rmtree(folder)
 
 
-def wipe_but_the_locks(folder: Path, _earlier: Path) -> None:
+def wipe_but_the_notes(folder: Path, _earlier: Path) -> None:
     for path in folder.glob("*.db*"):
-        if path.suffix != ".lock":
-            path.unlink()
+        path.unlink()
+
+
+def lose_the_notes(folder: Path, _earlier: Path) -> None:
+    for path in folder.glob("*.note"):
+        path.unlink()
 
 
 def cut_in_the_middle(folder: Path, _earlier: Path) -> None:
@@ -57,7 +61,8 @@ def replace_by_those_of_others(folder: Path, _earlier: Path) -> None:
 
 SPOILED = [
     wipe,
-    wipe_but_the_locks,
+    wipe_but_the_notes,
+    lose_the_notes,
     cut_in_the_middle,
     overwrite_the_middle,
     put_nonsense_in_their_place,
