@@ -30,7 +30,7 @@ _SINGLE = frozenset({"message", "reasoning"})
 _LONGEST_ID = 40  # the limit of the Chat Completions API, the smallest of all
 _NO_NAME_CHARACTER = re.compile(r"[^A-Za-z0-9_-]")
 _LONGEST_NAME = 64
-_FIRST: ContextVar[Sequence[Any]] = ContextVar("first", default=())
+_PREFIX: ContextVar[Sequence[Any]] = ContextVar("history_prefix", default=())
 
 
 @dataclass(frozen=True)
@@ -115,22 +115,22 @@ def prepare(items: Sequence[Item], maker: Maker | None) -> list[dict[str, Any]]:
 
 
 @contextmanager
-def sent_first(items: Sequence[Any]) -> Iterator[None]:
+def sent_before(items: Sequence[Any]) -> Iterator[None]:
     """Put these items before the input of the Responses calls that are made meanwhile.
 
     The SDK walks three times through all that it is given: with 1,000 items that was three quarters
     of a run's CPU. So it gets the run's own items, and the client adds the history.
     """
-    token = _FIRST.set(items)
+    token = _PREFIX.set(items)
     try:
         yield
     finally:
-        _FIRST.reset(token)
+        _PREFIX.reset(token)
 
 
-def first() -> Sequence[Any]:
+def history_prefix() -> Sequence[Any]:
     """Return the items that go before the input of a call that is made now."""
-    return _FIRST.get()
+    return _PREFIX.get()
 
 
 def _messages(items: Sequence[Item]) -> Iterator[Sequence[Item]]:

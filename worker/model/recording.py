@@ -31,16 +31,14 @@ from worker.failures import AnswerTruncated, EmptyAnswer, HistoryRejected, Unusa
 from worker.memory.history import (
     History,
     Maker,
-    first,
     ids_of_calls,
     prepare,
-    sent_first,
+    sent_before,
 )
 from worker.metrics import count_call, count_call_error
 from worker.model.answers import (
     check_body,
     check_output,
-    encodable,
     exact_name,
     make_encodable,
     make_id_unique,
@@ -218,7 +216,7 @@ class RecordingModel(Model):
             await self._budget.check(self.calls)
         before, own = self._conversation(items)
         if self._maker is not None and self._maker.api == "responses":
-            with sent_first(before):
+            with sent_before(before):
                 return await self._recorded(instructions, own, **kwargs)
         if before:
             own = [{"role": "user", "content": own}] if isinstance(own, str) else own
@@ -282,13 +280,6 @@ class RecordingModel(Model):
             sign(answer.output, self._maker)
 
     async def _ask(self, exchange: _Exchange, *args: Any, **kwargs: Any) -> ModelResponse:
-        try:
-            return await self._ask_once(exchange, *args, **kwargs)
-        except UnicodeEncodeError:
-            with sent_first(encodable(list(first()))):
-                return await self._ask_once(exchange, *encodable(list(args)), **encodable(kwargs))
-
-    async def _ask_once(self, exchange: _Exchange, *args: Any, **kwargs: Any) -> ModelResponse:
         if self._events is None or not self._events.streamed:
             answer = await self._within_time(self._inner.get_response(*args, **kwargs))
             if exchange.response is None:
@@ -323,15 +314,6 @@ class RecordingModel(Model):
     @override
     async def close(self) -> None:
         await self._inner.close()
-
-    @override
-    async def _cleanup_on_run_end(self, owner: object) -> None:
-        await self._inner._cleanup_on_run_end(owner)  # noqa: SLF001, the SDK calls it on us
-
-    def _supports_default_prompt_cache_key(self) -> bool:
-        # The SDK asks its models by this name whether they take a `prompt_cache_key`.
-        ask = getattr(self._inner, "_supports_default_prompt_cache_key", None)
-        return bool(ask and ask())
 
     def _record(self, exchange: _Exchange, raw: Any, *, error: str | None = None) -> None:
         body = raw if isinstance(raw, dict) else {}
