@@ -98,7 +98,7 @@ class SessionFiles:
 
     def close(self) -> None:
         """Close the files and leave the folder to another process."""
-        self._thread.submit(self._close).result()
+        self._thread.submit(self._end).result()
         self._thread.shutdown()
 
     async def _do(self, job: Callable[[], T]) -> T:
@@ -151,10 +151,12 @@ class SessionFiles:
 
     def _session(self, path: Path, claim: Claim) -> SQLiteSession:
         """Return the SDK's session over a file, and leave it open instead of the longest unused."""
+        if not path.exists():
+            self._close(path)  # what was deleted can still be read and written, for nobody
         session = self._open.pop(path, None) or SQLiteSession(claim.openai_session_key, path)
         self._open[path] = session
         if len(self._open) > _OPEN_FILES:
-            self._open.popitem(last=False)[1].close()
+            self._close(next(iter(self._open)))
         return session
 
     def _remove_all(self, files: Iterable[tuple[UUID, int]]) -> None:
@@ -162,13 +164,16 @@ class SessionFiles:
             self._remove(self._path(session_id, generation))
 
     def _remove(self, path: Path) -> None:
-        if session := self._open.pop(path, None):
-            with suppress(sqlite3.Error):
-                session.close()
+        self._close(path)
         if path.is_dir():
             shutil.rmtree(path)
         for one in (_note_of(path), Path(f"{path}-wal"), Path(f"{path}-shm"), path):
             one.unlink(missing_ok=True)
+
+    def _close(self, path: Path) -> None:
+        if session := self._open.pop(path, None):
+            with suppress(sqlite3.Error):
+                session.close()
 
     def _path(self, session_id: UUID, generation: int) -> Path:
         return self._own_folder() / f"{session_id}.{generation}.db"
@@ -197,10 +202,10 @@ class SessionFiles:
         return removed
 
     def _close_all(self) -> None:
-        while self._open:
-            self._open.popitem()[1].close()
+        for path in list(self._open):
+            self._close(path)
 
-    def _close(self) -> None:
+    def _end(self) -> None:
         self._close_all()
         self._runner.close()
         if self._lock:
