@@ -34,7 +34,7 @@ _RECORD = "Nothing has to be done: only the record of what was tried is not whol
 
 @dataclass(frozen=True)
 class IntegrityProblem:
-    """One thing that is wrong, and what to do; `repairable`: a repair does it."""
+    """One thing that is wrong, with advice; `repairable`: a repair removes it."""
 
     code: str
     detail: str
@@ -47,7 +47,7 @@ class IntegrityProblem:
 class SessionSnapshot:
     """A session's rows; `items` are those of its current generation.
 
-    Of items and messages, in their order, only what is compared is loaded.
+    Of items, messages and attempts only the compared columns are loaded.
     """
 
     session: VibeSession
@@ -118,7 +118,7 @@ def inspect(snapshot: SessionSnapshot) -> list[IntegrityProblem]:
 
 
 async def repair(db: AsyncSession, session: VibeSession) -> None:
-    """Repair what can be told from other rows: items move up over lost ones, counters follow.
+    """Repair rows from those that are right: items move up over lost ones, counters follow.
 
     The caller holds the session's lock. A session file that holds more or other items than the rows
     does not match the new counters: it is rebuilt when it is next opened.

@@ -31,7 +31,7 @@ T = TypeVar("T")
 _log = get_logger(__name__)
 
 UNUSABLE = (sqlite3.Error, OSError)
-"""What a file raises that cannot be read or written (a TimeoutError is an OSError)."""
+"""The errors of a file that cannot be read or written (a TimeoutError is an OSError)."""
 
 _OPEN_FILES = 100
 _LIMIT_S = 5.0
@@ -53,8 +53,7 @@ _NOTE = TypeAdapter(FileState)
 class SessionFiles:
     """The session files of one process. All work on them is done by one thread, job by job.
 
-    Each method raises what is in `UNUSABLE` where a file cannot be used, also where that takes too
-    long.
+    Each method raises one of `UNUSABLE` where a file cannot be used or a job takes too long.
     """
 
     def __init__(self, root: Path) -> None:
@@ -65,7 +64,7 @@ class SessionFiles:
         self._thread = ThreadPoolExecutor(1, "memory", initializer=self._start)
 
     async def read(self, claim: Claim) -> tuple[FileState, list[TResponseInputItem]] | None:
-        """Read a conversation's file; None: there is none, or not what its note says."""
+        """Read a conversation's file; None: there is none, or it differs from its note."""
         return await self._do(lambda: self._read(claim))
 
     async def append(
@@ -77,7 +76,7 @@ class SessionFiles:
     async def rebuild(
         self, claim: Claim, items: list[TResponseInputItem], after: FileState
     ) -> None:
-        """Make a file anew, whatever is in its place."""
+        """Build a file from the first item on, in place of any other."""
         await self._do(lambda: self._rebuild(claim, items, after))
 
     async def names(self) -> list[tuple[UUID, int]]:
@@ -152,7 +151,7 @@ class SessionFiles:
     def _session(self, path: Path, claim: Claim) -> SQLiteSession:
         """Return the SDK's session over a file, and leave it open instead of the longest unused."""
         if not path.exists():
-            self._close(path)  # what was deleted can still be read and written, for nobody
+            self._close(path)  # a deleted file can still be read and written, to no use
         session = self._open.pop(path, None) or SQLiteSession(claim.openai_session_key, path)
         self._open[path] = session
         if len(self._open) > _OPEN_FILES:

@@ -247,7 +247,7 @@ def _repaired(
 
 
 def _call_fields(item: Item) -> dict[str, Any]:
-    """Return what a strict server checks of a function call."""
+    """Return the members of a function call that a strict server checks."""
     if item.get("type") != "function_call":
         return {}
     name = _NO_NAME_CHARACTER.sub("_", str(item.get("name") or ""))[:_LONGEST_NAME]
@@ -274,7 +274,7 @@ def _own(item: Item, maker: Maker) -> dict[str, Any]:
 
 
 def _plain(item: Item) -> dict[str, Any] | None:
-    """Return what any model understands of an item; None: nothing."""
+    """Return the part of an item that any model understands; None: no part."""
     kind, role = _kind(item), item.get("role")
     if kind == "message" and role == "assistant":
         text = text_of(item.get("content"))

@@ -1,8 +1,8 @@
 """Conversation memory: an Agents SDK SQLiteSession file a session, healed from the database.
 
-What the model sees is read from the file. What the run adds is kept back until commit 3 has
-stored it in the database; then the file gets it. A file that is missing, behind, ahead, different
-or unreadable is mended the next time it is opened, so workers share no disk.
+The history that the model sees is read from the file. The items that the run adds are buffered
+until commit 3 has stored them in the database; then the file gets them. A file that is missing,
+behind, ahead, different or unreadable is repaired when it is next opened, so workers share no disk.
 """
 
 import sqlite3
@@ -26,7 +26,7 @@ _log = get_logger(__name__)
 class SessionMemory:
     """One conversation's memory during one attempt, as the Agents SDK's `Session` protocol.
 
-    `history` is what the conversation remembers, `added` the items of this run. The SDK gets the
+    `history` are the items of the messages before, `added` those of this run. The SDK gets the
     run's own items alone: the model's requests carry the history before them.
     """
 
@@ -49,7 +49,7 @@ class SessionMemory:
             LeaseLost: the session was cleared since the claim.
         """
         if self._claimed.item_count == 0:
-            return  # whatever the file holds
+            return  # a file in its place is not read
         try:
             self.history = await self._read()
         except UNUSABLE as error:
@@ -65,7 +65,7 @@ class SessionMemory:
         self.added.extend(items)
 
     async def pop_item(self) -> TResponseInputItem | None:
-        """Take back the newest item of this run; what is committed is not the run's to remove."""
+        """Take back the newest item of this run; it cannot remove committed items."""
         return self.added.pop() if self.added else None
 
     async def clear_session(self) -> None:
@@ -73,7 +73,7 @@ class SessionMemory:
         self.added.clear()
 
     async def sync_committed(self) -> None:
-        """Add the run's items to the file after commit 3; what cannot be written heals later."""
+        """Add the run's items to the file after commit 3; an unwritable file heals later."""
         before, claim = self._claimed, self._claim
         after = FileState(before.item_count + len(self.added), claim.message_id)
         try:
@@ -90,11 +90,11 @@ class SessionMemory:
             await self._heal(found[0] if found else None)
             found = await self._files.read(self._claim)
         if found is None or found[0] != self._claimed:
-            raise sqlite3.DatabaseError("the file does not keep what is written to it")
+            raise sqlite3.DatabaseError("the file does not keep the items that are written to it")
         return found[1]
 
     async def _heal(self, state: FileState | None) -> None:
-        """Append what the file lacks, or make it anew."""
+        """Append the items that the file lacks, or rebuild it."""
         start, items = await until_done(lambda: self._missing(state))
         if state and start:
             with suppress(sqlite3.Error):  # it is broken deep inside

@@ -57,10 +57,10 @@ _PASSING_STATUSES = frozenset({408, 429, *range(500, 600)})
 
 
 class _Responses(AsyncResponses):
-    """Sends a request as it is, after what the conversation remembers, and reads events as JSON.
+    """Sends a request as it is, with the history before its input, and reads events as JSON.
 
-    It is plain JSON already. The client would walk through each item to rename what needs no
-    renaming, and build an object of each event of a stream: that is most of what a run costs.
+    The request is plain JSON already. The client would walk through each item to rename members
+    that need no renaming, and build an object of each event of a stream: most of a run's CPU.
     """
 
     # without it the SDK streams by `create`, too
@@ -93,7 +93,7 @@ class _Responses(AsyncResponses):
 
 
 class _Completions(AsyncCompletions):
-    """Records what is asked, and checks the answer before the SDK makes something of it."""
+    """Records the request, and checks the answer before the SDK reads it."""
 
     @override
     async def create(self, **params: Any) -> Any:
@@ -120,7 +120,7 @@ class _Chat(AsyncChat):
 
 
 def _body(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the body of the request that is asked for with these parameters."""
+    """Return the body that a call with these parameters sends."""
     sent = {
         name: value
         for name, value in params.items()
@@ -151,7 +151,7 @@ class _Client(AsyncOpenAI):
 
 
 class _Connections(DefaultAioHttpClient):
-    """The client's connections, which say of themselves what became of them."""
+    """The client's connections, whose errors are named by their cause."""
 
     @override
     async def send(self, request: httpx2.Request, **how: Any) -> httpx2.Response:
@@ -214,7 +214,7 @@ class _ChatModel(OpenAIChatCompletionsModel, ServerModel):
 
 @cache
 def _account(settings: Settings) -> str:
-    """Name a server and a key, without saying what they are: clients see it in the items."""
+    """Name a server and a key without revealing them: clients see the name in the items."""
     key = settings.openai_api_key
     secret = key.get_secret_value().encode() if key else b""
     url = (settings.openai_base_url or _OPENAI_URL).rstrip("/").encode()
@@ -241,7 +241,7 @@ def _client(settings: Settings) -> AsyncOpenAI:
 
 
 def cache_settings(session_key: str, settings: Settings) -> ModelSettings | None:
-    """Let OpenAI keep what a conversation's prompts have in common; other servers know no key."""
+    """Let OpenAI cache the beginning of a conversation's prompts; other servers know no key."""
     if urlsplit(settings.openai_base_url or _OPENAI_URL).hostname != "api.openai.com":
         return None
     key = sha256(session_key.encode()).hexdigest()[:32]
@@ -249,7 +249,7 @@ def cache_settings(session_key: str, settings: Settings) -> ModelSettings | None
 
 
 def retry_settings(settings: Settings) -> ModelRetrySettings:
-    """Return when a model call is tried again: after what passes by itself, and not for long."""
+    """Return when a model call is tried again: after errors that pass by themselves, and soon."""
     return ModelRetrySettings(
         max_retries=settings.model_retries,
         backoff=ModelRetryBackoffSettings(
@@ -267,7 +267,7 @@ def _retry(context: RetryPolicyContext) -> bool | RetryDecision:
         case APIStatusError(code=code, status_code=status):
             if code == QUOTA or status not in _PASSING_STATUSES:
                 return False
-            return _retry_when_told(context.normalized.retry_after)
+            return _retry_after(context.normalized.retry_after)
         case APITimeoutError(__cause__=cause):
             # A server that took the request may still be working on it: that is a timeout.
             return isinstance(cause, httpx2.ConnectTimeout | httpx2.PoolTimeout)
@@ -279,10 +279,10 @@ def _retry(context: RetryPolicyContext) -> bool | RetryDecision:
             return False
 
 
-def _retry_when_told(seconds: float | None) -> bool | RetryDecision:
+def _retry_after(seconds: float | None) -> bool | RetryDecision:
     if seconds is None:
         return True
     if seconds > _LONGEST_RETRY_AFTER_S:
         return False
-    # Runs that were refused together were told the same moment: spread them after it.
+    # Runs that were refused together got the same moment: spread them after it.
     return RetryDecision(retry=True, delay=seconds * random.uniform(1, 1.25))  # noqa: S311  # nosec B311

@@ -1,7 +1,7 @@
 """A model that records its calls, gives them the conversation's history, and checks the answers.
 
-The client hands what its server was sent and what it sent to the call under way through a context
-variable, so calls at the same time do not mix.
+The client gives the request and the response to the call under way through a context variable, so
+calls at the same time do not mix.
 """
 
 import asyncio
@@ -77,7 +77,7 @@ class ModelCall:
 
 
 class ServerModel(Model):
-    """A model that a server answers for; `maker` is who its items are by."""
+    """A model behind a server; `maker` names it in the items that it makes."""
 
     maker: Maker
 
@@ -110,7 +110,7 @@ async def hand_over(response: httpx2.Response) -> None:
 
 
 def answered(answer: Any) -> None:
-    """Check what the server sent in one piece, before the SDK makes something of it."""
+    """Check an answer that came in one piece, before the SDK reads it."""
     exchange = _EXCHANGE.get()
     if exchange and exchange.response is not None:
         exchange.body = body_of(exchange.response)
@@ -119,7 +119,7 @@ def answered(answer: Any) -> None:
 
 
 def stream_ended(body: dict[str, Any]) -> None:
-    """Give the call that is made now what its stream said of the whole answer."""
+    """Give the call that is made now the body that its stream amounts to."""
     if exchange := _EXCHANGE.get():
         exchange.body = body
 
@@ -267,7 +267,7 @@ class RecordingModel(Model):
         return answer
 
     def _fit(self, answer: ModelResponse, tools: Sequence[Any], handoffs: Sequence[Any]) -> None:
-        """Make of an answer what the run can use and the next request can carry."""
+        """Give an answer a form that the run can use and the next request can carry."""
         make_encodable(answer.output)
         names = [*(tool.name for tool in tools), *(one.tool_name for one in handoffs)]
         for item in answer.output:
@@ -304,7 +304,7 @@ class RecordingModel(Model):
 
     @override
     def stream_response(self, *args: Any, **kwargs: Any) -> AsyncIterator[TResponseStreamEvent]:
-        """Refuse: who watches is told by events, whatever becomes of the run's own stream."""
+        """Refuse: watching clients get events; the run itself is not streamed."""
         raise NotImplementedError
 
     @override
@@ -337,7 +337,7 @@ class RecordingModel(Model):
 
 
 def _streamed_body(streamed: Response, said: Any) -> dict[str, Any]:
-    """Return a streamed answer as a body; of chunks the SDK's response with what they said."""
+    """Return a streamed answer as a body; of chunks the SDK's response with their members."""
     if said and "output" in said:
         return dict(said)
     body = streamed.to_dict(mode="json", warnings=False)
@@ -345,7 +345,7 @@ def _streamed_body(streamed: Response, said: Any) -> dict[str, Any]:
 
 
 def text(value: object) -> str | None:
-    """Return what should be a text; None: it is something else."""
+    """Return a value that should be a text; None: it is something else."""
     return value if isinstance(value, str) else None
 
 
@@ -359,18 +359,18 @@ def kind_of(error: BaseException) -> str:
 
 
 def request_of(body: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the server is sent; of the conversation, which only grows, how many items.
+    """Return the request with the number of the conversation's items instead of the items.
 
     Stored with each call, a long conversation would take the square of its length.
     """
     items = body.get("input") or body.get("messages") or []
-    told = [item for item in items if item.get("role") in ("system", "developer")]
+    instructions = [item for item in items if item.get("role") in ("system", "developer")]
     rest = {name: value for name, value in body.items() if name not in ("input", "messages")}
-    return rest | {"input": told, "input_items": len(items) - len(told)}
+    return rest | {"input": instructions, "input_items": len(items) - len(instructions)}
 
 
 def body_of(response: httpx2.Response) -> Any:
-    """Read what the server sent; None: it is no JSON."""
+    """Read the body that the server sent; None: it is no JSON."""
     try:
         return parse_json(response.content)
     except (httpx2.ResponseNotRead, ValueError, RecursionError):
@@ -378,7 +378,7 @@ def body_of(response: httpx2.Response) -> Any:
 
 
 def dump(answer: ModelResponse) -> dict[str, Any]:
-    """Give what a model without a server returned in the form of a body."""
+    """Return the answer of a model without a server in the form of a body."""
     return {
         "id": answer.response_id,
         "output": answer.to_input_items(),

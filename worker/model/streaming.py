@@ -30,7 +30,7 @@ _END_S = 0.5
 async def ask_streaming(
     inner: Model, wrote: Callable[[str], None], /, *args: Any, **kwargs: Any
 ) -> Response:
-    """Ask a model and tell its text piece by piece; return the whole response.
+    """Ask a model and report its text piece by piece; return the whole response.
 
     Raises:
         UnusableAnswer: the stream ended before the response did; and whatever the model raises.
@@ -57,7 +57,7 @@ async def _read_out(stream: AsyncIterator[object]) -> None:
 
 
 def as_model_response(response: Response) -> ModelResponse:
-    """Make of a streamed response what the model would have returned without a stream."""
+    """Return a streamed response as the model would have returned it without a stream."""
     counts = response.usage.model_dump() if response.usage else {}
     return ModelResponse(
         output=response.output,
@@ -79,8 +79,8 @@ def report_text(answer: ModelResponse, events: RunEvents, call: int) -> None:
 class _Stream:
     """The events of an answer, which end with an error where the answer is none.
 
-    `ended` gets what the server sent of the whole answer: of Responses the response, of Chat
-    Completions, whose chunks say it here and there, what they said.
+    `ended` gets the body that the stream amounts to: of Responses the response as it was sent, of
+    Chat Completions the members that the chunks state here and there.
     """
 
     def __init__(self, stream: AsyncStream[Any], ended: Callable[[dict[str, Any]], None]) -> None:
@@ -148,7 +148,7 @@ class ChunkStream(_Stream):
 
 
 def _note(chunk: Any, said: dict[str, Any]) -> None:
-    """Note what a chunk says of the whole answer."""
+    """Note the members of a chunk that belong to the whole answer."""
     for name in ("id", "model"):
         if value := getattr(chunk, name, None):
             said.setdefault(name, value)
@@ -161,5 +161,5 @@ def _note(chunk: Any, said: dict[str, Any]) -> None:
 
 
 def _plain(value: Any) -> Any:
-    told = value.to_dict(warnings=False) if hasattr(value, "to_dict") else value
-    return parse_json(json.dumps(told, default=str))
+    plain = value.to_dict(warnings=False) if hasattr(value, "to_dict") else value
+    return parse_json(json.dumps(plain, default=str))
