@@ -132,7 +132,7 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
             allow_origins=settings.cors_origins,
             allow_methods=["GET", "POST", "PATCH", "DELETE"],
             allow_headers=openapi.REQUEST_HEADERS,
-            expose_headers=openapi.ANSWER_HEADERS,
+            expose_headers=[*openapi.ANSWER_HEADERS, "X-Request-Id"],
             max_age=600,
         )
 
