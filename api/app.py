@@ -189,7 +189,7 @@ async def _open(settings: Settings, celery: Celery, stack: AsyncExitStack) -> Se
     gate = Gate(
         width=max(settings.database_pool // 2, 1), most_waiting=settings.service_queue_limit
     )
-    rate_limit = RateLimit(channel.redis, namespace=settings.namespace, limit=settings.rate_limit)
+    rate_limit = RateLimit(settings, channel.redis)
     door = Door(settings, database, rate_limit)
     await door.require_protection()
     scrape = Scrape(database, channel, replies, watchers)
