@@ -6,6 +6,7 @@ import json
 import re
 import time
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +36,13 @@ def test_the_receiver_of_webhooks_knows_what_is_ours() -> None:
     [example] = re.findall(r"```python\n(def is_ours.*?)```", API, re.DOTALL)
     known: dict[str, Any] = {"Mapping": Mapping, "base64": base64, "hmac": hmac, "time": time}
     exec(example, known)
-    tried = told("https://example.com")
+    tried, now = told("https://example.com"), datetime.now(UTC)
     body = body_of(tried.message)
-    headers = headers_of(tried, body, sent_at=time.time())
+    headers = headers_of(tried, body, sent_at=now)
     assert known["is_ours"](headers, body, tried.secret)
     assert not known["is_ours"](headers, body + b" ", tried.secret)
     assert not known["is_ours"](headers, body, new_secret())
-    old = headers_of(tried, body, sent_at=time.time() - 400)
+    old = headers_of(tried, body, sent_at=now - timedelta(seconds=400))
     assert not known["is_ours"](old, body, tried.secret)
 
 

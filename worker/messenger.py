@@ -3,9 +3,9 @@
 import asyncio
 import socket
 import ssl
-import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 
 import httpx2
@@ -96,7 +96,8 @@ class Messenger:
             "POST",
             url.copy_with(host=address),
             content=body,
-            headers=headers_of(tried, body, sent_at=time.time()) | {"Host": url.netloc.decode()},
+            headers=headers_of(tried, body, sent_at=datetime.now(UTC))
+            | {"Host": url.netloc.decode()},
             extensions={"sni_hostname": url.raw_host.decode()},
         )
         async with sending as answer:

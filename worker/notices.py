@@ -1,14 +1,12 @@
 """What a webhook is told of a message's end, and how it knows that it was us: Standard Webhooks."""
 
-import base64
-import hashlib
-import hmac
 import json
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict, Field
+from standardwebhooks import Webhook
 
 from shared.store.deliveries import Try
 from shared.tables import Message
@@ -46,18 +44,13 @@ def body_of(message: Message) -> bytes:
     return json.dumps(notice, separators=(",", ":")).encode()
 
 
-def headers_of(tried: Try, body: bytes, *, sent_at: float) -> dict[str, str]:
+def headers_of(tried: Try, body: bytes, *, sent_at: datetime) -> dict[str, str]:
     """Sign a body, with the time of this try; the id is the same at each, so doubles are known."""
-    timestamp = str(int(sent_at))
+    delivery_id = str(tried.id)
     return {
         "Content-Type": "application/json",
         "User-Agent": f"VibeCoder-Webhooks/{VERSION}",
-        "webhook-id": str(tried.id),
-        "webhook-timestamp": timestamp,
-        "webhook-signature": _signature(tried.secret, f"{tried.id}.{timestamp}.".encode() + body),
+        "webhook-id": delivery_id,
+        "webhook-timestamp": str(int(sent_at.timestamp())),
+        "webhook-signature": Webhook(tried.secret).sign(delivery_id, sent_at, body.decode()),
     }
-
-
-def _signature(secret: str, signed: bytes) -> str:
-    key = base64.b64decode(secret.removeprefix("whsec_"))
-    return f"v1,{base64.b64encode(hmac.digest(key, signed, hashlib.sha256)).decode()}"
