@@ -24,7 +24,6 @@ from shared.telemetry import open_telemetry
 from shared.workflow.checker import CodeChecker
 from worker import faults
 from worker.calls import CallWriter
-from worker.deliverer import Deliverer
 from worker.ears import Ears
 from worker.events import EventWriter
 from worker.heartbeat import Heartbeat, this_process
@@ -37,6 +36,7 @@ from worker.span_writer import SpanWriter
 from worker.status import StatusServer
 from worker.sweeper import Sweeper
 from worker.tracing import keep_traces_here
+from worker.webhooks.dispatcher import WebhookDispatcher
 
 T = TypeVar("T")
 _RELEASE_LIMIT_S = 5.0
@@ -109,8 +109,8 @@ class Runtime:
         watch_pools(self._database.pools(), process="worker")
         self._channel = Channel(settings)
         self._hinter = Hinter(self._app)
-        self._deliverer = Deliverer(self._database, private=settings.webhook_private)
-        self._announcer = Announcer(self._channel, self._hinter, on_outbox=self._deliverer.wake)
+        self._webhooks = WebhookDispatcher(self._database, private=settings.webhook_private)
+        self._announcer = Announcer(self._channel, self._hinter, on_outbox=self._webhooks.wake)
         self._memories = MemoryFiles(self._database, settings.sessions_dir)
         self._checker = CodeChecker()
         self._models = Models(settings, self._checker)
@@ -148,7 +148,7 @@ class Runtime:
             self._spans.run(),
             self._calls.run(),
             self._ears.listen(),
-            self._deliverer.run(),
+            self._webhooks.run(),
         ]
         if self.settings.retention_days is not None:
             running.append(
