@@ -4,19 +4,17 @@ import asyncio
 import random
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
 from uuid import UUID
 
-from sqlalchemy.exc import SQLAlchemyError
-
-from shared.database import CommitUnknownError, Database, retried, until_done
+from shared.background import AWAY, every
+from shared.database import Database, retried, until_done
 from shared.logging import get_logger
 from shared.statuses import DeliveryStatus
 from shared.store import deliveries
 from shared.store.deliveries import DeliveryAttempt
-from worker import faults
+from worker import failpoints
 from worker.metrics import count_delivery
 from worker.webhooks.client import LIMIT_S, Answer, WebhookClient
 
@@ -53,27 +51,12 @@ class WebhookDispatcher:
     async def run(self) -> None:
         """Deliver until cancelled; another worker repeats a try that this breaks off."""
         try:
-            while True:
-                self._woken.clear()
-                await self._start_or_log()
-                with suppress(
-                    TimeoutError
-                ):  # not wait_for: before Python 3.12 it may lose a cancel
-                    async with asyncio.timeout(_POLL_S):
-                        await self._woken.wait()
+            await every(_POLL_S, self._start_due, "deliveries", woken=self._woken)
         finally:
             for task in self._running:
                 task.cancel()
             await asyncio.gather(*self._running, return_exceptions=True)
             await self._client.aclose()
-
-    async def _start_or_log(self) -> None:
-        try:
-            await self._start_due()
-        except (SQLAlchemyError, CommitUnknownError, OSError) as error:
-            _log.info("deliveries: the database is away", error=type(error).__name__)
-        except Exception:  # noqa: BLE001 -- one that died would be missed too late
-            _log.exception("deliveries failed, trying on")
 
     async def _start_due(self) -> None:
         """Start a try of all that is due and that there is room for."""
@@ -130,11 +113,11 @@ class WebhookDispatcher:
             _log.exception("delivery failed", delivery_id=str(delivery.id))
             answer = Answer(error="internal")
         self._note(delivery.webhook_id, failed=not answer.is_success)
-        faults.reach("after_delivery")
+        failpoints.hit("after_delivery")
         status = next_status(delivery, answer)
         try:
             await until_done(partial(self._record, delivery, answer, status), limit_s=_LEASE_S)
-        except (SQLAlchemyError, CommitUnknownError, OSError) as error:
+        except AWAY as error:
             _log.info("a delivery is not recorded and comes again", error=type(error).__name__)
         count_delivery("failed" if status is DeliveryStatus.PENDING else status)
         if status is DeliveryStatus.GIVEN_UP:
