@@ -5,13 +5,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Itera
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from shared.database import CommitUnknownError
 from shared.logging import get_logger
 
-AWAY = (SQLAlchemyError, CommitUnknownError, OSError)
-"""Errors of a database that cannot be reached, or not for this statement."""
+AWAY = (DBAPIError, PoolTimeout, CommitUnknownError, OSError)
+"""The errors of a database that does not answer, or not with what was asked for."""
 
 _CANCEL_AGAIN_S = 1.0
 _log = get_logger(__name__)

@@ -64,15 +64,15 @@ class Sweeper:
                 self._asking.cancel()
 
     async def _counted_sweep(self) -> None:
-        outcome = "failed"
         try:
             await self.sweep()
-            outcome = "done"
         except AWAY:
-            outcome = "away"
+            count_sweep("away")
             raise
-        finally:
-            count_sweep(outcome)
+        except Exception:
+            count_sweep("failed")
+            raise
+        count_sweep("done")
 
     async def sweep(self) -> None:
         """Hint what lost its hint or its worker, end what is overdue; now and then tidy up."""

@@ -25,8 +25,7 @@ from shared.store.events import Batch, RunEvent
 from shared.store.transitions import Claim
 from shared.tables import AttemptOutcome, EventKind
 from shared.telemetry import Telemetry
-from worker.run_telemetry import spans_of_run
-from worker.tracing import RunSpans
+from worker.tracing import RunSpans, spans_of_run
 
 _SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 0.4
 _PAUSE_FOR_ONE_S = 0.04

@@ -8,8 +8,10 @@ from functools import partial
 from http import HTTPStatus
 from uuid import UUID
 
-from shared.background import AWAY, every
-from shared.database import Database, retried, until_done
+from sqlalchemy.exc import SQLAlchemyError
+
+from shared.background import every
+from shared.database import CommitUnknownError, Database, retried, until_done
 from shared.logging import get_logger
 from shared.statuses import DeliveryStatus
 from shared.store import deliveries
@@ -117,7 +119,7 @@ class WebhookDispatcher:
         status = next_status(delivery, answer)
         try:
             await until_done(partial(self._record, delivery, answer, status), limit_s=_LEASE_S)
-        except AWAY as error:
+        except (SQLAlchemyError, CommitUnknownError, OSError) as error:
             _log.info("a delivery is not recorded and comes again", error=type(error).__name__)
         count_delivery("failed" if status is DeliveryStatus.PENDING else status)
         if status is DeliveryStatus.GIVEN_UP:
