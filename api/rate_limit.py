@@ -19,7 +19,7 @@ _log = get_logger(__name__)
 
 
 class RateLimit:
-    """At most so many requests in any 60 seconds: a part of the minute before counts as well.
+    """At most so many requests in any 60 seconds, or one more: the minute before counts in part.
 
     Without Redis there is no limit; the queues have limits of their own.
     """

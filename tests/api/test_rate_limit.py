@@ -1,4 +1,4 @@
-"""How often somebody may call."""
+"""The limit of requests a minute, for each key or address."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,9 +21,10 @@ def limited(tmp_path: Path) -> Iterator[httpx2.Client]:
 
 
 def test_one_request_too_many_is_told_when_to_come_back(limited: httpx2.Client) -> None:
-    for _ in range(LIMIT):
-        assert limited.get("/projects").status_code == 200
-    answer = limited.get("/projects")
+    # a minute of the clock may end meanwhile: then one request more is within the limit
+    answers = [limited.get("/projects") for _ in range(LIMIT + 2)]
+    assert {answer.status_code for answer in answers[:LIMIT]} == {200}
+    answer = answers[-1]
     problem = assert_problem(answer, 429, "rate_limited")
     assert 0 < int(answer.headers["Retry-After"]) <= 60
     assert answer.headers["Retry-After"] in problem["detail"]
