@@ -26,10 +26,10 @@ from shared.store.transitions import Claim
 from shared.workflow.checker import CodeChecker
 from tests.stub_process import StubOpenAI
 from tests.stub_replies import VENDOR
-from worker.events import RunEvents
 from worker.failures import AnswerTruncated, ModelUnavailable, failure_from
 from worker.model.client import ModelCall, Models, RecordingModel, retry_settings
 from worker.model.streaming import Listener
+from worker.recorder import RunEvents
 
 APIS = ["responses", "chat_completions"]
 
