@@ -59,9 +59,12 @@ LIBRARIES = {"agents", "celery", "kombu", "openai", "sqlalchemy", "uvicorn"}
 UNDOCUMENTED_METHODS = {
     "api.__main__.Server": {"startup"},
     "api.protocol.BoundedProtocol": {
+        "connection_lost",
+        "connection_made",
         "data_received",
         "on_body",
         "on_headers_complete",
+        "on_message_begin",
         "on_message_complete",
     },
 }
