@@ -11,6 +11,7 @@ from agents import Usage
 from agents.testing import ScriptedModel
 from agents.tracing import custom_span, function_span, get_trace_provider, trace
 from agents.tracing.processors import default_processor
+from structlog.testing import capture_logs
 
 from shared.channels import Channel
 from shared.settings import Settings
@@ -128,7 +129,8 @@ async def test_an_attempt_is_forgotten_even_if_closing_it_breaks(attempts: Attem
 
 
 async def test_a_failed_run_keeps_its_spans_and_the_kind_of_error(attempts: Attempts) -> None:
-    message = await attempts.run([[adding("triage")], RuntimeError("sk-secret")])
+    with capture_logs():  # to write the traceback for a person takes seconds
+        message = await attempts.run([[adding("triage")], RuntimeError("sk-secret")])
     spans = await spans_of(attempts.world, message)
     assert message.status == "failed"
     assert [span.get("error") for span in spans if span["kind"] == "generation"] == [
