@@ -49,12 +49,12 @@ from shared.announcer import Announcer
 from shared.background import every, running
 from shared.channels import Channel
 from shared.database import Database
-from shared.descriptors import allow_open_files
 from shared.errors import SettingsError
 from shared.expiry import end_overdue
 from shared.logging import configure_logging
 from shared.metrics import watch_pools
 from shared.prices import load_prices
+from shared.process import allow_open_files, keep_files_private
 from shared.queue import Hinter, make_celery
 from shared.schema import require_schema
 from shared.settings import Settings, load_settings
@@ -149,6 +149,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     settings: Settings = app.state.settings
     configure_logging(settings)
     allow_open_files()
+    keep_files_private(settings.data_dir)
     async with AsyncExitStack() as stack:
         if settings.embedded and app.state.celery is None:
             await stack.enter_async_context(embedded_worker(settings))
