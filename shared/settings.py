@@ -107,7 +107,8 @@ class Settings(BaseSettings):
     )
 
     prices: Path | None = Field(
-        None, description="JSON file of model prices that are added to, or replace, the built-in."
+        None,
+        description="JSON file of model prices that are added to, or replace, the list prices.",
     )
 
     sync_wait_s: float = Field(

@@ -2,13 +2,27 @@
 
 from uuid import UUID
 
-from celery import shared_task
+from celery import Task, shared_task
+from celery.worker.request import Request
+from typing_extensions import override
 
 from shared.queue import MESSAGE_RUN
 from worker import attempts, process
 
 
-@shared_task(name=MESSAGE_RUN)
+class _UnacknowledgedRequest(Request):  # type: ignore[misc]
+    """A request of a queue that is `no_ack`: Celery would delete a record that is not there."""
+
+    @override
+    def acknowledge(self) -> None:
+        self.acknowledged = True
+
+
+class _Task(Task):  # type: ignore[misc]
+    Request = _UnacknowledgedRequest
+
+
+@shared_task(base=_Task, name=MESSAGE_RUN)
 def run_message(message_id: str) -> None:
     """Answer a message, on the loop of this process."""
     runtime = process.runtime()

@@ -22,7 +22,7 @@ from structlog.testing import capture_logs
 from shared.store.transitions import Claim, LeaseLost
 from shared.tables import VibeSession
 from tests.shared.world import ON_SQLITE, World, claim_of, said
-from worker import faults
+from worker import failpoints
 from worker.memory.file import FileState, SessionFiles, files_in
 from worker.memory.session import Memories
 
@@ -197,7 +197,7 @@ async def test_a_crash_between_items_and_note_is_noticed(
     for text in before:
         await host.answer(session, text)
     with monkeypatch.context() as patch:
-        patch.setattr(faults, "reach", _crash)
+        patch.setattr(failpoints, "hit", _crash)
         with pytest.raises(RuntimeError):
             await host.answer(session, "b", "c")
     assert stored_items(host.path(session), session.openai_session_key) == said(*before, "b", "c")
@@ -602,7 +602,7 @@ class Simulation:
             await self.world.complete(claim, items=said(*texts))
         with pytest.MonkeyPatch.context() as patch:
             if crash == "middle":
-                patch.setattr(faults, "reach", _crash)
+                patch.setattr(failpoints, "hit", _crash)
             if crash not in {"run", "sync"}:
                 with suppress(RuntimeError):
                     await memory.sync_committed()

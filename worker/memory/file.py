@@ -25,7 +25,7 @@ from pydantic import TypeAdapter
 
 from shared.logging import get_logger
 from shared.store.transitions import Claim
-from worker import faults
+from worker import failpoints
 
 T = TypeVar("T")
 _log = get_logger(__name__)
@@ -145,7 +145,7 @@ class SessionFiles:
         self, path: Path, claim: Claim, items: list[TResponseInputItem], after: FileState
     ) -> None:
         self._runner.run(self._session(path, claim).add_items(items))
-        faults.reach("in_sync")
+        failpoints.hit("in_sync")
         _note_of(path).write_bytes(_NOTE.dump_json(after))
 
     def _session(self, path: Path, claim: Claim) -> SQLiteSession:
