@@ -63,7 +63,6 @@ def as_model_response(response: Response) -> ModelResponse:
         output=response.output,
         usage=deserialize_usage({"requests": 1, **counts}),
         response_id=response.id,
-        request_id=getattr(response, "_request_id", None),
     )
 
 
