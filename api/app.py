@@ -58,7 +58,6 @@ from shared.process import allow_open_files, keep_files_private
 from shared.queue import Hinter, make_celery
 from shared.schema import require_schema
 from shared.settings import Settings, load_settings
-from shared.store import checks as check_store
 from shared.store import events as event_store
 from shared.store import messages as message_store
 from shared.telemetry import open_telemetry
@@ -177,8 +176,7 @@ async def _open(settings: Settings, celery: Celery, stack: AsyncExitStack) -> Se
 
     async def ended_among(ids: Sequence[UUID]) -> Sequence[UUID]:
         async with database.read() as db:
-            ended = await message_store.ended_among(db, ids)
-            return [*ended, *await check_store.answered_among(db, ids)]
+            return await message_store.ended_among(db, ids)
 
     async def event_counts(ids: Sequence[UUID]) -> Mapping[UUID, int]:
         async with database.read() as db:

@@ -3,7 +3,6 @@
 from alembic import context
 from sqlalchemy import Connection
 
-import shared.checks
 import shared.keys
 import shared.webhooks  # noqa: F401 -- its tables belong to the schema
 from shared.engines import sync_engine
