@@ -38,6 +38,8 @@ def test_nobody_else_reads_what_a_process_writes_or_finds(tmp_path: Path) -> Non
     (tmp_path / "sessions").mkdir()
     for name in ("vibecoder.db", "vibecoder.db-wal", "service.lock", "of-somebody-else"):
         (tmp_path / name).touch()
+    for path in tmp_path.iterdir():
+        path.chmod(0o777)
     command = f'umask 000 && exec {sys.executable} -c "{begin}{write.format(tmp_path)}"'
     subprocess.run(["bash", "-c", command], check=True, cwd=ROOT)
     readable = {path.name for path in tmp_path.iterdir() if path.stat().st_mode & 0o077}
