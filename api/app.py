@@ -22,7 +22,6 @@ from api.auth import Access, Door
 from api.body_limit import BodyLimit
 from api.dependencies import Services
 from api.embedded import embedded_worker
-from api.event_reader import EventReader
 from api.gate import Gate
 from api.metrics import Scrape
 from api.middleware import RequestContext
@@ -43,7 +42,7 @@ from api.routes import (
     webhooks,
 )
 from api.routes import workflow as workflows
-from api.streams import Watchers
+from api.streams import EventReader, Watchers
 from api.waiting import Replies
 from shared.announcer import Announcer
 from shared.background import every, running
