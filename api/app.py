@@ -24,9 +24,8 @@ from api.dependencies import Services
 from api.embedded import embedded_worker
 from api.gate import Gate
 from api.metrics import Scrape
-from api.middleware import RequestContext
+from api.middleware import RequestContext, RequestSpans
 from api.rate_limit import RateLimit
-from api.request_spans import RequestSpans
 from api.routes import (
     checks,
     conversations,
