@@ -8,9 +8,8 @@ from fastapi import APIRouter, Body, Request, Response, status
 
 from api.dependencies import Caller, PageDep, Services, ServicesDep, TraceId
 from api.openapi import Responses, described, problems
-from api.responses import entry_before, link_next
+from api.responses import VerbatimJSON, entry_before, link_next
 from api.schemas.sessions import ItemOut, SessionIn, SessionOut
-from api.verbatim import VerbatimJSON
 from shared import errors
 from shared.database import retried
 from shared.store import projects, sessions

@@ -5,13 +5,12 @@ from uuid import UUID
 from fastapi import APIRouter, Request, Response, status
 
 from api.dependencies import Caller, Services, ServicesDep, WaitPreference
-from api.drafts import check_prompt
+from api.drafts import check_prompt, with_prompt
 from api.middleware import about
 from api.openapi import problems
-from api.request_hash import with_prompt
+from api.responses import VerbatimJSON
 from api.schemas.full_messages import FullMessageOut
 from api.schemas.messages import MessageOut, MessagePatch
-from api.verbatim import VerbatimJSON
 from api.waiting import wait_for_end
 from shared import errors
 from shared.database import retried
