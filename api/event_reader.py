@@ -16,7 +16,7 @@ from api.schemas.messages import MessageOut
 from api.streams import Part
 from shared.database import Database
 from shared.errors import MessageFailed
-from shared.store import events, messages, rates
+from shared.store import estimates, events, messages
 from shared.store.events import Page, Told
 from shared.tables import EventKind, Message
 
@@ -76,7 +76,7 @@ async def _part(db: AsyncSession, place: _Place, page: Page) -> Part:
 
 def _outlook(state: Any) -> dict[str, Any]:
     """Say what a message may expect, to who hears that it is queued."""
-    outlook = rates.outlook_of(state)
+    outlook = estimates.outlook_of(state)
     return {"position": outlook.position, "starts_in_s": outlook.starts_in_s}
 
 

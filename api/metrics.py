@@ -12,8 +12,8 @@ from api.waiting import Replies
 from shared.channels import Channel
 from shared.database import Database
 from shared.metrics import DELAYS_S
-from shared.store import deliveries, rates, workers
-from shared.store.acceptance import Accepted
+from shared.store import deliveries, estimates, workers
+from shared.store.accept import Accepted
 from shared.tables import Message
 
 _FRESH_S = 1.0
@@ -86,7 +86,7 @@ class Scrape:
     async def _read(self) -> bool:
         try:
             async with self._database.read() as db:
-                backlog = await rates.backlog(db)
+                backlog = await estimates.backlog(db)
                 alive, slots = await workers.alive(db)
                 overdue_s = await deliveries.overdue_s(db)
         except (SQLAlchemyError, OSError):

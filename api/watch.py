@@ -8,8 +8,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from shared.announcer import Announcer
 from shared.database import CommitUnknownError, Database
-from shared.expiry import end_overdue
 from shared.logging import get_logger
+from shared.overdue import end_overdue
 from shared.settings import Settings
 
 _LOOK_S = 5.0

@@ -12,11 +12,12 @@ from uuid import UUID
 from sqlalchemy.exc import IntegrityError
 
 from shared.database import CommitUnknownError, Database, retried
-from shared.prepared import Db
 from shared.settings import Settings
-from shared.store import acceptance, claims, transitions, usual
-from shared.store.acceptance import Accepted, Draft
-from shared.store.attempts import Call, Claim, Ended, Outcome
+from shared.statements import Db
+from shared.store import claims, transitions, usual
+from shared.store.accept import Accepted, Draft
+from shared.store.accept import accept as accept_draft
+from shared.store.types import Call, Claim, Ended, Outcome
 
 T = TypeVar("T")
 
@@ -25,7 +26,7 @@ T = TypeVar("T")
 async def accept(
     database: Database, session_id: UUID, draft: Draft, *, owner: str, settings: Settings
 ) -> Accepted:
-    """Store a message as the last of its session: commit 1; raise as `acceptance.accept` does.
+    """Store a message as the last of its session: commit 1; raise as `accept.accept` does.
 
     The draft's id tells whether a commit happened whose acknowledgement was lost.
     """
@@ -44,7 +45,7 @@ async def _accept(
     database: Database, session_id: UUID, draft: Draft, owner: str, settings: Settings
 ) -> Accepted:
     async with database.begin() as db:
-        return await acceptance.accept(db, session_id, draft, owner=owner, settings=settings)
+        return await accept_draft(db, session_id, draft, owner=owner, settings=settings)
 
 
 @retried

@@ -17,9 +17,9 @@ from sqlalchemy.sql.functions import FunctionElement
 
 from shared.engines import postgresql_engine, sqlite_engine
 from shared.logging import get_logger
-from shared.prepared import Db
 from shared.settings import Settings
 from shared.singles import Pool, Singles
+from shared.statements import Db
 
 P = ParamSpec("P")
 T = TypeVar("T")

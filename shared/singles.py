@@ -11,7 +11,7 @@ from typing import Protocol
 
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from shared.prepared import Driver, driver_on
+from shared.statements import Driver, driver_on
 
 
 class Pool(Protocol):

@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError, StatementError
 from shared.database import CommitUnknownError, Database, retried, will_pass
 from shared.logging import get_logger
 from shared.store import records
-from shared.store.attempts import Call, Claim
+from shared.store.types import Call, Claim
 
 _EVERY_S = 1.0
 _log = get_logger(__name__)

@@ -11,8 +11,8 @@ from sqlalchemy.exc import DBAPIError
 
 from shared.announcer import Announcer
 from shared.database import CommitUnknownError, Database
-from shared.expiry import end_overdue
 from shared.logging import get_logger
+from shared.overdue import end_overdue
 from shared.queue import Hinter
 from shared.settings import Settings
 from shared.store import checks, sweeps, usage, workers

@@ -16,7 +16,7 @@ from api.waiting import wait_for_end
 from shared import errors
 from shared.database import retried
 from shared.errors import MessageFailed
-from shared.store import cancels, messages, queued, rates
+from shared.store import cancels, estimates, messages, queued
 from shared.store.transitions import Ended
 from shared.tables import Message, MessageStatus
 
@@ -53,7 +53,7 @@ async def _unfinished(
     services: Services, message: Message, *, rolled_back: tuple[UUID, ...] = ()
 ) -> MessageOut:
     async with services.database.read() as db:
-        outlook = await rates.outlook(db, message)
+        outlook = await estimates.outlook(db, message)
     return MessageOut.of(message, outlook=outlook, rolled_back=rolled_back)
 
 

@@ -17,8 +17,8 @@ from api.schemas.common import (
     Text,
     columns,
 )
-from shared.store.acceptance import OnBusy
-from shared.store.rates import Outlook
+from shared.store.accept import OnBusy
+from shared.store.estimates import Outlook
 from shared.tables import Attempt, Message, MessageStatus
 
 MESSAGE: dict[str, Any] = {

@@ -19,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.database import clock
 from shared.errors import Failure, FailureCode
-from shared.store import heads, outbox, projects, sessions
+from shared.store import dispatch, outbox, projects, sessions
 from shared.store.claims import lost, record_loss
 from shared.store.ends import end
 from shared.store.states import is_queued, is_running, is_unfinished
@@ -53,7 +53,7 @@ async def cancel(db: AsyncSession, message: Message, *, limit: int) -> Ended:
         return Ended()
     stopped = (message.id,) if message.status == MessageStatus.IN_PROGRESS else ()
     ended = await end(db, message, MessageStatus.CANCELLED, CANCELLED)
-    ready = await heads.take_hints(db, message.project_id, limit=limit)
+    ready = await dispatch.take_hints(db, message.project_id, limit=limit)
     return ended | Ended(heads=ready, stopped=stopped)
 
 
@@ -105,7 +105,7 @@ async def clear_session(db: AsyncSession, session_id: UUID, *, limit: int) -> En
         return Ended()
     ended = await cancel_session(db, session.id, project_id=session.project_id)
     await sessions.start_generation(db, session)
-    return ended | Ended(heads=await heads.take_hints(db, session.project_id, limit=limit))
+    return ended | Ended(heads=await dispatch.take_hints(db, session.project_id, limit=limit))
 
 
 async def delete_project(db: AsyncSession, project: Project) -> Ended:
@@ -130,7 +130,7 @@ async def expire(
         await record_loss(db, found)
         failure = lost(found.lost_count)
     ended = await end(db, found, MessageStatus.FAILED, failure)
-    return ended | Ended(heads=await heads.take_hints(db, found.project_id, limit=limit))
+    return ended | Ended(heads=await dispatch.take_hints(db, found.project_id, limit=limit))
 
 
 async def overdue(db: AsyncSession, *, queue_timeout_s: float, limit: int) -> Sequence[Message]:

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.checks import Check, Report
 from shared.database import clock
-from shared.prepared import Db, Prepared
+from shared.statements import Db, Prepared
 from shared.store.among import is_among
 
 _REPORT = TypeAdapter(Report)

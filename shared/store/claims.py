@@ -18,13 +18,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.database import clock
 from shared.errors import Failure, FailureCode
-from shared.prepared import Prepared
-from shared.store import heads
-from shared.store.attempts import CLAIMED, as_claim
+from shared.statements import Prepared
+from shared.store import dispatch
 from shared.store.ends import end
 from shared.store.records import close_attempt
 from shared.store.states import is_running, is_unfinished
 from shared.store.transitions import Claim, Ended
+from shared.store.types import CLAIMED, as_claim
 from shared.tables import (
     Attempt,
     AttemptOutcome,
@@ -134,7 +134,7 @@ async def _give_up(db: AsyncSession, message_id: UUID, *, limit: int) -> Ended:
     head = await db.get_one(Message, message_id)
     failure = lost(head.lost_count)
     ended = await end(db, head, MessageStatus.FAILED, failure)
-    return ended | Ended(heads=await heads.take_hints(db, head.project_id, limit=limit))
+    return ended | Ended(heads=await dispatch.take_hints(db, head.project_id, limit=limit))
 
 
 def lost(count: int) -> Failure:

@@ -6,8 +6,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from shared.database import clock
 from shared.errors import Failure
 from shared.store import outbox
-from shared.store.attempts import Ended
 from shared.store.records import close_attempt
+from shared.store.types import Ended
 from shared.tables import AttemptOutcome, Message, MessageStatus
 
 

@@ -24,8 +24,8 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.database import insert_new
-from shared.prepared import Db, Prepared, PreparedRows, Step, insert_rows, together
-from shared.store import rates
+from shared.statements import Db, Prepared, PreparedRows, Step, insert_rows, together
+from shared.store import estimates
 from shared.store.among import is_among
 from shared.store.states import is_running, is_unfinished
 from shared.tables import UNFINISHED, Attempt, Event, EventKind, Message
@@ -240,7 +240,7 @@ def _states(given: CTE) -> Select[Any]:
             Attempt.number,
             Attempt.event,
             Attempt.started_at,
-            *rates.figures(given.c.after == 0),
+            *estimates.figures(given.c.after == 0),
         )
         .join(given, given.c.message_id == Message.id)
         .outerjoin(Attempt, newest)

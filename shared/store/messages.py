@@ -12,7 +12,7 @@ from shared.database import clock
 from shared.errors import (
     MessageNotFound,
 )
-from shared.prepared import Db, Prepared
+from shared.statements import Db, Prepared
 from shared.store.among import is_among
 from shared.store.states import is_unfinished
 from shared.tables import (

@@ -3,7 +3,7 @@
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.errors import Failure, FailureCode, MessageNotQueued
-from shared.store import heads, sessions
+from shared.store import dispatch, sessions
 from shared.store.ends import end
 from shared.store.transitions import Ended
 from shared.tables import Message, MessageStatus
@@ -33,7 +33,7 @@ async def withdraw(db: AsyncSession, message: Message, *, limit: int) -> Ended:
     """
     await _lock(db, message)
     ended = await end(db, message, MessageStatus.CANCELLED, WITHDRAWN)
-    return ended | Ended(heads=await heads.take_hints(db, message.project_id, limit=limit))
+    return ended | Ended(heads=await dispatch.take_hints(db, message.project_id, limit=limit))
 
 
 async def _lock(db: AsyncSession, message: Message) -> None:

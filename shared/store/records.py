@@ -9,10 +9,10 @@ from sqlalchemy import bindparam, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.database import clock, insert_new
-from shared.prepared import Prepared, Step, insert_rows, is_fenced, together
+from shared.statements import Prepared, Step, insert_rows, is_fenced, together
 from shared.store import events
-from shared.store.attempts import Call, Claim
 from shared.store.events import Batch
+from shared.store.types import Call, Claim
 from shared.tables import Attempt, AttemptOutcome, ModelCall
 
 Spans = Sequence[dict[str, Any]] | None

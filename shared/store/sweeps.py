@@ -20,8 +20,8 @@ from sqlalchemy import (
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.database import clock
-from shared.prepared import Prepared
-from shared.store import heads
+from shared.statements import Prepared
+from shared.store import dispatch
 from shared.store.states import is_queued, is_running, is_unfinished
 from shared.tables import Message, Project, Worker
 
@@ -101,7 +101,7 @@ def _orphans() -> Select[UUID]:
 def _unhinted() -> Select[UUID]:
     busy = (
         select(Message.project_id, func.count().label("count"))
-        .where(heads.is_under_way())
+        .where(dispatch.is_under_way())
         .group_by(Message.project_id)
         .subquery()
     )
@@ -109,7 +109,7 @@ def _unhinted() -> Select[UUID]:
         partition_by=Message.project_id, order_by=(Message.queued_at, Message.seq)
     ) + func.coalesce(busy.c.count, 0)
     ranked = (
-        heads.queued_heads()
+        dispatch.queued_heads()
         .add_columns(turn.label("turn"), Message.queued_at)
         .outerjoin(busy, busy.c.project_id == Message.project_id)
         .where(Message.hinted_at.is_(None))
@@ -128,11 +128,11 @@ def _unhinted() -> Select[UUID]:
 # built once: to build them takes longer than to run them, each second
 _MOST = bindparam("most", type_=Integer())
 _STALE = Message.hinted_at < clock() - _seconds("hinted_before_s")
-_UNHINTED = Prepared(heads.marking(_unhinted()))
-_ORPHANED = Prepared(heads.marking(_orphans().limit(_MOST)))
+_UNHINTED = Prepared(dispatch.marking(_unhinted()))
+_ORPHANED = Prepared(dispatch.marking(_orphans().limit(_MOST)))
 _LATE = Prepared(
-    heads.marking(
-        heads.queued_heads().where(_STALE).order_by(Message.queued_at, Message.seq).limit(_MOST)
+    dispatch.marking(
+        dispatch.queued_heads().where(_STALE).order_by(Message.queued_at, Message.seq).limit(_MOST)
     )
 )
 _HINTED = Prepared(

@@ -16,9 +16,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.database import clock
 from shared.errors import Failure, ProjectNotFound
-from shared.prepared import Prepared, Step, insert_rows, together
-from shared.store import heads, outbox, projects, sessions
-from shared.store.attempts import (
+from shared.statements import Prepared, Step, insert_rows, together
+from shared.store import dispatch, outbox, projects, sessions
+from shared.store.events import Batch
+from shared.store.records import Spans, closing, storable, total
+from shared.store.states import is_running
+from shared.store.types import (
     CLAIMED,
     Call,
     Claim,
@@ -28,9 +31,6 @@ from shared.store.attempts import (
     Outcome,
     as_claim,
 )
-from shared.store.events import Batch
-from shared.store.records import Spans, closing, storable, total
-from shared.store.states import is_running
 from shared.tables import (
     Attempt,
     AttemptOutcome,
@@ -82,7 +82,7 @@ async def complete(
         )
     closed = closing(claim, AttemptOutcome.COMPLETED, calls, told, spans=spans)
     await together(db, [*remembering(claim, outcome, end=count), *closed])
-    ready = await heads.take_hints(db, claim.project_id, limit=limit) if ended.heads_wait else ()
+    ready = await dispatch.take_hints(db, claim.project_id, limit=limit) if ended.heads_wait else ()
     return Ended((claim.message_id,), ready, codes=(None,), outbox=ended.outbox)
 
 
@@ -112,7 +112,7 @@ async def fail(
     values = {"status": MessageStatus.FAILED, "error": error, "usage": total(calls)}
     ended = await _end_message(db, claim, told, **values)
     await together(db, closing(claim, AttemptOutcome.FAILED, calls, told, spans=spans, error=error))
-    ready = await heads.take_hints(db, claim.project_id, limit=limit)
+    ready = await dispatch.take_hints(db, claim.project_id, limit=limit)
     return Ended((claim.message_id,), ready, codes=(failure.code,), outbox=ended.outbox)
 
 
@@ -141,7 +141,7 @@ async def release(
         event_count=_newest(told),
     )
     await together(db, closing(claim, AttemptOutcome.RELEASED, calls, told, spans=spans))
-    return Ended(heads=await heads.take_hints(db, claim.project_id, limit=limit))
+    return Ended(heads=await dispatch.take_hints(db, claim.project_id, limit=limit))
 
 
 async def run_again(
@@ -249,7 +249,7 @@ _END = Prepared(
         ended_at=clock(),
         event_count=func.coalesce(bindparam("newest", type_=Integer()), Message.event_count) + 1,
     ).returning(
-        heads.heads_wait(bindparam("of_project", type_=Uuid())).label("heads_wait"),
+        dispatch.heads_wait(bindparam("of_project", type_=Uuid())).label("heads_wait"),
         outbox.is_wanted(bindparam("of_project", type_=Uuid())).label("outbox"),
     )
 )

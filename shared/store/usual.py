@@ -22,13 +22,13 @@ from sqlalchemy import (
     update,
 )
 
-from shared.prepared import Db, Prepared, is_fenced, together
 from shared.settings import Settings
-from shared.store.acceptance import Accepted, Draft, columns_of
-from shared.store.attempts import Call, Claim, Ended, Outcome, as_claim
+from shared.statements import Db, Prepared, is_fenced, together
+from shared.store.accept import Accepted, Draft, columns_of
 from shared.store.events import Batch
 from shared.store.records import Spans, closing, storable, total
 from shared.store.transitions import remembering
+from shared.store.types import Call, Claim, Ended, Outcome, as_claim
 from shared.tables import AttemptOutcome, Message, MessageStatus, VibeSession
 
 

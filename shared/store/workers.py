@@ -7,7 +7,7 @@ from sqlalchemy import Connection, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.database import clock
-from shared.prepared import Prepared
+from shared.statements import Prepared
 from shared.store.states import is_running
 from shared.tables import Message, Worker
 

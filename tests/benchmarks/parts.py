@@ -17,7 +17,8 @@ from shared.channels import Channel, Topic
 from shared.database import Database
 from shared.engines import sync_engine
 from shared.settings import Settings
-from shared.store import acceptance, cancels, sweeps, workers
+from shared.store import cancels, sweeps, workers
+from shared.store.accept import _SITUATION
 from shared.store.workers import Process
 from tests.benchmarks import modules
 from tests.benchmarks.contenders import Ours
@@ -75,7 +76,7 @@ async def unfinished(stage: Stage, *, messages: int, times: int) -> None:
 
     async def accept(db: AsyncSession) -> None:
         asked = seen | {"of_owner": "nobody", "of_draft": uuid4(), "key": None}
-        assert await acceptance._SITUATION.first(db, asked)
+        assert await _SITUATION.first(db, asked)
 
     for name, step in (("counted", accept), ("swept", _sweep(settings)), ("overdue", _overdue)):
         note(f"us {name}", [await _cpu_us(stage, settings, step, times=times) / messages])

@@ -7,7 +7,7 @@ from sqlalchemy import update
 
 from shared.database import clock
 from shared.errors import MessageNotFound, ProjectNotFound
-from shared.expiry import end_overdue
+from shared.overdue import end_overdue
 from shared.store import cancels, projects, sweeps
 from shared.store.transitions import Ended
 from shared.tables import Item, Message, Project, VibeSession, Worker

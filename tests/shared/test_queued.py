@@ -3,8 +3,8 @@
 import pytest
 
 from shared.errors import MessageNotQueued
-from shared.store import messages, queued, rates
-from shared.store.rates import Outlook
+from shared.store import estimates, messages, queued
+from shared.store.estimates import Outlook
 from shared.store.transitions import Ended
 from tests.shared.world import OWNER, World
 
@@ -58,7 +58,7 @@ async def test_a_start_is_estimated_by_what_ended_lately(world: World) -> None:
     async def outlook(message_id: object) -> Outlook:
         async with world.database.read() as db:
             message = await messages.get(db, message_id, owner=OWNER)  # type: ignore[arg-type]
-            return await rates.outlook(db, message)
+            return await estimates.outlook(db, message)
 
     assert await outlook(waiting[2]) == Outlook(2, None), "nothing ended: unknown"
     for _ in range(6):  # six a minute: one in ten seconds

@@ -12,9 +12,9 @@ from shared.statuses import DeliveryStatus
 from shared.store import (
     cancels,
     deliveries,
+    estimates,
     messages,
     operations,
-    rates,
     sweeps,
     usage,
     webhooks,
@@ -107,7 +107,7 @@ def verbs(sessions: list[VibeSession]) -> list[Callable[[World], Awaitable[objec
     async def look(world: World) -> None:
         async with world.database.read() as db:
             await messages.listing(db, sessions[0], after=None, limit=10)
-            assert (await rates.backlog(db)).queued > 0
+            assert (await estimates.backlog(db)).queued > 0
             for part in (operations.queue, operations.ended, operations.failures):
                 await part(db, owner=None)
             await operations.last_failures(db, owner=OWNER)

@@ -11,9 +11,9 @@ from sqlalchemy import select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.errors import SessionNotFound
-from shared.store import acceptance, cancels, claims, projects, sessions, transitions, usual
-from shared.store.attempts import Claim, Outcome
+from shared.store import accept, cancels, claims, projects, sessions, transitions, usual
 from shared.store.events import Batch, RunEvent
+from shared.store.types import Claim, Outcome
 from shared.tables import (
     Attempt,
     Event,
@@ -85,7 +85,7 @@ async def test_one_statement_leaves_what_several_leave(world: World) -> None:
     session = await world.session(await world.project())
     sent = draft(key="k")
     async with world.database.begin() as db:
-        long_accepted = await acceptance.accept(
+        long_accepted = await accept.accept(
             db, session.id, sent, owner=OWNER, settings=world.settings
         )
         long_claim = await claims.claim(
@@ -139,9 +139,7 @@ async def test_who_waited_for_another_message_comes_after_it_and_is_not_hinted(
 ) -> None:
     session = await world.session()
     async with world.database.begin() as db:
-        first = await acceptance.accept(
-            db, session.id, draft(), owner=OWNER, settings=world.settings
-        )
+        first = await accept.accept(db, session.id, draft(), owner=OWNER, settings=world.settings)
         async with waiting(world, world.accept(session)) as second:
             await db.commit()
     accepted = await second
@@ -178,9 +176,7 @@ async def test_an_end_that_waited_for_the_next_message_hints_it(world: World) ->
     claim = await world.claimed()
     session = await world.session_of(claim)
     async with world.database.begin() as db:
-        behind = await acceptance.accept(
-            db, session.id, draft(), owner=OWNER, settings=world.settings
-        )
+        behind = await accept.accept(db, session.id, draft(), owner=OWNER, settings=world.settings)
         async with waiting(world, world.complete(claim)) as completing:
             await db.commit()
     assert (await completing).heads == (behind.message.id,)

@@ -17,14 +17,14 @@ from shared.schema import migrate
 from shared.settings import Settings
 from shared.store import (
     cancels,
-    heads,
+    dispatch,
     messages,
     projects,
     sessions,
     transitions,
     webhooks,
 )
-from shared.store.acceptance import Accepted, Draft, OnBusy
+from shared.store.accept import Accepted, Draft, OnBusy
 from shared.store.transitions import Claim, Ended, Outcome
 from shared.tables import Attempt, Item, Message, MessageStatus, Project, VibeSession, Worker
 from shared.webhooks import Delivery, Webhook
@@ -292,7 +292,7 @@ class World:
 
     async def take_hints(self, project: Project, *, limit: int) -> tuple[UUID, ...]:
         async with self.database.begin() as db:
-            return await heads.take_hints(db, project.id, limit=limit)
+            return await dispatch.take_hints(db, project.id, limit=limit)
 
     async def change(self, table: Any, row_id: UUID, **values: Any) -> None:
         """Set columns behind the store's back."""

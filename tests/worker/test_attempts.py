@@ -17,8 +17,8 @@ from structlog.testing import capture_logs
 
 from shared.channels import Channel
 from shared.database import CommitUnknownError, Database
-from shared.prepared import Db
 from shared.prices import load_prices
+from shared.statements import Db
 from shared.store import messages, projects
 from shared.store.transitions import Ended
 from shared.tables import Item, Message, MessageResponse, ModelCall, Project, Revision, VibeSession

@@ -24,7 +24,7 @@ from sqlalchemy.orm import aliased
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from shared.database import clock
-from shared.prepared import Prepared
+from shared.statements import Prepared
 from shared.store.states import is_queued, is_running, is_unfinished
 from shared.tables import Message
 

@@ -4,7 +4,7 @@ import asyncio
 from uuid import UUID
 
 from shared.database import Database, clock
-from shared.store import heads, sweeps
+from shared.store import dispatch, sweeps
 from shared.tables import Message, VibeSession
 from tests.shared.world import ON_POSTGRESQL, World
 
@@ -164,9 +164,9 @@ async def test_a_locked_head_is_skipped_not_waited_for(world: World) -> None:
     project_id = (await world.message(head)).project_id
     other = Database(world.settings, name="other")
     async with other.begin() as db, asyncio.timeout(5):
-        assert await heads.take_hints(db, project_id, limit=1) == (head,)
+        assert await dispatch.take_hints(db, project_id, limit=1) == (head,)
         async with world.database.begin() as mine:
-            assert await heads.take_hints(mine, project_id, limit=1) == ()
+            assert await dispatch.take_hints(mine, project_id, limit=1) == ()
     await other.close()
 
 

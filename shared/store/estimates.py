@@ -10,8 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
 from shared.database import clock
-from shared.prepared import Prepared
-from shared.store import heads
+from shared.statements import Prepared
+from shared.store import dispatch
 from shared.store.states import is_queued, is_running, is_unfinished
 from shared.tables import Message, MessageStatus
 
@@ -93,7 +93,7 @@ def _ended_lately() -> Any:
 
 
 def _backlog() -> Any:
-    head = heads.is_queued_head()
+    head = dispatch.is_queued_head()
     return select(
         func.count(Message.id).filter(is_queued()),
         func.count(Message.id).filter(is_running()),

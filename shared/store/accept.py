@@ -17,9 +17,9 @@ from shared.errors import (
     SessionNotFound,
     SessionQueueFull,
 )
-from shared.prepared import Prepared
 from shared.settings import Settings
-from shared.store import cancels, heads, rates
+from shared.statements import Prepared
+from shared.store import cancels, dispatch, estimates
 from shared.store.states import is_unfinished
 from shared.store.transitions import Ended
 from shared.tables import Message, MessageStatus, Project, VibeSession
@@ -89,7 +89,7 @@ async def accept(
     message = await _insert(db, place, draft, hinted=hinted)
     ready: tuple[UUID, ...] = (message.id,) if hinted else ()
     if ended.ids or situation.heads_wait:
-        ready = await heads.take_hints(db, place.project_id, limit=settings.project_concurrency)
+        ready = await dispatch.take_hints(db, place.project_id, limit=settings.project_concurrency)
     return Accepted(message, ended=ended | Ended(heads=ready))
 
 
@@ -139,7 +139,7 @@ async def _make_room(
     full = _full(here - freed, situation.in_project - freed, situation.in_service - freed, settings)
     if full is not None:
         kind, detail = full
-        wait_s = await rates.retry_after(db, situation.in_service)
+        wait_s = await estimates.retry_after(db, situation.in_service)
         raise kind(f"{detail} Try again in {wait_s} s.", retry_after=wait_s)
     if not freed:
         return Ended()
@@ -202,8 +202,8 @@ _SITUATION = Prepared(
         _unfinished_count(_OF_SESSION).label("here"),
         _unfinished_count(Message.project_id == bindparam("of_project")).label("in_project"),
         _unfinished_count().label("in_service"),
-        heads.under_way(bindparam("of_project", type_=Uuid())).label("under_way"),
-        heads.heads_wait(bindparam("of_project", type_=Uuid())).label("heads_wait"),
+        dispatch.under_way(bindparam("of_project", type_=Uuid())).label("under_way"),
+        dispatch.heads_wait(bindparam("of_project", type_=Uuid())).label("heads_wait"),
     ).where(
         Project.id == bindparam("of_project"),
         Project.owner == bindparam("of_owner"),
