@@ -51,7 +51,7 @@ from shared.database import Database
 from shared.descriptors import allow_open_files
 from shared.errors import SettingsError
 from shared.logging import configure_logging
-from shared.metrics import watch_pools
+from shared.metrics import watch_pool
 from shared.prices import load_prices
 from shared.queue import Hinter, make_celery
 from shared.schema import require_schema
@@ -59,6 +59,7 @@ from shared.settings import Settings, load_settings
 from shared.store import checks as check_store
 from shared.store import events as event_store
 from shared.store import messages as message_store
+from shared.store.accept import UnfinishedCount
 from shared.telemetry import open_telemetry
 from shared.version import VERSION
 from shared.workflow.checker import CodeChecker
@@ -164,7 +165,7 @@ async def _open(settings: Settings, celery: Celery, stack: AsyncExitStack) -> Se
     prices = load_prices(settings.prices)
     database = Database(settings, name="api")
     stack.push_async_callback(database.close)
-    watch_pools(database.pools(), process="api")
+    watch_pool(database.pool, process="api")
     channel = Channel(settings)
     stack.push_async_callback(channel.close)
     hinter = Hinter(celery)
@@ -207,6 +208,7 @@ async def _open(settings: Settings, celery: Celery, stack: AsyncExitStack) -> Se
         door=door,
         scrape=scrape,
         checker=checker,
+        unfinished=UnfinishedCount(),
     )
 
 

@@ -4,13 +4,12 @@ import asyncio
 import time
 
 from prometheus_client import Counter, Gauge, Histogram
-from sqlalchemy.exc import SQLAlchemyError
 from starlette.types import Scope
 
 from api.streams import Watchers
 from api.waiting import Replies
 from shared.channels import Channel
-from shared.database import Database
+from shared.database import Database, DatabaseAway
 from shared.metrics import DELAYS_S
 from shared.store import deliveries, estimates, workers
 from shared.store.accept import Accepted
@@ -89,14 +88,14 @@ class Scrape:
                 backlog = await estimates.backlog(db)
                 alive, slots = await workers.alive(db)
                 overdue_s = await deliveries.overdue_s(db)
-        except (SQLAlchemyError, OSError):
+        except (DatabaseAway, OSError):
             single = (_HEADS, _OLDEST, _WORKERS, _SLOTS, _OVERDUE)
             for gauge in (*map(_MESSAGES.labels, _STATES), *single):
                 gauge.set(float("nan"))
             return False
         for status, count in zip(_STATES, (backlog.queued, backlog.in_progress), strict=True):
             _MESSAGES.labels(status).set(count)
-        _HEADS.set(backlog.heads)
+        _HEADS.set(backlog.ready)
         _OLDEST.set(backlog.oldest_s)
         _WORKERS.set(alive)
         _SLOTS.set(slots)

@@ -5,11 +5,11 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from uuid import UUID
 
-from sqlalchemy.exc import SQLAlchemyError
 from starlette.types import Receive
 
 from api.streams import Watchers
 from shared.channels import Channel, Topic
+from shared.database import DatabaseAway
 from shared.logging import get_logger
 from shared.stopping import cancel_all
 
@@ -95,7 +95,7 @@ class Replies:
         try:
             await self._watchers.ask()
             ended = await self._ended_among(list(self._waiting)) if self._waiting else ()
-        except (SQLAlchemyError, OSError) as error:
+        except (DatabaseAway, OSError) as error:
             _log.info("the database is away, asking again", error=type(error).__name__)
             return
         for message_id in ended:

@@ -4,10 +4,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from sqlalchemy.exc import SQLAlchemyError
-
 from shared.announcer import Announcer
-from shared.database import CommitUnknownError, Database
+from shared.database import Database, DatabaseAway
 from shared.logging import get_logger
 from shared.overdue import end_overdue
 from shared.settings import Settings
@@ -32,5 +30,5 @@ async def _watch(database: Database, announcer: Announcer, settings: Settings) -
         await asyncio.sleep(min(_LOOK_S, settings.queue_timeout_s / 4))
         try:
             await end_overdue(database, announcer, settings)
-        except (SQLAlchemyError, CommitUnknownError, OSError) as error:
+        except (DatabaseAway, OSError) as error:
             _log.info("the database is away, looking again", error=type(error).__name__)

@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy import ForeignKey, String, Uuid
 from sqlalchemy.orm import Mapped, mapped_column
 
-from shared.database import clock
+from shared.dialects import clock
 from shared.tables import Base
 
 

@@ -8,9 +8,9 @@ import asyncio
 import time
 from collections.abc import Sequence
 
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError, StatementError
+from sqlalchemy.exc import StatementError
 
-from shared.database import CommitUnknownError, Database, retried, will_pass
+from shared.database import Database, DatabaseAway, retried
 from shared.logging import get_logger
 from shared.store import records
 from shared.store.types import Call, Claim
@@ -65,11 +65,9 @@ class CallWriter:
         try:
             await self._record([(run.claim, calls) for run, calls in found])
         except StatementError as error:
-            if isinstance(error, DBAPIError) and will_pass(error):
-                return
             # one of them, which must not keep others waiting: all are left to their attempts' ends
             _log.info("calls of the model cannot be stored", error=type(error).__name__)
-        except (SQLAlchemyError, CommitUnknownError, OSError):
+        except (DatabaseAway, OSError):
             return
         for run, calls in found:
             run.stored += len(calls)

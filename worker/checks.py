@@ -11,15 +11,14 @@ from typing import cast
 from uuid import UUID
 
 from agents import TResponseInputItem
-from sqlalchemy.exc import DBAPIError
 from structlog.contextvars import bound_contextvars
 
 from shared.checks import Check, Finding, Report
-from shared.database import CommitUnknownError, retried, will_pass
+from shared.database import DatabaseAway, retried
 from shared.errors import SessionBusy
 from shared.logging import get_logger
-from shared.store import checks, repairs, rows
-from shared.store.rows import SessionRows
+from shared.store import checks
+from shared.store.checks import SessionSnapshot
 from shared.tables import VibeSession
 from worker import file_findings, findings
 from worker.memory.file import MemoryFile
@@ -49,11 +48,9 @@ async def _answer(
             report = await make(check.session_id, parts)
             if report is not None:
                 _tell(report)
-                await _store(check_id, report, parts)
+                await parts.database.write(checks.answer, check_id, report)
                 await parts.announcer.announce_check(check_id)
-    except (DBAPIError, CommitUnknownError) as error:
-        if not will_pass(error):
-            raise
+    except DatabaseAway:
         _log.info("check dropped, the database is away", check_id=str(check_id))
 
 
@@ -92,7 +89,7 @@ async def _repair(session_id: UUID, parts: Parts) -> Report | None:
     if before is None:
         return None
     try:
-        await _mend(session_id, parts)
+        await parts.database.write(checks.repair, session_id)
     except SessionBusy:
         return replace(before, busy=True)
     if before.memory_file == "wrong" or before.findings:
@@ -135,18 +132,6 @@ async def _session(session_id: UUID, parts: Parts) -> VibeSession | None:
 
 
 @retried
-async def _rows(session_id: UUID, parts: Parts) -> SessionRows | None:
+async def _rows(session_id: UUID, parts: Parts) -> SessionSnapshot | None:
     async with parts.database.snapshot() as db:
-        return await rows.read(db, session_id)
-
-
-@retried
-async def _mend(session_id: UUID, parts: Parts) -> None:
-    async with parts.database.begin() as db:
-        await repairs.mend(db, session_id)
-
-
-@retried
-async def _store(check_id: UUID, report: Report, parts: Parts) -> None:
-    async with parts.database.begin() as db:
-        await checks.answer(db, check_id, report)
+        return await checks.snapshot(db, session_id)

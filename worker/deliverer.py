@@ -9,13 +9,11 @@ from functools import partial
 from http import HTTPStatus
 from uuid import UUID
 
-from sqlalchemy.exc import SQLAlchemyError
-
-from shared.database import CommitUnknownError, Database, retried, until_done
+from shared.database import Database, DatabaseAway, retried, until_done
 from shared.logging import get_logger
-from shared.statuses import DeliveryStatus
 from shared.store import deliveries
 from shared.store.deliveries import Try
+from shared.tables import DeliveryStatus
 from worker import faults
 from worker.messenger import LIMIT_S, Answer, Messenger
 from worker.metrics import count_delivery
@@ -71,7 +69,7 @@ class Deliverer:
     async def _begin_or_tell(self) -> None:
         try:
             await self._begin()
-        except (SQLAlchemyError, CommitUnknownError, OSError) as error:
+        except (DatabaseAway, OSError) as error:
             _log.info("deliveries: the database is away", error=type(error).__name__)
         except Exception:  # noqa: BLE001 -- one that died would be missed too late
             _log.exception("deliveries failed, trying on")
@@ -133,7 +131,7 @@ class Deliverer:
         status = fate(tried, answer)
         try:
             await until_done(partial(self._record, tried, answer, status), limit_s=_LEASE_S)
-        except (SQLAlchemyError, CommitUnknownError, OSError) as error:
+        except (DatabaseAway, OSError) as error:
             _log.info("a delivery is not recorded and comes again", error=type(error).__name__)
         count_delivery("failed" if status is DeliveryStatus.PENDING else status)
         if status is DeliveryStatus.GIVEN_UP:

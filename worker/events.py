@@ -8,10 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy.exc import SQLAlchemyError
-
 from shared.channels import Channel, Topic
-from shared.database import CommitUnknownError, Database, retried
+from shared.database import Database, DatabaseAway, retried
 from shared.logging import get_logger
 from shared.store import events
 from shared.store.events import Batch, RunEvent
@@ -140,7 +138,7 @@ class EventWriter:
             pause = _LONGEST_PAUSE_S
             try:
                 pause = pause_s(await self._store_all())
-            except (SQLAlchemyError, CommitUnknownError, OSError) as error:
+            except (DatabaseAway, OSError) as error:
                 _log.info("the database is away, events are late", error=type(error).__name__)
                 self._woken.set()
             await asyncio.sleep(pause)

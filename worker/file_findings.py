@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from shared.checks import Finding
-from shared.store.rows import SessionRows
+from shared.store.checks import SessionSnapshot
 from shared.tables import Item, VibeSession
 from worker.memory.file import MemoryFile
 from worker.memory.file_handle import Contents
@@ -42,7 +42,7 @@ async def see(memories: MemoryFiles, session: VibeSession) -> FileSeen:
     return FileSeen(*found) if found else FileSeen()
 
 
-def findings_of(seen: FileSeen, rows: SessionRows) -> tuple[str, list[Finding]]:
+def findings_of(seen: FileSeen, rows: SessionSnapshot) -> tuple[str, list[Finding]]:
     """Tell the file's state and what is wrong with it; a true shorter beginning is not wrong."""
     if seen.fault:
         return "wrong", [seen.fault]
@@ -63,7 +63,7 @@ def _of_items(stored: Sequence[Any], items: Sequence[Item]) -> list[Finding]:
     return []
 
 
-def _of_note(contents: Contents, rows: SessionRows) -> list[Finding]:
+def _of_note(contents: Contents, rows: SessionSnapshot) -> list[Finding]:
     """Compare whose items came last: a beginning ends where the items of a message end."""
     writers = [item.message_id for item in rows.items]
     count = contents.count

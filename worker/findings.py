@@ -6,7 +6,7 @@ from uuid import UUID
 
 from shared.checks import Finding
 from shared.errors import FailureCode
-from shared.store.rows import SessionRows
+from shared.store.checks import SessionSnapshot
 from shared.tables import UNFINISHED, Attempt, AttemptOutcome, Message, MessageStatus
 from worker.memory.history import irregularities
 
@@ -14,12 +14,12 @@ _FORK = "Fork the last message before it: POST /messages/{id}/fork, and go on th
 _RECORD = "Nothing has to be done: only the record of what was tried is not whole."
 
 
-def findings_of(rows: SessionRows) -> list[Finding]:
+def findings_of(rows: SessionSnapshot) -> list[Finding]:
     """List everything that is wrong with a session's rows."""
     return [finding for rule in _RULES for finding in rule(rows)]
 
 
-def _positions(rows: SessionRows) -> Iterator[Finding]:
+def _positions(rows: SessionSnapshot) -> Iterator[Finding]:
     places = [item.position for item in rows.items]
     lost = sorted(set(range(max(places, default=-1) + 1)) - set(places))
     if lost:
@@ -32,7 +32,7 @@ def _positions(rows: SessionRows) -> Iterator[Finding]:
         )
 
 
-def _counters(rows: SessionRows) -> Iterator[Finding]:
+def _counters(rows: SessionSnapshot) -> Iterator[Finding]:
     session = rows.session
     if session.item_count != len(rows.items):
         yield Finding(
@@ -57,7 +57,7 @@ def _counters(rows: SessionRows) -> Iterator[Finding]:
         )
 
 
-def _writers(rows: SessionRows) -> Iterator[Finding]:
+def _writers(rows: SessionSnapshot) -> Iterator[Finding]:
     """Compare whose items there are, and in which order, with the messages."""
     own = {message.id: message for message in rows.messages}
     writers = [writer for writer, _ in groupby(item.message_id for item in rows.items)]
@@ -100,13 +100,13 @@ def _writers(rows: SessionRows) -> Iterator[Finding]:
             )
 
 
-def _inherited(rows: SessionRows, writers: list[UUID], own: dict[UUID, Message]) -> bool:
+def _inherited(rows: SessionSnapshot, writers: list[UUID], own: dict[UUID, Message]) -> bool:
     """Tell whether these are all of the session that this one is a fork of."""
     is_fork = rows.session.forked_from_message_id is not None
     return is_fork and rows.session.generation == 1 and not own.keys() & set(writers)
 
 
-def _order(rows: SessionRows) -> Iterator[Finding]:
+def _order(rows: SessionSnapshot) -> Iterator[Finding]:
     unfinished = [message for message in rows.messages if message.status in UNFINISHED]
     for message in unfinished[1:]:
         if message.status == MessageStatus.IN_PROGRESS:
@@ -119,7 +119,7 @@ def _order(rows: SessionRows) -> Iterator[Finding]:
             )
 
 
-def _attempts(rows: SessionRows) -> Iterator[Finding]:
+def _attempts(rows: SessionSnapshot) -> Iterator[Finding]:
     numbers: dict[UUID, set[int]] = {}
     messages = {message.id: message for message in rows.messages}
     for attempt in rows.attempts:
@@ -157,7 +157,7 @@ def _of_attempt(
     )
 
 
-def _records(rows: SessionRows) -> Iterator[Finding]:
+def _records(rows: SessionSnapshot) -> Iterator[Finding]:
     for message in rows.messages:
         if message.status == MessageStatus.COMPLETED and message.id not in rows.answered:
             yield Finding(
@@ -178,7 +178,7 @@ def _records(rows: SessionRows) -> Iterator[Finding]:
             )
 
 
-def _history(rows: SessionRows) -> Iterator[Finding]:
+def _history(rows: SessionSnapshot) -> Iterator[Finding]:
     """Look at the items as a model's server would."""
     found = irregularities([item.item for item in rows.items])
     counts = (

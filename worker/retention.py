@@ -4,11 +4,9 @@ import asyncio
 from collections.abc import Sequence
 from uuid import UUID
 
-from sqlalchemy.exc import DBAPIError
-
-from shared.database import CommitUnknownError, Database, retried
+from shared.database import Database, DatabaseAway, retried
 from shared.logging import get_logger
-from shared.store import retention, sweeps
+from shared.store import dispatch, retention
 from shared.store.retention import Deleted
 
 _EVERY_S = 3600.0
@@ -31,7 +29,7 @@ class Retention:
         while True:
             try:
                 await self.delete_old()
-            except (DBAPIError, CommitUnknownError, OSError) as error:
+            except (DatabaseAway, OSError) as error:
                 _log.info("retention: the database is away", error=type(error).__name__)
             except Exception:  # noqa: BLE001 -- one that died would be missed too late
                 _log.exception("retention failed, trying on")
@@ -64,6 +62,6 @@ class Retention:
     @retried
     async def _delete(self, ids: Sequence[UUID]) -> Deleted:
         async with self._database.begin() as db:
-            if not await sweeps.lead(db, self._leadership):
+            if not await dispatch.lead(db, self._leadership):
                 return Deleted()
             return await retention.delete_sessions(db, ids, unused_s=self._days * _DAY_S)

@@ -3,9 +3,7 @@
 import asyncio
 import time
 
-from sqlalchemy.exc import SQLAlchemyError
-
-from shared.database import CommitUnknownError, Database, retried
+from shared.database import Database, DatabaseAway, retried
 from shared.logging import get_logger
 from shared.store import traces
 from shared.store.transitions import Claim
@@ -49,7 +47,7 @@ class SpanWriter:
             await asyncio.sleep(_EVERY_S)
             try:
                 await self._store_all()
-            except (SQLAlchemyError, CommitUnknownError, OSError) as error:
+            except (DatabaseAway, OSError) as error:
                 _log.info("the database is away, spans are late", error=type(error).__name__)
 
     async def _store_all(self) -> None:

@@ -7,15 +7,13 @@ import asyncio
 import time
 from uuid import UUID
 
-from sqlalchemy.exc import DBAPIError
-
 from shared.announcer import Announcer
-from shared.database import CommitUnknownError, Database
+from shared.database import Database, DatabaseAway
 from shared.logging import get_logger
 from shared.overdue import end_overdue
 from shared.queue import Hinter
 from shared.settings import Settings
-from shared.store import checks, sweeps, usage, workers
+from shared.store import checks, dispatch, usage, workers
 from worker.memory.files import MemoryFiles
 from worker.metrics import count_rescued, count_sweep
 
@@ -64,7 +62,7 @@ class Sweeper:
         try:
             await self.sweep()
             count_sweep("done")
-        except (DBAPIError, CommitUnknownError, OSError) as error:
+        except (DatabaseAway, OSError) as error:
             count_sweep("away")
             _log.info("sweep: something is away, trying on", error=type(error).__name__)
         except Exception:  # noqa: BLE001 -- a sweeper that died would be missed too late
@@ -107,22 +105,22 @@ class Sweeper:
     async def _lost_hints(self, waiting: int) -> tuple[UUID, ...]:
         settings = self._settings
         async with self._database.begin() as db:
-            if not await sweeps.lead(db, settings.namespace):
+            if not await dispatch.lead(db, settings.namespace):
                 return ()
             _, slots = await workers.alive(db)
             # a backlog looks like lost hints: never more of them than workers could soon take
             room = 2 * slots - waiting
             if room <= 0:
                 return ()
-            lost = await sweeps.take_lost_hints(
+            lost = await dispatch.mark_lost(
                 db,
                 waiting=waiting,
-                hinted_before_s=_HINT_LOST_S if waiting else settings.heartbeat_s,
+                enqueued_before_s=_HINT_LOST_S if waiting else settings.heartbeat_s,
                 run_limit_s=settings.run_limit_s,
                 limit=room,
                 counted_s_ago=time.monotonic() - self._asked_at,
             )
-            return lost + await sweeps.take_unhinted(
+            return lost + await dispatch.mark_waiting(
                 db, project_limit=settings.project_concurrency, limit=room - len(lost)
             )
 
@@ -130,7 +128,7 @@ class Sweeper:
         async with self._database.begin() as db:
             await workers.forget_dead(db, dead_for_s=_DEAD_WORKER_S)
             # what a late attempt may still record is over by then
-            await sweeps.purge_projects(db, deleted_before_s=2 * self._settings.run_limit_s)
+            await dispatch.purge_projects(db, deleted_before_s=2 * self._settings.run_limit_s)
             await checks.purge(db, ordered_before_s=_CHECK_TAKEN_S)
         self._calls_incomplete = True
         await self._memories.remove_stale()
@@ -138,6 +136,6 @@ class Sweeper:
     async def _complete_calls(self) -> bool:
         """Complete calls that an older version recorded; tell whether there may be more of them."""
         async with self._database.begin() as db:
-            if not await sweeps.lead(db, self._settings.namespace):
+            if not await dispatch.lead(db, self._settings.namespace):
                 return False
             return await usage.adopt(db, limit=_CALLS_AT_ONCE) == _CALLS_AT_ONCE

@@ -3,6 +3,7 @@
 from uuid import UUID
 
 from fastapi import APIRouter, Request
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from api.dependencies import Caller, Services, ServicesDep, TraceId, WaitPreference
 from api.openapi import problems
@@ -10,7 +11,6 @@ from api.schemas.checks import CheckOut, RepairOut
 from api.waiting import wait_for_end
 from shared import errors
 from shared.checks import Report
-from shared.database import retried
 from shared.errors import NoWorker, SessionBusy
 from shared.store import checks, sessions, workers
 
@@ -35,7 +35,7 @@ async def check_session(
     Any worker may take it, and each host has a memory file of its own: `host` says whose it was.
     Nothing is changed.
     """
-    check_id = await _order(services, session_id, owner, trace_id)
+    check_id = await services.database.write(_order, session_id, owner, trace_id)
     report = await _report(services, check_id, request, wait=wait, repair=False)
     return CheckOut.of(report, session_id=session_id, trace_id=trace_id)
 
@@ -58,7 +58,7 @@ async def repair_session(
     Counters and attempts follow the rows, items move up over lost ones, and that worker's memory
     file is built anew. What stays in `findings` needs a person: `advice` says what to do.
     """
-    check_id = await _order(services, session_id, owner, trace_id)
+    check_id = await services.database.write(_order, session_id, owner, trace_id)
     report = await _report(services, check_id, request, wait=wait, repair=True)
     if report.busy:
         raise SessionBusy("A message of the session is in progress. Repair when it has ended.")
@@ -75,7 +75,7 @@ async def _report(
             receive=request.receive,
             hint=services.announcer.ask_worker(check_id, repair=repair),
         )
-    report = await _take(services, check_id)
+    report = await services.database.write(checks.take, check_id)
     if report is None:
         raise NoWorker(
             "No worker had time for it. Ask again, or let it wait longer with `Prefer: wait=N`.",
@@ -84,20 +84,12 @@ async def _report(
     return report
 
 
-@retried
-async def _order(services: Services, session_id: UUID, owner: str, trace_id: str) -> UUID:
-    async with services.database.begin() as db:
-        await sessions.get(db, session_id, owner=owner)
-        alive, _ = await workers.alive(db)
-        if not alive:
-            raise NoWorker(
-                "There is no worker that could look at the session. Start one, then ask again.",
-                retry_after=_AGAIN_AFTER_S,
-            )
-        return await checks.order(db, session_id, trace_id=trace_id)
-
-
-@retried
-async def _take(services: Services, check_id: UUID) -> Report | None:
-    async with services.database.begin() as db:
-        return await checks.take(db, check_id)
+async def _order(db: AsyncSession, session_id: UUID, owner: str, trace_id: str) -> UUID:
+    await sessions.get(db, session_id, owner=owner)
+    alive, _ = await workers.alive(db)
+    if not alive:
+        raise NoWorker(
+            "There is no worker that could look at the session. Start one, then ask again.",
+            retry_after=_AGAIN_AFTER_S,
+        )
+    return await checks.order(db, session_id, trace_id=trace_id)

@@ -3,10 +3,8 @@
 from alembic import context
 from sqlalchemy import Connection
 
-import shared.checks
-import shared.keys
-import shared.webhooks  # noqa: F401 -- its tables belong to the schema
-from shared.engines import sync_engine
+import shared.checks  # noqa: F401 -- its table belongs to the schema
+from shared.dialects import sync_engine
 from shared.settings import load_settings
 from shared.tables import Base
 

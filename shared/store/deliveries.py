@@ -1,16 +1,24 @@
-"""Deliveries as workers see them: which are due, who tries one, what became of it."""
+"""The outbox: deliveries written with a message's end, which are due, and what became of each."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, func, literal_column, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Text,
+    cast,
+    exists,
+    func,
+    insert,
+    literal_column,
+    select,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from shared.database import clock
-from shared.statuses import DeliveryStatus
-from shared.tables import Message
-from shared.webhooks import Delivery, Webhook
+from shared.dialects import clock
+from shared.tables import Delivery, DeliveryStatus, Message, Webhook
 
 
 @dataclass(frozen=True)
@@ -31,6 +39,26 @@ class Try:
     url: str
     secret: str
     message: Message
+
+
+def has_webhooks(project_id: ColumnElement[UUID]) -> ColumnElement[bool]:
+    """Say in SQL that `write` may have something to do in a project."""
+    return exists().where(Webhook.project_id == project_id)
+
+
+async def write(db: AsyncSession, message_ids: Sequence[UUID]) -> None:
+    """Write a delivery of each of these messages, all just ended, for all who want it."""
+    wanted = (
+        select(Webhook.id, Message.id)
+        .join(Message, Message.project_id == Webhook.project_id)
+        .where(
+            Message.id.in_(message_ids),
+            cast(Webhook.statuses, Text).contains('"' + Message.status + '"'),
+        )
+        # one that is deleted at this moment is left out, and not refused as a key at the insert
+        .with_for_update(of=Webhook, read=True, key_share=True)
+    )
+    await db.execute(insert(Delivery).from_select(["webhook_id", "message_id"], wanted))
 
 
 async def due(db: AsyncSession, *, but_of: Collection[UUID], limit: int) -> Sequence[Due]:

@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from api.commands.doctor import Finding, examine
-from shared.engines import sync_engine
+from shared.dialects import sync_engine
 from shared.settings import Settings
 from shared.store import diagnosis, workers
 from shared.store.workers import Process

@@ -15,9 +15,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.channels import Channel, Topic
 from shared.database import Database
-from shared.engines import sync_engine
+from shared.dialects import sync_engine
 from shared.settings import Settings
-from shared.store import cancels, sweeps, workers
+from shared.store import dispatch, transitions, workers
 from shared.store.accept import _SITUATION
 from shared.store.workers import Process
 from tests.benchmarks import modules
@@ -118,16 +118,16 @@ async def _cpu_us(stage: Stage, settings: Settings, step: Step, *, times: int) -
 
 def _sweep(settings: Settings) -> Step:
     async def sweep(db: AsyncSession) -> None:
-        await sweeps.take_lost_hints(
-            db, waiting=0, hinted_before_s=5, run_limit_s=2 * _LEASE_S, limit=200
+        await dispatch.mark_lost(
+            db, waiting=0, enqueued_before_s=5, run_limit_s=2 * _LEASE_S, limit=200
         )
-        await sweeps.take_unhinted(db, project_limit=settings.project_concurrency, limit=200)
+        await dispatch.mark_waiting(db, project_limit=settings.project_concurrency, limit=200)
 
     return sweep
 
 
 async def _overdue(db: AsyncSession) -> None:
-    await cancels.overdue(db, queue_timeout_s=_LEASE_S, limit=100)
+    await transitions.overdue(db, queue_timeout_s=_LEASE_S, limit=100)
 
 
 async def channel(stage: Stage, ours: Ours, *, ids: int) -> None:

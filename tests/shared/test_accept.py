@@ -24,14 +24,14 @@ async def test_an_accepted_message_is_queued_and_its_head_hinted(world: World) -
     stored = await world.message(accepted.message.id)
     assert (stored.status, stored.seq, stored.attempt) == ("queued", 1, 0)
     assert stored.content == "Create a triage agent"
-    assert accepted.ended.heads == (stored.id,)
-    assert stored.hinted_at is not None
+    assert accepted.ended.ready == (stored.id,)
+    assert stored.enqueued_at is not None
 
 
 async def test_only_the_first_of_a_session_is_hinted(world: World) -> None:
     session = await world.session()
     await world.accept(session)
-    assert (await world.accept(session)).ended.heads == ()
+    assert (await world.accept(session)).ended.ready == ()
 
 
 async def test_a_known_key_gives_the_same_message(world: World) -> None:
@@ -118,7 +118,7 @@ async def test_rollback_cancels_what_waits_and_runs_and_takes_its_place(world: W
     waiting = (await world.accept(session)).message
     accepted = await world.accept(session, on_busy="rollback")
     assert accepted.ended.ids == (running.message_id, waiting.id)
-    assert accepted.ended.heads == (accepted.message.id,)
+    assert accepted.ended.ready == (accepted.message.id,)
     assert (await world.message(running.message_id)).status == "cancelled"
     assert (await world.message(done.message_id)).status == "completed"
     assert await world.attempts(running.message_id) == ["cancelled"]
@@ -160,7 +160,7 @@ async def test_concurrent_messages_get_consecutive_numbers_and_one_is_hinted(wor
     session = await world.session()
     accepted = await asyncio.gather(*(world.accept(session, str(n)) for n in range(12)))
     assert sorted(a.message.seq for a in accepted) == list(range(1, 13))
-    assert sum(len(a.ended.heads) for a in accepted) == 1
+    assert sum(len(a.ended.ready) for a in accepted) == 1
 
 
 async def test_concurrent_duplicates_of_a_key_make_one_message(world: World) -> None:

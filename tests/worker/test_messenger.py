@@ -13,8 +13,8 @@ import pytest
 
 from shared.addresses import is_public
 from shared.store.deliveries import Try
+from shared.store.webhooks import new_secret
 from shared.tables import Message
-from shared.webhooks import new_secret
 from tests.receiver import Receiver, receiving
 from tests.services import free_port
 from worker.messenger import Answer, Messenger
