@@ -18,7 +18,7 @@ from typing_extensions import override
 
 from api import openapi, pages, problems
 from api.auth import Access, Door
-from api.bodies import BoundedBody
+from api.body_limit import BodyLimit
 from api.dependencies import Services
 from api.embedded import embedded_worker
 from api.event_reader import EventReader
@@ -122,7 +122,7 @@ def create_app(settings: Settings, *, celery: Celery | None = None) -> FastAPI:
 
 def _add_middleware(app: FastAPI, settings: Settings) -> None:
     """Put around the routes what every request passes; what is added last comes first."""
-    app.add_middleware(BoundedBody, limit=settings.body_limit)
+    app.add_middleware(BodyLimit, limit=settings.body_limit)
     app.add_middleware(Access)
     if settings.otlp_endpoint:
         app.add_middleware(RequestSpans)
@@ -133,7 +133,7 @@ def _add_middleware(app: FastAPI, settings: Settings) -> None:
             allow_origins=settings.cors_origins,
             allow_methods=["GET", "POST", "PATCH", "DELETE"],
             allow_headers=openapi.REQUEST_HEADERS,
-            expose_headers=openapi.ANSWER_HEADERS,
+            expose_headers=[*openapi.ANSWER_HEADERS, "X-Request-Id"],
             max_age=600,
         )
 

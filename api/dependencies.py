@@ -27,7 +27,6 @@ from shared.tables import Role
 from shared.workflow.checker import CodeChecker
 
 _LONGEST_WAIT_S = 3600.0
-_PREFERENCE = re.compile(r"\s*([A-Za-z-]+)\s*(?:=\s*\"?([^\",;]*)\"?)?\s*(?:;[^,]*)?\Z")
 
 
 @dataclass(frozen=True)
@@ -141,11 +140,13 @@ async def wait_preference(
     """
     wait = None
     for part in (prefer or "").split(","):
-        match _PREFERENCE.match(part):
-            case re.Match() as found if found[1].lower() == "respond-async":
+        name, _, value = part.partition(";")[0].partition("=")
+        value = value.strip().strip('"')
+        match name.strip().lower():
+            case "respond-async":
                 wait = 0.0
-            case re.Match() as found if found[1].lower() == "wait" and _is_number(found[2]):
-                return min(float(found[2]), _LONGEST_WAIT_S)
+            case "wait" if _is_number(value):
+                return min(float(value), _LONGEST_WAIT_S)
     return wait
 
 

@@ -44,6 +44,7 @@ _ERRORS: dict[type[VibeCoderError], Kind] = {
         (errors.MemoryIncomplete, 409, "Memory incomplete"),
         (errors.WebhooksFull, 409, "Webhooks full"),
         (errors.RevisionMismatch, 412, "Revision mismatch"),
+        (errors.BodyTooSlow, 408, "Request timeout"),
         (errors.BodyTooLarge, 413, "Body too large"),
         (errors.HeadTooLarge, 431, "Head too large"),
         (errors.InvalidRequest, 422, "Invalid request"),
@@ -54,6 +55,7 @@ _ERRORS: dict[type[VibeCoderError], Kind] = {
         (errors.ProjectQueueFull, 429, "Project queue full"),
         (errors.ServiceQueueFull, 503, "Service queue full"),
         (errors.NoWorker, 503, "No worker"),
+        (errors.TooManyBodies, 503, "Too many bodies"),
         (errors.ServiceUnavailable, 503, "Service unavailable"),
         (errors.SchemaOutdated, 503, "Schema outdated"),
     )

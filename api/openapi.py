@@ -50,7 +50,9 @@ REQUEST_HEADERS = (
     "If-Match",
     "Last-Event-ID",
     "Prefer",
+    "X-Request-Id",
     "traceparent",
+    "tracestate",
 )
 _AGAIN_LATER = {HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}
 _KEY = {
@@ -63,6 +65,8 @@ _OF_EVERY_BODY = (
     HTTPStatus.BAD_REQUEST,
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     errors.BodyTooLarge,
+    errors.BodyTooSlow,
+    errors.TooManyBodies,
 )
 _OF_EVERY_ROUTE = (errors.InvalidRequest, errors.ServiceUnavailable, FailureCode.INTERNAL)
 

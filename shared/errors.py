@@ -129,6 +129,18 @@ class BodyTooLarge(VibeCoderError):
     code = "body_too_large"
 
 
+class BodyTooSlow(VibeCoderError):
+    """The request's body did not arrive in time."""
+
+    code = "request_timeout"
+
+
+class TooManyBodies(VibeCoderError):
+    """The process holds as many unfinished request bodies as it may."""
+
+    code = "too_many_bodies"
+
+
 class RevisionMismatch(VibeCoderError):
     """`If-Match` names another revision than the project's."""
 

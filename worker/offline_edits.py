@@ -8,7 +8,7 @@ from shared.workflow.model import Node, Workflow
 from shared.workflow.parse import Module, amended, assigned, first_line, literal, read_module
 from worker.offline_text import docstring, string
 
-_LANGUAGE = re.compile(r"\s*Always answer in \w+\.")
+_LANGUAGE = re.compile(r"(?<!\s)\s*Always answer in \w+\.")
 
 
 _Placed = ast.expr | ast.keyword | ast.alias

@@ -84,7 +84,9 @@ _POLITE = _compiled(
     r"(?:please|can you|could you|would you|will you|now|ok|okay|so|also|then|and|let's|"
     r"i want you to|i'd like you to|i would like you to)[\s,]+"
 )
-_CLAUSE = _compiled(r"\s*(?:\n|\.\s)\s*|,?\s+(?=and\s|then\s)|,\s+(?=(?:let|make|add|give|an?)\s)")
+_CLAUSE = _compiled(
+    r"(?<!\s)\s*(?:\n|\.\s)\s*|(?<!\s),?\s+(?=and\s|then\s)|,\s+(?=(?:let|make|add|give|an?)\s)"
+)
 _MAKE = r"(?:create|add|make|build|define|write|set up|i need|i want|we need)"
 _LANGUAGE = rf"\b(?P<language>{_LANGUAGES})\b"
 _DESCRIBE = _compiled(

@@ -21,7 +21,7 @@ HELP = (
 
 _PRONOUNS = {"it", "this", "that", "him", "her", "them", "one", "agent", "this agent", "", "itself"}
 _ARTICLES = re.compile(r"^(?:the|a|an|my|our|this|that|its)\s+", re.IGNORECASE)
-_AGENT = re.compile(r"\s*\bagents?$", re.IGNORECASE)
+_AGENT = re.compile(r"(?<!\s)\s*\bagents?$", re.IGNORECASE)
 _EDGES = " \t\"'`«»“”.,:;!?()"
 _TASKS = {
     "triage": "Find out what the person needs and send them to the agent that can help.",

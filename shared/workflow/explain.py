@@ -34,7 +34,7 @@ class Facts:
     """A module's names, wherever they are bound; of a name that is bound twice the last value."""
 
     lines: list[str]
-    tree: ast.Module
+    nodes: list[ast.AST]
     imports: dict[str, str] = field(default_factory=dict)
     functions: dict[str, ast.FunctionDef | ast.AsyncFunctionDef] = field(default_factory=dict)
     values: dict[str, ast.expr] = field(default_factory=dict)
@@ -50,8 +50,8 @@ class Facts:
     @classmethod
     def of(cls, code: str, tree: ast.Module) -> "Facts":
         """Collect the facts of a module."""
-        facts = cls(_LINE_END.split(code), tree)
-        for node in ast.walk(tree):
+        facts = cls(_LINE_END.split(code), list(ast.walk(tree)))
+        for node in facts.nodes:
             facts._add(node)
         return facts
 
@@ -165,7 +165,7 @@ def double_agents(module: Module) -> Iterator[Diagnostic]:
 
 def names_of_sdk(facts: Facts) -> Iterator[Diagnostic]:
     """Find names that the SDK does not have, where a type checker believes in any name."""
-    for node in ast.walk(facts.tree):
+    for node in facts.nodes:
         match node:
             case ast.ImportFrom(module=str(source), names=names, level=0):
                 for alias in names:

@@ -39,29 +39,38 @@ def bound_tree(tree: ast.Module) -> None:
     Each function is compared with all others (5 s for 15,000), and a `finally` is compiled anew for
     each way out of its `try`: 18 of them, each in the last one, are 900 characters and 700 MB.
     """
-    scopes = sum(isinstance(node, _SCOPES) for node in ast.walk(tree))
-    if scopes > _MOST_SCOPES:
+    scale = _Scale()
+    weight = scale.weigh(tree, 0)
+    if scale.scopes > _MOST_SCOPES:
         raise invalid([Error(1, f"the module has more than {_MOST_SCOPES} functions and the like")])
-    if _weight(tree, 0) > _MOST_WEIGHT:
+    if weight > _MOST_WEIGHT:
         raise invalid([Error(1, "the module is too large, or its `finally` blocks are too many")])
 
 
-def _weight(node: ast.AST, leaving: int) -> int:
-    """Count what the compiler makes of a node; `leaving` is what each way out copies."""
-    if isinstance(node, ast.Return | ast.Break | ast.Continue):
-        return 1 + leaving + _weights(ast.iter_child_nodes(node), 0)
-    if isinstance(node, ast.Try | ast.TryStar):
-        last = _weights(node.finalbody, leaving)
-        parts = [*node.body, *node.handlers, *node.orelse]
-        return 1 + 2 * last + _weights(parts, leaving + last)
-    return 1 + _weights(ast.iter_child_nodes(node), 0 if isinstance(node, _SCOPES) else leaving)
+class _Scale:
+    """Counts what the compiler makes of a module, and the module's scopes, in one pass."""
 
+    def __init__(self) -> None:
+        self.scopes = 0
 
-def _weights(nodes: Iterable[ast.AST], leaving: int) -> int:
-    weight = 0
-    for node in nodes:
-        weight += _weight(node, leaving)
-    return weight
+    def weigh(self, node: ast.AST, leaving: int) -> int:
+        """Return the weight of a node; `leaving` is what each way out copies."""
+        if isinstance(node, _SCOPES):
+            self.scopes += 1
+            leaving = 0
+        if isinstance(node, ast.Return | ast.Break | ast.Continue):
+            return 1 + leaving + self._sum(ast.iter_child_nodes(node), 0)
+        if isinstance(node, ast.Try | ast.TryStar):
+            last = self._sum(node.finalbody, leaving)
+            parts = [*node.body, *node.handlers, *node.orelse]
+            return 1 + 2 * last + self._sum(parts, leaving + last)
+        return 1 + self._sum(ast.iter_child_nodes(node), leaving)
+
+    def _sum(self, nodes: Iterable[ast.AST], leaving: int) -> int:
+        weight = 0
+        for node in nodes:
+            weight += self.weigh(node, leaving)
+        return weight
 
 
 def can_compare(old: Sequence[str], new: Sequence[str]) -> bool:

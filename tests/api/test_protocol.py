@@ -1,10 +1,15 @@
 """What never becomes a request: the server gives up on it in time."""
 
+import asyncio
 import socket
 
 import httpx2
 import pytest
+import uvicorn
+from starlette.types import Receive, Scope, Send
+from uvicorn.server import ServerState
 
+from api import protocol
 from tests.api.calls import assert_problem
 
 PIECE = b"x" * 10_000
@@ -42,3 +47,25 @@ def test_a_head_that_is_too_large_is_refused(live: httpx2.Client, size: int) -> 
 def test_a_body_may_be_longer_than_a_head(live: httpx2.Client) -> None:
     body = {"name": "Large", "instructions": "", "code": "#" + "x" * 199_000}
     assert live.post("/projects", json=body).status_code == 201
+
+
+@pytest.mark.parametrize("begin", [b"", HEAD, b"GET /answered HTTP/1.1\r\nHost: a\r\n\r\nGET /"])
+async def test_a_head_that_does_not_arrive_in_time_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, begin: bytes
+) -> None:
+    monkeypatch.setattr(protocol, "HEAD_SECONDS", 0.1)
+    config = uvicorn.Config(_answer, log_config=None)
+    server = await asyncio.get_running_loop().create_server(
+        lambda: protocol.BoundedProtocol(config, ServerState(), {}), "127.0.0.1", 0
+    )
+    reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname()[:2])
+    writer.write(begin)
+    answered = await reader.read()
+    assert answered.rpartition(b"HTTP/1.1 ")[2].startswith(b"408 Request Timeout")
+    writer.close()
+    server.close()
+
+
+async def _answer(_scope: Scope, _receive: Receive, send: Send) -> None:
+    await send({"type": "http.response.start", "status": 204, "headers": []})
+    await send({"type": "http.response.body"})

@@ -8,6 +8,8 @@ import pytest
 
 from tests.clients.commands import HERE, run
 
+pytestmark = pytest.mark.services
+
 
 @pytest.fixture(scope="module")
 def generated(caller: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:

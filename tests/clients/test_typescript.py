@@ -10,6 +10,8 @@ import pytest
 from tests.clients.commands import HERE, run
 from tests.licences import refused
 
+pytestmark = pytest.mark.services
+
 
 @pytest.fixture(scope="module")
 def generated(caller: Mapping[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -206,7 +206,7 @@ _TAIL = re.compile(
     rf"^(?:This session is only for the agent `(?P<node_id>[A-Za-z0-9_]+)`\.[^\n]*\n\n)?{_BEGIN}\n",
     re.MULTILINE,
 )
-_NUMBER = re.compile(r" *\d+ \| ")
+_NUMBER = re.compile(r"\A *\d+ \| ")
 
 
 @dataclass(frozen=True)
