@@ -18,7 +18,7 @@ from shared.database import Database
 from shared.dialects import sync_engine
 from shared.settings import Settings
 from shared.store import dispatch, transitions, workers
-from shared.store.accept import _SITUATION
+from shared.store.accept import UnfinishedCount
 from shared.store.workers import Process
 from tests.benchmarks import modules
 from tests.benchmarks.contenders import Ours
@@ -72,13 +72,11 @@ async def unfinished(stage: Stage, *, messages: int, times: int) -> None:
     settings = settings_of({"VIBECODER_DATABASE_URL": url, "VIBECODER_REDIS_URL": stage.redis.url})
     note = stage.results.of(OURS)
     note("us beat", [_beats(stage, settings, times=5 * times)])
-    seen = {"of_session": uuid4(), "of_project": filled_id(f"project{messages // 1000}")}
 
-    async def accept(db: AsyncSession) -> None:
-        asked = seen | {"of_owner": "nobody", "of_draft": uuid4(), "key": None}
-        assert await _SITUATION.first(db, asked)
+    async def count(db: AsyncSession) -> None:
+        assert await UnfinishedCount().read(db)
 
-    for name, step in (("counted", accept), ("swept", _sweep(settings)), ("overdue", _overdue)):
+    for name, step in (("counted", count), ("swept", _sweep(settings)), ("overdue", _overdue)):
         note(f"us {name}", [await _cpu_us(stage, settings, step, times=times) / messages])
 
 
