@@ -165,7 +165,7 @@ async def _open(settings: Settings, celery: Celery, stack: AsyncExitStack) -> Se
     prices = load_prices(settings.prices)
     database = Database(settings, name="api")
     stack.push_async_callback(database.close)
-    watch_pool(database.pool, process="api")
+    watch_pool(database.pool.in_use, most=database.pool.most, process="api")
     channel = Channel(settings)
     stack.push_async_callback(channel.close)
     hinter = Hinter(celery)

@@ -4,11 +4,10 @@ Counters tell rates, not records: what a process counted ends with it, and an en
 acknowledgement was lost is not counted. The database is the record.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from prometheus_client import Counter, Gauge, disable_created_metrics
 
-from shared.database import Pool
 from shared.errors import FailureCode
 
 # a second series for each counter that nobody reads
@@ -55,7 +54,7 @@ def _begin_at_zero() -> None:
 _begin_at_zero()
 
 
-def watch_pool(pool: Pool, *, process: str) -> None:
+def watch_pool(in_use: Callable[[], int], *, most: int, process: str) -> None:
     """Let each scrape ask how many of a process's connections are in use."""
-    _POOL.labels(process).set_function(pool.in_use)
-    _POOL_SIZE.labels(process).set(pool.most)
+    _POOL.labels(process).set_function(in_use)
+    _POOL_SIZE.labels(process).set(most)

@@ -105,7 +105,8 @@ class Runtime:
         process = this_process(settings)
         self.runs = Runs()
         self._database = Database(settings, name="worker")
-        watch_pool(self._database.pool, process="worker")
+        pool = self._database.pool
+        watch_pool(pool.in_use, most=pool.most, process="worker")
         self._channel = Channel(settings)
         self._hinter = Hinter(self._app)
         self._deliverer = Deliverer(self._database, private=settings.webhook_private)

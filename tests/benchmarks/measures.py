@@ -181,7 +181,7 @@ def _resource_rows() -> list[Row]:
         Row("a message's rows, bytes", median("stored bytes"), digits=0),
         Row("  its write-ahead log, bytes", median("logged bytes"), digits=0),
         Row(
-            "PostgreSQL, µs CPU: a row in a count of unfinished ones",
+            "PostgreSQL, µs CPU: a counted unfinished row",
             median("us counted"),
             digits=2,
         ),
