@@ -107,7 +107,7 @@ def _database(settings: Settings) -> Iterator[Finding]:
 
 def _inside(db: Connection, dialect: Dialect, settings: Settings) -> Iterator[Finding]:
     version = db.dialect.server_version_info or ()
-    name = f"{db.dialect.name} {'.'.join(map(str, version))}"
+    name = f"{settings.dialect} {'.'.join(map(str, version))}"
     yield Finding("database", name, dialect.advice(db))
     skew = time.time() - diagnosis.now(db)
     advice = "let both hosts keep time (NTP)" if abs(skew) > _SKEW_S else ""
