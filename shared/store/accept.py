@@ -1,9 +1,9 @@
 """Accepting a message: what a client sent becomes a row, and its place in the order is settled."""
 
 import math
-import time
 from dataclasses import dataclass, field
 from enum import StrEnum
+from time import monotonic
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -77,16 +77,16 @@ class UnfinishedCount:
 
     async def read(self, db: AsyncSession) -> int:
         """Return the count, from the database if what is known is a second old."""
-        if time.monotonic() - self._read_at >= _FRESH_S:
-            self._read_at = time.monotonic()  # at once: one reads, the others go on
+        if monotonic() - self._read_at >= _FRESH_S:
+            self._read_at = monotonic()  # at once: one reads, the others go on
             counted = await _COUNT_ALL.first(db, {})
             assert counted is not None, "it counts"
             self._count = counted.count
         return self._count
 
-    def add_one(self) -> None:
-        """Count a message that was just accepted."""
-        self._count += 1
+    def add(self, messages: int) -> None:
+        """Count what was just accepted; less than none: its rollback ended more."""
+        self._count += messages
 
 
 async def accept(
@@ -123,7 +123,7 @@ async def accept(
     enqueued = not situation.here and not situation.next_waits
     enqueued = enqueued and situation.in_flight < settings.project_concurrency
     message = await _insert(db, place, draft, enqueued=enqueued)
-    unfinished.add_one()
+    unfinished.add(1 - len(ended.ids))
     ready: tuple[UUID, ...] = (message.id,) if enqueued else ()
     if ended.ids or situation.next_waits:
         ready = await dispatch.mark_enqueued(

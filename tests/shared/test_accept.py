@@ -15,8 +15,9 @@ from shared.errors import (
     SessionQueueFull,
     VibeCoderError,
 )
+from shared.store.accept import UnfinishedCount
 from shared.tables import Message, MessageStatus
-from tests.shared.world import World, draft
+from tests.shared.world import ON_SQLITE, World, draft
 
 
 async def test_an_accepted_message_is_queued_and_its_head_hinted(world: World) -> None:
@@ -185,3 +186,25 @@ async def test_a_session_deleted_while_messages_arrive_leaves_none_unfinished(
     await asyncio.gather(*clients[:6], world.delete(project), *clients[6:])
     for message_id in accepted:
         assert (await world.message(message_id)).status == MessageStatus.CANCELLED
+
+
+@ON_SQLITE
+async def test_the_whole_service_is_counted_once_a_second_and_own_messages_at_once(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr("shared.store.accept.monotonic", lambda: now)
+    unfinished = UnfinishedCount()
+
+    async def known() -> int:
+        async with world.database.read() as db:
+            return await unfinished.read(db)
+
+    assert await known() == 0
+    await world.accept(await world.session())  # as another process does
+    unfinished.add(1)
+    assert await known() == 1
+    await world.accept(await world.session())
+    assert await known() == 1, "it is not a second old"
+    now += 1
+    assert await known() == 2
