@@ -70,8 +70,8 @@ faults: $(VENV)/.dev ## kill processes at real points and at random (CAMPAIGN="-
 	$(PY) -m pytest --timeout=0 -m "" tests/faults $(ARGS)
 	@exec $(PY) -m tests.faults.campaign $(CAMPAIGN)
 
-fuzz: $(VENV)/.dev ## try many requests and histories: Hypothesis and schemathesis at length
-	$(PY) -m pytest --timeout=0 -m hypothesis --hypothesis-profile=thorough tests/api tests/shared tests/worker $(ARGS)
+fuzz: $(VENV)/.dev ## try many requests and histories: Hypothesis, schemathesis, hostile code at length
+	$(PY) -m pytest --timeout=0 -m "hypothesis or nightly" --hypothesis-profile=thorough tests/api tests/shared tests/worker $(ARGS)
 	@exec $(PY) -m pytest --timeout=0 -m "" --hypothesis-profile=thorough tests/stateful $(ARGS)
 
 soak: $(VENV)/.dev ## load and harm the compose deployment (ARGS="--minutes 3"; needs docker compose)

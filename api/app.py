@@ -5,6 +5,7 @@ import signal
 import threading
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from types import FrameType
 from typing import Any
 from uuid import UUID
@@ -44,14 +45,15 @@ from api.routes import (
 from api.routes import workflow as workflows
 from api.streams import Watchers
 from api.waiting import Replies
-from api.watch import watch_overdue
 from shared.announcer import Announcer
+from shared.background import every, running
 from shared.channels import Channel
 from shared.database import Database
 from shared.descriptors import allow_open_files
 from shared.errors import SettingsError
 from shared.logging import configure_logging
 from shared.metrics import watch_pool
+from shared.overdue import end_overdue
 from shared.prices import load_prices
 from shared.queue import Hinter, make_celery
 from shared.schema import require_schema
@@ -64,6 +66,7 @@ from shared.telemetry import open_telemetry
 from shared.version import VERSION
 from shared.workflow.checker import CodeChecker
 
+_LOOK_S = 5.0
 _MOST_CHECKS_WAITING = 200
 """Of one owner: each holds a module in memory."""
 _DESCRIPTION = """
@@ -185,12 +188,15 @@ async def _open(settings: Settings, celery: Celery, stack: AsyncExitStack) -> Se
     replies = Replies(channel, ended_among, watchers)
     replies.start()
     stack.push_async_callback(replies.close)
-    await stack.enter_async_context(watch_overdue(database, announcer, settings))
+    # without any worker, messages still end
+    overdue = partial(end_overdue, database, announcer, settings)
+    look_s = min(_LOOK_S, settings.queue_timeout_s / 4)
+    await stack.enter_async_context(running(every(look_s, overdue, "overdue messages")))
     # half of the connections stay free for what else changes something: cancels, sweeps, patches
     gate = Gate(
         width=max(settings.database_pool // 2, 1), most_waiting=settings.service_queue_limit
     )
-    rate_limit = RateLimit(channel.redis, namespace=settings.namespace, limit=settings.rate_limit)
+    rate_limit = RateLimit(settings, channel.redis)
     door = Door(settings, database, rate_limit)
     await door.require_protection()
     scrape = Scrape(database, channel, replies, watchers)

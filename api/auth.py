@@ -1,5 +1,6 @@
 """Who may: every request is somebody's, and is let in before anything else is done for it."""
 
+import re
 from dataclasses import dataclass
 from ipaddress import ip_address
 
@@ -20,6 +21,7 @@ OPEN = frozenset({"/", "/health", "/ready", "/docs", "/openapi.json"})
 _OPEN_BELOW = ("/console/", "/problems/")
 _READING = {"GET", "HEAD", "OPTIONS"}
 _ANONYMOUS = "anonymous"
+_HOST = re.compile(r"(?:\[([0-9a-f:.]+)\]|([^:\[\]]+))(?::\d*)?")
 
 
 @dataclass(frozen=True)
@@ -78,7 +80,8 @@ class Door:
             SettingsError: with what to do.
         """
         settings = self._settings
-        if settings.on_loopback or settings.anonymous or await self._keyring.any_ever():
+        said = settings.anonymous is not None or settings.publish is not None
+        if said or settings.on_loopback or await self._keyring.any_ever():
             return
         raise SettingsError(
             f"VIBECODER_HOST={settings.host} is not loopback and there are no API keys: make one "
@@ -90,28 +93,47 @@ class Door:
         any_keys = await self._keyring.any_ever()
         allowed = self._settings.anonymous
         if allowed is None:
-            local = self._settings.on_loopback and _is_local(scope, headers)
+            inside = self._settings.publish is not None  # of a container: nobody comes on loopback
+            local = self._settings.on_loopback and (inside or _came_on_loopback(scope))
             allowed = local and not any_keys
         if not allowed:
             raise KeyRequired(
                 "Send a key: `Authorization: Bearer vck_...`. The operator of this service makes "
                 "one with `python -m api keys create NAME`."
             )
+        host = _host(headers)
+        if not _is_own_name(host, scope) and host not in self._settings.allowed_hosts:
+            raise KeyRequired(
+                "Without a key this service answers only under a loopback name or its own address. "
+                "Send a key, or let the operator add the host to VIBECODER_ALLOWED_HOSTS."
+            )
         # where there are no keys, who reaches the service is also its operator
         return Identity(_ANONYMOUS, Role.WRITE if any_keys else Role.ADMIN)
 
 
-def _is_local(scope: Scope, headers: Headers) -> bool:
-    """Tell whether the connection came in on loopback, under a name that no stranger can give it.
+def _came_on_loopback(scope: Scope) -> bool:
+    """Tell whether a connection came in on loopback: `uvicorn --host` binds what it wants to."""
+    address = _address(scope)
+    return is_loopback(address) or not _is_address(address)
 
-    `uvicorn api.app:app --host` binds what the settings do not know; and a web page can give its
-    own domain this machine's address, and then read what is served to everybody here.
+
+def _is_own_name(host: str, scope: Scope) -> bool:
+    """Tell whether a request names this machine, as no page elsewhere can.
+
+    A page can give its own domain this machine's address, and then read what is served to
+    everybody here; also a name without a dot, by the search list of the machine's resolver.
     """
+    return is_loopback(host) or host.endswith(".localhost") or host == _address(scope)
+
+
+def _host(headers: Headers) -> str:
+    found = _HOST.fullmatch(headers.get("host", "").lower())
+    return (found[1] or found[2]) if found else ""
+
+
+def _address(scope: Scope) -> str:
     server = scope.get("server")
-    address = server[0] if server else ""
-    host = headers.get("host", "").rsplit(":", 1)[0].strip("[]").lower()
-    own_name = "." not in host or host.endswith(".localhost") or _is_address(host)
-    return own_name and (is_loopback(address) or not _is_address(address))
+    return server[0] if server else ""
 
 
 def _is_address(text: str) -> bool:

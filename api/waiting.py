@@ -8,13 +8,10 @@ from uuid import UUID
 from starlette.types import Receive
 
 from api.streams import Watchers
+from shared.background import cancel_all, every
 from shared.channels import Channel, Topic
-from shared.database import DatabaseAway
-from shared.logging import get_logger
-from shared.stopping import cancel_all
 
 _ASK_S = 2.0
-_log = get_logger(__name__)
 
 EndedAmong = Callable[[Sequence[UUID]], Awaitable[Sequence[UUID]]]
 """Asks the database which of the messages have ended."""
@@ -32,6 +29,7 @@ class Replies:
         self._watchers = watchers
         self._waiting: dict[UUID, set[asyncio.Future[bool]]] = {}
         self._tasks: list[asyncio.Task[None]] = []
+        self._reconnected = asyncio.Event()
         self._given_up = False
 
     @property
@@ -42,7 +40,8 @@ class Replies:
     def start(self) -> None:
         """Listen to the channel, and ask the database for what the channel lost."""
         self._loop = asyncio.get_running_loop()
-        self._tasks = [asyncio.create_task(self._listen()), asyncio.create_task(self._ask())]
+        asking = every(_ASK_S, self._ask, "waiting clients", woken=self._reconnected)
+        self._tasks = [asyncio.create_task(self._listen()), asyncio.create_task(asking)]
 
     async def close(self) -> None:
         """Answer whoever waits and stop listening."""
@@ -81,23 +80,14 @@ class Replies:
     async def _listen(self) -> None:
         async for topic, ids in self._channel.listen(Topic.ENDED, Topic.EVENTS):
             if not ids:  # just (re)connected: what was published meanwhile is lost
-                await self._ask_now()
+                self._reconnected.set()
             self._watchers.wake(ids)
             for message_id in ids if topic is Topic.ENDED else ():
                 self._resolve(message_id, ended=True)
 
     async def _ask(self) -> None:
-        while True:
-            await asyncio.sleep(_ASK_S)
-            await self._ask_now()
-
-    async def _ask_now(self) -> None:
-        try:
-            await self._watchers.ask()
-            ended = await self._ended_among(list(self._waiting)) if self._waiting else ()
-        except (DatabaseAway, OSError) as error:
-            _log.info("the database is away, asking again", error=type(error).__name__)
-            return
+        await self._watchers.ask()
+        ended = await self._ended_among(list(self._waiting)) if self._waiting else ()
         for message_id in ended:
             self._resolve(message_id, ended=True)
 

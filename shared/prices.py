@@ -1,21 +1,22 @@
-"""What models cost, in USD: a small table of list prices, and what the user says instead.
+"""What models cost, in USD: OpenAI's list prices, and over them the prices of the user's file.
 
-Money is decimal, never a float. A model that is not in the table has no price: a wrong one would
+Money is decimal, never a float. A model that neither of them has costs None: a wrong price would
 be worse.
 """
 
 import re
 from dataclasses import dataclass
 from decimal import Decimal
+from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Final, Protocol
+from typing import Annotated, Any, Final, Protocol
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from shared.errors import SettingsError
+from shared.settings import OFFLINE
 
 CURRENCY: Final = "USD"
-_LIST_PRICES = Path(__file__).with_name("prices.json")
 _PER = 1_000_000
 _SNAPSHOT = re.compile(r"(.+)-\d{4}-\d{2}-\d{2}", re.ASCII)
 
@@ -48,8 +49,11 @@ class _Price(BaseModel):
     output: _Money
 
 
+_OWN: dict[str, _Price | None] = {OFFLINE: _Price(input=Decimal(0), output=Decimal(0))}
+
+
 class _Table(BaseModel):
-    """A file of prices; what it says besides `models` is for people."""
+    """A file of prices; fields besides `models` are notes for people."""
 
     models: dict[str, _Price | None]
 
@@ -61,16 +65,19 @@ def in_digits(amount: Decimal) -> str:
 
 @dataclass(frozen=True)
 class Prices:
-    """The prices of models by name; None: that very model has none."""
+    """The prices of models: the list prices, but for the models of `_own` (None: no price)."""
 
-    _models: dict[str, _Price | None]
+    _own: dict[str, _Price | None]
 
     def has(self, model: str) -> bool:
         """Tell whether a model has a price."""
         return self._price(model) is not None
 
     def cost(self, model: str, tokens: Tokens) -> Decimal | None:
-        """Say what tokens of a model cost, exactly; None: it has no price."""
+        """Compute the exact cost of tokens; None: the model has no price.
+
+        The first call in a process takes half a second: call it in a thread.
+        """
         price = self._price(model)
         if price is None:
             return None
@@ -80,21 +87,43 @@ class Prices:
         return (read + tokens.output_tokens * price.output) / _PER
 
     def _price(self, model: str) -> _Price | None:
-        """Look a model up; a dated snapshot that is not listed costs what its base name does."""
-        if model in self._models:
-            return self._models[model]
+        """Look a model up; a dated snapshot costs as much as its base name in the user's file."""
         dated = _SNAPSHOT.fullmatch(model)
-        return self._models.get(dated[1]) if dated else None
+        for name in (model, dated[1] if dated else model):
+            if name in self._own:
+                return self._own[name]
+        return _list_price(model)
+
+
+def _list_price(model: str) -> _Price | None:
+    # not above: it takes half a second and 27 MB, and few processes are ever asked for a cost
+    genai_prices = import_module("genai_prices")
+    try:
+        found = genai_prices.calc_price(genai_prices.Usage(), model, provider_id="openai")
+    except LookupError:
+        return None
+    price = found.model_price
+    if price.input_mtok is None or price.output_mtok is None:  # not priced by tokens
+        return None
+    return _Price(
+        input=_base(price.input_mtok),
+        cached_input=_base(price.cache_read_mtok),
+        output=_base(price.output_mtok),
+    )
+
+
+def _base(price: Any) -> Any:
+    """Return the price of short prompts: a sum over many calls says nothing of their lengths."""
+    return getattr(price, "base", price)
 
 
 def load_prices(path: Path | None) -> Prices:
-    """Read the list prices, and over them the user's file, if there is one.
+    """Read the user's file, if there is one.
 
     Raises:
         SettingsError: the file cannot be read, or is no table of prices.
     """
-    listed = _read(_LIST_PRICES).models
-    return Prices(listed if path is None else listed | _read(path).models)
+    return Prices(_OWN if path is None else _OWN | _read(path).models)
 
 
 def _read(path: Path) -> _Table:

@@ -11,12 +11,14 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import Context, copy_context
 from functools import partial
+from typing import Any
 from uuid import UUID
 
 from celery import Celery
+from celery.app.amqp import AMQP
+from kombu.connection import Connection
 from kombu.entity import Queue
 
-from shared.broker import Amqp
 from shared.logging import context_about, get_logger
 from shared.metrics import HINTS
 from shared.settings import Settings
@@ -26,16 +28,32 @@ SESSION_CHECK = "session.check"
 SESSION_REPAIR = "session.repair"
 _HINT_LIMIT_S = 1.5
 _LOST_FOR_S = 10.0
+_EVERY_SECOND = {"interval_start": 1, "interval_step": 0, "interval_max": 1}
 _log = get_logger(__name__)
+
+
+class _Connection(Connection):
+    """A connection that is tried every second while the broker is away.
+
+    Celery itself would wait longer each time, up to 30 s, and every message with it.
+    """
+
+    def ensure_connection(self, *args: Any, **options: Any) -> Any:
+        return super().ensure_connection(*args, **options | _EVERY_SECOND)  # type: ignore[no-untyped-call]
+
+
+class _Amqp(AMQP):  # type: ignore[misc]
+    Connection = _Connection
 
 
 def make_celery(settings: Settings) -> Celery:
     """Make the Celery app of a process from its settings; nothing is connected yet."""
     broker = settings.redis_url or "memory://localhost/"
-    app = Celery(settings.namespace, broker=broker, amqp=Amqp)
+    app = Celery(settings.namespace, broker=broker, amqp=_Amqp)
     # kombu's memory queues are global to a process: the namespace keeps services apart
     name = f"{settings.namespace}.messages"
     app.conf.update(
+        # the broker keeps no record of what it handed out; see also `Request` in worker/tasks.py
         task_queues=[Queue(name, no_ack=True)],  # type: ignore[no-untyped-call]
         task_default_queue=name,
         task_serializer="json",
@@ -45,7 +63,7 @@ def make_celery(settings: Settings) -> Celery:
         # acknowledged late, a Redis restart crashes the worker, and a lost worker costs 90 s
         task_acks_late=False,
         task_publish_retry_policy={"max_retries": 1, "interval_start": 0},
-        worker_pool="worker.pool:TaskPool",
+        worker_pool="threads",
         worker_concurrency=settings.worker_concurrency,
         # a worker takes a hint only when it has a free slot
         worker_disable_prefetch=not settings.embedded,
@@ -71,6 +89,7 @@ def _transport_options(settings: Settings) -> dict[str, object]:
         "socket_timeout": 5,
         "socket_connect_timeout": 1,
         "socket_keepalive": True,
+        **_EVERY_SECOND,
         "global_keyprefix": f"{settings.namespace}:",
     }
 

@@ -59,9 +59,18 @@ class Settings(BaseSettings):
         description="Folder of files named like these variables, for what the environment should "
         "not hold; the environment comes first.",
     )
+    publish: str | None = Field(
+        None,
+        description="Address and port at which a container's port is published; unset: HOST.",
+    )
     anonymous: bool | None = Field(
         None,
-        description="Serve without keys; unset: only when HOST is loopback and no key was made.",
+        description="Serve without keys; unset: only on loopback, and until a key was made.",
+    )
+    allowed_hosts: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description="Names under which callers without a key are served, besides loopback names "
+        "and the address itself, separated by commas.",
     )
     rate_limit: int | None = Field(
         None, ge=1, description="Requests a minute of one key, or without keys of one address."
@@ -98,7 +107,8 @@ class Settings(BaseSettings):
     )
 
     prices: Path | None = Field(
-        None, description="JSON file of model prices that are added to, or replace, the built-in."
+        None,
+        description="JSON file of model prices that are added to, or replace, the list prices.",
     )
 
     sync_wait_s: float = Field(
@@ -171,7 +181,7 @@ class Settings(BaseSettings):
         "", description="For tests only: the moment at which a worker kills itself."
     )
 
-    @field_validator("models", "cors_origins", mode="before")
+    @field_validator("models", "cors_origins", "allowed_hosts", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         if isinstance(value, str):
@@ -224,7 +234,8 @@ class Settings(BaseSettings):
     @property
     def on_loopback(self) -> bool:
         """Tell whether only this machine reaches the API."""
-        return is_loopback(self.host)
+        published = self.publish and self.publish.rpartition(":")[0].strip("[]")
+        return is_loopback(self.host if published is None else published)
 
     @property
     def dialect(self) -> str:

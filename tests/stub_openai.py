@@ -2,8 +2,9 @@
 
 Speaks `POST /v1/responses` and `POST /v1/chat/completions`, plain and with `stream: true`, and asks
 for no key. What it does is written in the prompt: see tests/stub_replies.py. `GET /stats` counts
-calls; `GET /requests` lists the last calls when started with `--record N`. It is a bare HTTP/1.1
-server so that benchmarks measure the service and not the stub.
+calls; `GET /requests` lists the last calls when started with `--record N`, with `?containing=TEXT`
+those whose prompt contains a text, with `?newest=N` the last of these. It is a bare HTTP/1.1 server
+so that benchmarks measure the service and not the stub.
 """
 
 import argparse
@@ -16,6 +17,7 @@ from collections import Counter, deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import count
+from urllib.parse import parse_qsl, urlsplit
 
 from tests.stub_replies import (
     Call,
@@ -79,16 +81,22 @@ class Stub:
         writer.close()
 
     async def _serve(self, request: Request, reader: StreamReader, writer: StreamWriter) -> None:
-        match request.method, request.path:
+        target = urlsplit(request.path)
+        match request.method, target.path:
             case "GET", "/stats":
                 counts = {"calls": self.calls, "max_concurrent": self.most_running}
                 _send(writer, 200, counts | {"left": self.left, "connections": self.connections})
             case "GET", "/requests":
-                _send(writer, 200, list(self.recorded))
+                _send(writer, 200, self._requests(dict(parse_qsl(target.query))))
             case "POST", "/v1/responses" | "/v1/chat/completions":
                 await self._count(request, reader, writer)
             case _:
                 _send(writer, 404, _error("Unknown request URL", None))
+
+    def _requests(self, query: dict[str, str]) -> list[Json]:
+        text = query.get("containing", "")
+        found = [call for call in self.recorded if text in call["prompt"]]
+        return found[-int(query.get("newest", len(found))) :]
 
     async def _count(self, request: Request, reader: StreamReader, writer: StreamWriter) -> None:
         self.calls += 1

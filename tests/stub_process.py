@@ -7,6 +7,7 @@ import urllib.request
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import urlencode
 
 _ROOT = Path(__file__).resolve().parents[1]
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
@@ -51,14 +52,15 @@ class StubOpenAI:
         counts: dict[str, int] = self._get("/stats")
         return counts
 
-    def requests(self, containing: str = "") -> list[dict[str, Any]]:
-        """Return the calls whose prompt contains a text, oldest first.
+    def requests(self, containing: str = "", *, newest: int = 1000) -> list[dict[str, Any]]:
+        """Return the newest calls whose prompt contains a text, oldest first.
 
         Each has `at`, `path`, `prompt`, `headers`, `body`, and in `sent` the body of a plain
         answer, letter by letter.
         """
-        calls: list[dict[str, Any]] = self._get("/requests")
-        return [call for call in calls if containing in call["prompt"]]
+        query = urlencode({"containing": containing, "newest": newest})
+        calls: list[dict[str, Any]] = self._get(f"/requests?{query}")
+        return calls
 
     def _get(self, path: str) -> Any:
         with _DIRECT.open(f"http://{self._address}:{self.port}{path}", timeout=10) as answer:

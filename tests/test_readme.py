@@ -6,6 +6,7 @@ import json
 import re
 import time
 from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,8 @@ import pytest
 from shared.store.webhooks import new_secret
 from tests import reference
 from tests.services import ROOT
-from tests.worker.test_messenger import told
-from worker.notices import body_of, headers_of
+from tests.worker.test_webhook_client import delivery_to
+from worker.webhooks.client import payload, signed_headers
 
 README = (ROOT / "README.md").read_text()
 API = (ROOT / "docs" / "api.md").read_text()
@@ -35,14 +36,14 @@ def test_the_receiver_of_webhooks_knows_what_is_ours() -> None:
     [example] = re.findall(r"```python\n(def is_ours.*?)```", API, re.DOTALL)
     known: dict[str, Any] = {"Mapping": Mapping, "base64": base64, "hmac": hmac, "time": time}
     exec(example, known)
-    tried = told("https://example.com")
-    body = body_of(tried.message)
-    headers = headers_of(tried, body, sent_at=time.time())
-    assert known["is_ours"](headers, body, tried.secret)
-    assert not known["is_ours"](headers, body + b" ", tried.secret)
+    delivery, now = delivery_to("https://example.com"), datetime.now(UTC)
+    body = payload(delivery.message)
+    headers = signed_headers(delivery, body, sent_at=now)
+    assert known["is_ours"](headers, body, delivery.secret)
+    assert not known["is_ours"](headers, body + b" ", delivery.secret)
     assert not known["is_ours"](headers, body, new_secret())
-    old = headers_of(tried, body, sent_at=time.time() - 400)
-    assert not known["is_ours"](old, body, tried.secret)
+    old = signed_headers(delivery, body, sent_at=now - timedelta(seconds=400))
+    assert not known["is_ours"](old, body, delivery.secret)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

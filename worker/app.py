@@ -4,6 +4,7 @@ import threading
 from typing import Any
 
 from celery import signals
+from celery.worker.consumer import Consumer
 
 from shared.collector import collect_rarely
 from shared.errors import SettingsError, VibeCoderError
@@ -12,6 +13,7 @@ from shared.queue import make_celery
 from shared.settings import load_settings
 from worker import process
 
+_WAKE_S = 0.05
 _log = get_logger(__name__)
 
 try:
@@ -35,7 +37,9 @@ def _start(**_: Any) -> None:
 
 
 @signals.worker_ready.connect
-def _ready(**_: Any) -> None:
+def _ready(sender: Consumer, **_: Any) -> None:
+    # Celery's loop notices a slot that became free when it wakes; by itself it sleeps up to 1 s
+    sender.timer.call_repeatedly(_WAKE_S, lambda: None)
     collect_rarely()
     _log.info("worker ready", model=settings.default_model, slots=settings.worker_concurrency)
 

@@ -20,13 +20,12 @@ from shared.store import claims, records, traces, transitions
 from shared.store.transitions import Claim, CodeMoved, Ended, LeaseLost, Outcome
 from shared.tables import AttemptOutcome
 from shared.workflow.text import unified_diff
-from worker import faults
+from worker import failpoints
 from worker.agent.patch_text import PatchRejected
 from worker.agent.rebase import RebaseConflict
 from worker.agent.tools import WorkflowEditor
 from worker.agent.vibecoder import run_vibecoder
 from worker.budgets import budget_of
-from worker.calls import RunCalls
 from worker.failures import CodeConflict, failure_from, without_edits
 from worker.memory.history import History
 from worker.memory.session import SessionMemory
@@ -45,7 +44,7 @@ _log = get_logger(__name__)
 
 async def run_message(message_id: UUID, *, parts: Parts) -> None:
     """Answer a message, if it is its session's head and nobody else answers it."""
-    faults.reach("before_claim")
+    failpoints.hit("before_claim")
     if parts.runs.closed:  # this worker stops: not even what it released may begin here again
         return
     try:
@@ -80,9 +79,9 @@ async def _attempt(claim: Claim, parts: Parts) -> Claim | None:
         with attempting(claim):
             ended = await attempt.answer()
         if isinstance(ended, Ended):
-            faults.reach("after_commit")
+            failpoints.hit("after_commit")
             await parts.announcer.announce(ended)
-            faults.reach("after_publish")
+            failpoints.hit("after_publish")
     finally:
         try:
             await attempt.close()
@@ -100,11 +99,11 @@ class _Attempt:
         self._settings = parts.settings
         self._memory: SessionMemory | None = None
         self._model: RecordingModel | None = None
-        self._recording: RunCalls | None = None
         self._editor: WorkflowEditor | None = None
         self._outcome: AttemptOutcome | None = None
-        self._events = parts.events.begin(claim)
-        self._spans = parts.spans.begin(claim)
+        self._record = parts.recorder.begin(claim)
+        self._events = self._record.events
+        self._spans = self._record.spans
 
     async def answer(self) -> Ended | Claim | None:
         """Run and finish; of an attempt that was lost only the record of its calls is kept."""
@@ -129,10 +128,7 @@ class _Attempt:
 
     async def close(self) -> None:
         """Bring the memory file up to date, if there is something new, and close it."""
-        self._parts.events.end(self._events)
-        self._parts.spans.end(self._spans, self._outcome)
-        if self._recording is not None:
-            self._parts.calls.end(self._recording)
+        self._parts.recorder.end(self._record, self._outcome)
         if self._memory is not None:
             if self._outcome is AttemptOutcome.COMPLETED:
                 await self._memory.sync_committed()
@@ -161,7 +157,7 @@ class _Attempt:
                 history=History(await self._memory.hand_out(), limit=settings.history_limit),
                 timeout_s=settings.model_timeout_s,
             )
-            self._recording = self._parts.calls.begin(claim, self._model.calls)
+            self._record.calls = self._model.calls
             result = await run_vibecoder(
                 prompt=claim.prompt,
                 editor=editor,
@@ -239,7 +235,7 @@ class _Attempt:
         return await until_done(step, limit_s=_DATABASE_AWAY_S)
 
     async def _commit(self, outcome: Outcome) -> Ended:
-        faults.reach("before_commit")
+        failpoints.hit("before_commit")
         return await self._write(  # commit 3: done
             transitions.complete, self._claim, outcome, self._calls, **self._last()
         )

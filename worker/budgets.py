@@ -1,5 +1,6 @@
 """Budgets: what a session and its project may spend, looked at before each call of the model."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -51,7 +52,8 @@ class Budget:
             if limit.tokens is not None or limit.usd is not None:
                 read = partial(self._others, limit)
                 others = await until_done(read, limit_s=_DATABASE_AWAY_S)
-                self._compare(limit, [*others, *own])
+                # in a thread: the first cost of a process takes half a second
+                await asyncio.to_thread(self._compare, limit, [*others, *own])
 
     async def _others(self, limit: _Limit) -> Sequence[Usage]:
         claim = self._claim

@@ -8,12 +8,10 @@ from shared.database import Database
 from shared.prices import Prices
 from shared.settings import Settings
 from shared.workflow.checker import CodeChecker
-from worker.calls import CallWriter
-from worker.events import EventWriter
 from worker.memory.files import MemoryFiles
 from worker.model.client import Models
+from worker.recorder import Recorder
 from worker.runs import Runs
-from worker.span_writer import SpanWriter
 
 
 @dataclass(frozen=True)
@@ -27,8 +25,6 @@ class Parts:
     memories: MemoryFiles
     models: Models
     runs: Runs
-    events: EventWriter
-    spans: SpanWriter
-    calls: CallWriter
+    recorder: Recorder
     prices: Prices
     checker: CodeChecker

@@ -9,6 +9,7 @@ import uvloop
 from celery import Celery
 
 from shared.announcer import Announcer
+from shared.background import cancel_all
 from shared.channels import Channel
 from shared.database import Database
 from shared.logging import get_logger
@@ -17,25 +18,21 @@ from shared.prices import load_prices
 from shared.queue import Hinter
 from shared.schema import require_schema
 from shared.settings import Settings
-from shared.stopping import cancel_all
 from shared.store import claims
 from shared.telemetry import open_telemetry
 from shared.workflow.checker import CodeChecker
-from worker import faults
-from worker.calls import CallWriter
-from worker.deliverer import Deliverer
-from worker.ears import Ears
-from worker.events import EventWriter
+from worker import failpoints
 from worker.heartbeat import Heartbeat, this_process
+from worker.listener import SignalListener
+from worker.maintenance import Retention, Sweeper
 from worker.memory.files import MemoryFiles
 from worker.model.client import Models
 from worker.parts import Parts
-from worker.retention import Retention
+from worker.recorder import Recorder
 from worker.runs import RunKey, Runs
-from worker.span_writer import SpanWriter
 from worker.status import StatusServer
-from worker.sweeper import Sweeper
 from worker.tracing import keep_traces_here
+from worker.webhooks.dispatcher import WebhookDispatcher
 
 T = TypeVar("T")
 _RELEASE_LIMIT_S = 5.0
@@ -65,7 +62,7 @@ class Runtime:
         require_schema(self.settings)
         self._telemetry = open_telemetry(self.settings, process="worker")
         keep_traces_here(export=self.settings.export_traces)
-        faults.arm(self.settings.fault_point)
+        failpoints.enable(self.settings.fault_point)
         self._thread.start()
         self.run(self._build())
         if self.settings.metrics_port is not None and not self.settings.embedded:
@@ -109,16 +106,14 @@ class Runtime:
         watch_pool(pool.in_use, most=pool.most, process="worker")
         self._channel = Channel(settings)
         self._hinter = Hinter(self._app)
-        self._deliverer = Deliverer(self._database, private=settings.webhook_private)
-        self._announcer = Announcer(self._channel, self._hinter, on_outbox=self._deliverer.wake)
+        self._webhooks = WebhookDispatcher(self._database, private=settings.webhook_private)
+        self._announcer = Announcer(self._channel, self._hinter, on_outbox=self._webhooks.wake)
         self._memories = MemoryFiles(self._database, settings.sessions_dir)
         self._checker = CodeChecker()
         self._models = Models(settings, self._checker)
-        self._events = EventWriter(self._database, self._channel)
-        self._spans = SpanWriter(self._database, self._telemetry)
-        self._calls = CallWriter(self._database)
-        self._ears = Ears(
-            self._database, self._channel, self.runs, self._events, worker_id=process.worker_id
+        self._recorder = Recorder(self._database, self._channel, self._telemetry)
+        self._listener = SignalListener(
+            self._database, self._channel, self.runs, self._recorder, worker_id=process.worker_id
         )
         self.parts = Parts(
             settings=settings,
@@ -128,9 +123,7 @@ class Runtime:
             memories=self._memories,
             models=self._models,
             runs=self.runs,
-            events=self._events,
-            spans=self._spans,
-            calls=self._calls,
+            recorder=self._recorder,
             prices=self._prices,
             checker=self._checker,
         )
@@ -144,11 +137,9 @@ class Runtime:
         )
         running = [
             sweeper.run(),
-            self._events.run(),
-            self._spans.run(),
-            self._calls.run(),
-            self._ears.listen(),
-            self._deliverer.run(),
+            self._recorder.run(),
+            self._listener.listen(),
+            self._webhooks.run(),
         ]
         if self.settings.retention_days is not None:
             running.append(

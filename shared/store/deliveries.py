@@ -1,12 +1,13 @@
 """The outbox: deliveries written with a message's end, which are due, and what became of each."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
 from sqlalchemy import (
     ColumnElement,
     Text,
+    case,
     cast,
     exists,
     func,
@@ -20,18 +21,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from shared.dialects import clock
 from shared.tables import Delivery, DeliveryStatus, Message, Webhook
 
-
-@dataclass(frozen=True)
-class Due:
-    """A delivery that somebody should try."""
-
-    id: UUID
-    webhook_id: UUID
+_OLDEST = 200
 
 
 @dataclass(frozen=True)
-class Try:
-    """A delivery that this worker tries, with all that it needs; `tries` is the fence."""
+class DeliveryAttempt:
+    """A delivery that this worker tries, with all that the try needs; `tries` is the fence."""
 
     id: UUID
     tries: int
@@ -61,19 +56,48 @@ async def write(db: AsyncSession, message_ids: Sequence[UUID]) -> None:
     await db.execute(insert(Delivery).from_select(["webhook_id", "message_id"], wanted))
 
 
-async def due(db: AsyncSession, *, but_of: Collection[UUID], limit: int) -> Sequence[Due]:
-    """List what is due, the longest first, but not of these webhooks."""
-    found = await db.execute(
-        select(Delivery.id, Delivery.webhook_id)
-        .where(_is_due(), Delivery.webhook_id.not_in(but_of))
+async def due(
+    db: AsyncSession,
+    *,
+    at_once: int,
+    limit: int,
+    of: Collection[UUID] | None = None,
+    but_of: Collection[UUID] = (),
+    running: Mapping[UUID, int] | None = None,
+) -> Sequence[UUID]:
+    """List deliveries that are due, the longest first; of each webhook as many as it has room for.
+
+    A webhook has room for `at_once` tries less those that are `running`.
+    """
+    if limit <= 0 or (of is not None and not of):
+        return ()
+    running = running or {}
+    full = [webhook for webhook, count in running.items() if count >= at_once]
+    wanted = Delivery.webhook_id.not_in([*but_of, *full])
+    if of is not None:
+        wanted = Delivery.webhook_id.in_(of)
+    # so many rows, found by the index: a webhook that has thousands does not cost a sort of them
+    oldest = (
+        select(Delivery.id, Delivery.webhook_id, Delivery.next_at)
+        .where(_is_due(), wanted)
         .order_by(Delivery.next_at)
+        .limit(_OLDEST)
+        .subquery()
+    )
+    nth = func.row_number().over(partition_by=oldest.c.webhook_id, order_by=oldest.c.next_at)
+    ranked = select(oldest, nth.label("nth")).subquery()
+    taken = case(running, value=ranked.c.webhook_id, else_=0) if running else 0
+    found = await db.scalars(
+        select(ranked.c.id)
+        .where(ranked.c.nth + taken <= at_once)
+        .order_by(ranked.c.next_at)
         .limit(limit)
     )
-    return [Due(row.id, row.webhook_id) for row in found]
+    return found.all()
 
 
-async def take(db: AsyncSession, ids: Collection[UUID], *, lease_s: float) -> list[Try]:
-    """Take those of the deliveries that are still due and that nobody else is just taking."""
+async def take(db: AsyncSession, ids: Collection[UUID], *, lease_s: float) -> list[DeliveryAttempt]:
+    """Take those of the deliveries that are still due and that no other worker is taking."""
     free = select(Delivery.id).where(Delivery.id.in_(ids), _is_due())
     free = free.with_for_update(skip_locked=True)
     taken = await db.scalars(
@@ -90,25 +114,27 @@ async def take(db: AsyncSession, ids: Collection[UUID], *, lease_s: float) -> li
         .where(Delivery.id.in_(taken.all()))
     )
     return [
-        Try(row.id, row.tries, row.Webhook.id, row.Webhook.url, row.Webhook.secret, row.Message)
+        DeliveryAttempt(
+            row.id, row.tries, row.Webhook.id, row.Webhook.url, row.Webhook.secret, row.Message
+        )
         for row in rows
     ]
 
 
 async def record(
     db: AsyncSession,
-    tried: Try,
+    delivery: DeliveryAttempt,
     status: DeliveryStatus,
     *,
     http_status: int | None,
     error: str | None,
     again_in_s: float = 0.0,
 ) -> None:
-    """Write what became of a try; nothing, if the lease was lost and somebody else tried again."""
+    """Write the outcome of a try, unless its lease ended and another worker tried again."""
     at = clock()
     await db.execute(
         update(Delivery)
-        .where(Delivery.id == tried.id, Delivery.tries == tried.tries, _is_pending())
+        .where(Delivery.id == delivery.id, Delivery.tries == delivery.tries, _is_pending())
         .values(
             status=status,
             next_at=at + again_in_s,

@@ -22,7 +22,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
         yield check_answers(client)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def idle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     """Give a service without a worker: what is sent stays queued."""
     with idle_service(tmp_path_factory.mktemp("idle")) as client:

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 from uuid import UUID, uuid4
 
 import httpx2
@@ -358,7 +359,12 @@ def test_a_stranger_who_gives_this_machine_a_name_is_not_served(
 ) -> None:
     key = app.key("alice")
     with idle_service(tmp_path / "data") as client:
-        for host in ("evil.example", "127.0.0.1.evil.example:8000"):
+        for host in (
+            "evil.example",
+            "127.0.0.1.evil.example:8000",
+            "dotless",
+            "[::1].evil.example",
+        ):
             assert_problem(client.get("/projects", headers={"Host": host}), 401, "key_required")
             named = app.client.get("/projects", headers={"Host": host} | bearer(key))
             assert named.status_code == 200
@@ -368,6 +374,34 @@ def test_this_machines_own_names_are_served(tmp_path: Path) -> None:
     with idle_service(tmp_path / "data") as client:
         for host in ("localhost:8000", "127.0.0.1:80", "[::1]:8000", "a.localhost"):
             assert client.get("/projects", headers={"Host": host}).status_code == 200, host
+
+
+@pytest.mark.parametrize("settings", [{}, {"anonymous": True}], ids=["loopback", "anonymous"])
+def test_a_name_that_the_operator_allows_is_served(
+    tmp_path: Path, settings: dict[str, Any]
+) -> None:
+    allowed = {"allowed_hosts": "vibecoder, my.example"}
+    with idle_service(tmp_path / "data", **settings, **allowed) as client:
+        for host in ("vibecoder", "My.Example:8000"):
+            assert client.get("/projects", headers={"Host": host}).status_code == 200, host
+        refused = client.get("/projects", headers={"Host": "your.example"})
+        assert_problem(refused, 401, "key_required")
+        assert "VIBECODER_ALLOWED_HOSTS" in refused.json()["detail"]
+
+
+@pytest.mark.parametrize(
+    ("publish", "status"),
+    [("127.0.0.1:8000", 200), ("[::1]:80", 200), ("8000", 401), ("0.0.0.0:80", 401)],
+)
+def test_a_container_serves_strangers_only_where_it_is_published_on_loopback(
+    tmp_path: Path, publish: str, status: int
+) -> None:
+    with (
+        idle_service(tmp_path / "data", host="0.0.0.0", publish=publish) as inner,
+        TestClient(inner.app, base_url="http://172.17.0.2") as client,
+    ):
+        host = {"Host": "127.0.0.1:8000"}
+        assert client.get("/projects", headers=host).status_code == status
 
 
 def test_who_comes_in_from_a_network_is_not_served_without_a_key(tmp_path: Path) -> None:

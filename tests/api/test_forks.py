@@ -4,6 +4,7 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import httpx2
 import pytest
@@ -180,17 +181,20 @@ def test_a_message_of_a_deleted_project_is_not_forked(client: TestClient) -> Non
     assert_problem(client.post(f"/messages/{message_id}/fork"), 404, "message_not_found")
 
 
-@pytest.mark.parametrize("lost", ["position = 1", "position = 3", "position >= 0"])
-def test_a_memory_that_is_not_whole_is_not_forked(tmp_path: Path, lost: str) -> None:
+def test_a_memory_that_is_not_whole_is_not_forked(tmp_path: Path) -> None:
     with eager_service(tmp_path) as client:
-        session_id = new_session(client)
-        message_id = answered(client, session_id, "Create a triage agent")
-        assert len(items(client, session_id)) == 4
-        with closing(sqlite3.connect(tmp_path / "vibecoder.db")) as file, file:
-            file.execute(f"DELETE FROM items WHERE {lost}")
-        problem = client.post(f"/messages/{message_id}/fork")
-        assert_problem(problem, 409, "memory_incomplete")
-        assert len(client.get(f"/projects/{project_of(client, session_id)}/sessions").json()) == 1
+        for lost in ("position = 1", "position = 3", "position >= 0"):
+            session_id = new_session(client)
+            message_id = answered(client, session_id, "Create a triage agent")
+            assert len(items(client, session_id)) == 4
+            with closing(sqlite3.connect(tmp_path / "vibecoder.db")) as file, file:
+                file.execute(
+                    f"DELETE FROM items WHERE {lost} AND session_id = ?", (UUID(session_id).hex,)
+                )
+            problem = client.post(f"/messages/{message_id}/fork")
+            assert_problem(problem, 409, "memory_incomplete")
+            path = f"/projects/{project_of(client, session_id)}/sessions"
+            assert len(client.get(path).json()) == 1, lost
 
 
 def project_of(client: TestClient, session_id: str) -> str:

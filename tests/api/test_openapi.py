@@ -188,8 +188,9 @@ def test_every_example_of_a_request_works(
             service = idle if queued else client
             project_id = new_project(service)
             known = {"project_id": project_id, "session_id": new_session(service, project_id)}
-            sent = send(service, known["session_id"], headers=ASYNC if queued else None)
-            known["message_id"] = sent.json()["message_id"]
+            if "{message_id}" in path:
+                sent = send(service, known["session_id"], headers=ASYNC if queued else None)
+                known["message_id"] = sent.json()["message_id"]
             answer = service.request(method, path.format(**known), json=example)
             assert answer.status_code in (200, 201), answer.text
 

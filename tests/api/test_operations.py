@@ -20,19 +20,17 @@ def test_what_was_answered_a_moment_ago_is_in_the_last_minute(client: TestClient
     assert (now["queue"]["queued"], now["queue"]["running"]) == (0, 0)
 
 
-def test_what_waits_is_told_with_its_age(idle: TestClient) -> None:
+def test_what_waits_is_told_with_its_age_to_others_than_operators_their_part(
+    idle: TestClient,
+) -> None:
+    async def no_operator() -> bool:
+        return False
+
     send(idle, new_session(idle), headers=ASYNC)
     now = idle.get("/operations").json()
     assert now["queue"]["queued"] == 1
     assert 0 <= now["queue"]["oldest_s"] < 60
     assert now["workers"] == []
-
-
-def test_who_is_no_operator_sees_their_own_part_and_no_worker(idle: TestClient) -> None:
-    async def no_operator() -> bool:
-        return False
-
-    send(idle, new_session(idle), headers=ASYNC)
     idle.app.dependency_overrides[shares_operations] = no_operator  # type: ignore[attr-defined]
     now = idle.get("/operations").json()
     assert (now["scope"], now["queue"]["queued"], now["workers"]) == ("own", 1, [])

@@ -1,14 +1,11 @@
-"""How often somebody may call."""
+"""The limit of requests a minute, for each key or address."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx2
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from api.rate_limit import until_free
 from tests.api.calls import assert_problem
 from tests.api.document import check_answers
 from tests.eager import idle_service
@@ -24,11 +21,12 @@ def limited(tmp_path: Path) -> Iterator[httpx2.Client]:
 
 
 def test_one_request_too_many_is_told_when_to_come_back(limited: httpx2.Client) -> None:
-    for _ in range(LIMIT):
-        assert limited.get("/projects").status_code == 200
-    answer = limited.get("/projects")
+    # a minute of the clock may end meanwhile: then one request more is within the limit
+    answers = [limited.get("/projects") for _ in range(LIMIT + 2)]
+    assert {answer.status_code for answer in answers[:LIMIT]} == {200}
+    answer = answers[-1]
     problem = assert_problem(answer, 429, "rate_limited")
-    assert 0 < int(answer.headers["Retry-After"]) <= 120
+    assert 0 < int(answer.headers["Retry-After"]) <= 60
     assert answer.headers["Retry-After"] in problem["detail"]
 
 
@@ -70,25 +68,3 @@ def test_all_api_processes_count_together_and_without_redis_there_is_no_limit(
             redis.kill()
             assert asked(one) == 200
         assert "requests not counted" in one.output()
-
-
-@given(
-    earlier=st.integers(0, 100),
-    now=st.integers(0, 100),
-    seconds=st.floats(0, 59.9),
-    limit=st.integers(1, 100),
-)
-def test_who_waits_as_long_as_told_is_within_the_limit(
-    earlier: int, now: int, seconds: float, limit: int
-) -> None:
-    now = min(now, limit)  # what is refused does not count
-    wait_s = until_free(earlier, now, seconds, limit=limit)
-    minutes, rest = divmod(seconds + max(wait_s, 0) + 1e-6, 60)
-    match minutes:
-        case 0:
-            counted = earlier * (1 - rest / 60) + now
-        case 1:
-            counted = now * (1 - rest / 60)
-        case _:
-            counted = 0
-    assert counted <= limit + 1e-3

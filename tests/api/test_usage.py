@@ -77,20 +77,15 @@ def test_usage_is_of_the_days_that_are_asked_for(client: TestClient) -> None:
         assert usage(client, "project", project_id, **days)["totals"]["calls"] == calls, days
 
 
-@pytest.mark.parametrize(
-    ("days", "parameter"),
-    [
+def test_days_that_are_none_are_refused(client: TestClient) -> None:
+    path = f"/projects/{new_project(client)}/usage"
+    for days, parameter in (
         ({"from": "yesterday"}, "from"),
         ({"to": "2026-02-30"}, "to"),
         ({"from": "2026-02-02", "to": "2026-02-01"}, "to"),
-    ],
-)
-def test_days_that_are_none_are_refused(
-    client: TestClient, days: dict[str, str], parameter: str
-) -> None:
-    answer = client.get(f"/projects/{new_project(client)}/usage", params=days)
-    problem = assert_problem(answer, 422, "invalid_request")
-    assert problem["errors"][0]["parameter"] == parameter
+    ):
+        problem = assert_problem(client.get(path, params=days), 422, "invalid_request")
+        assert problem["errors"][0]["parameter"] == parameter, days
 
 
 def test_a_model_without_a_price_costs_null_and_the_totals_say_so(tmp_path: Path) -> None:
@@ -148,9 +143,10 @@ def test_a_projects_budget_is_set_changed_and_taken_away(dear: TestClient) -> No
     assert send(dear, session_id, "Create a triage agent").status_code == 200
 
 
-@pytest.mark.parametrize(
-    "budget",
-    [
+def test_what_is_no_budget_is_refused(client: TestClient) -> None:
+    project_id = new_project(client)
+    session_id = new_session(client, project_id)
+    budgets: list[dict[str, Any]] = [
         {"budget_tokens": -1},
         {"budget_tokens": 1.5},
         {"budget_tokens": "5"},
@@ -163,19 +159,16 @@ def test_a_projects_budget_is_set_changed_and_taken_away(dear: TestClient) -> No
         {"budget_usd": "1.0000001"},
         {"budget_usd": "1\n"},
         {"budget_usd": ""},
-    ],
-)
-def test_what_is_no_budget_is_refused(client: TestClient, budget: dict[str, Any]) -> None:
-    project_id = new_project(client)
-    session_id = new_session(client, project_id)
-    for answer in (
-        client.post("/projects", json={"name": "x"} | budget),
-        client.patch(f"/projects/{project_id}", json=budget),
-        client.post(f"/projects/{project_id}/sessions", json=budget),
-        client.patch(f"/sessions/{session_id}", json=budget),
-    ):
-        problem = assert_problem(answer, 422, "invalid_request")
-        assert problem["errors"][0]["pointer"] == f"#/{next(iter(budget))}"
+    ]
+    for budget in budgets:
+        for answer in (
+            client.post("/projects", json={"name": "x"} | budget),
+            client.patch(f"/projects/{project_id}", json=budget),
+            client.post(f"/projects/{project_id}/sessions", json=budget),
+            client.patch(f"/sessions/{session_id}", json=budget),
+        ):
+            problem = assert_problem(answer, 422, "invalid_request")
+            assert problem["errors"][0]["pointer"] == f"#/{next(iter(budget))}", budget
 
 
 def test_a_revision_outlives_the_message_that_made_it(client: TestClient) -> None:

@@ -1,4 +1,4 @@
-"""Webhooks over HTTP, and what a receiver gets of messages that end."""
+"""Webhooks over HTTP, and what a sink gets of messages that end."""
 
 from collections.abc import Iterator
 
@@ -16,8 +16,8 @@ from tests.api.calls import (
 )
 from tests.api.document import check_answers
 from tests.eager import eager_service
-from tests.receiver import Receiver, receiving
 from tests.services import wait_until
+from tests.webhook_sink import WebhookSink, webhook_sink
 
 
 @pytest.fixture(scope="module")
@@ -28,53 +28,53 @@ def near(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
 
 
 @pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    """Give a receiver that takes everything."""
-    with receiving() as receiver:
-        yield receiver
+def sink() -> Iterator[WebhookSink]:
+    """Give a sink that takes everything."""
+    with webhook_sink() as sink:
+        yield sink
 
 
-def test_a_reply_is_told_as_the_api_shows_it(near: TestClient, receiver: Receiver) -> None:
+def test_a_reply_is_told_as_the_api_shows_it(near: TestClient, sink: WebhookSink) -> None:
     project_id = new_project(near)
-    webhook = new_webhook(near, project_id, receiver.url)
+    webhook = new_webhook(near, project_id, sink.url)
     sent = send(near, new_session(near, project_id), "Create a triage agent").json()
-    [notice] = receiver.wait(1)
-    assert notice.is_signed_with(webhook["secret"])
-    assert notice.json["type"] == "message.completed"
+    [post] = sink.wait(1)
+    assert post.is_signed_with(webhook["secret"])
+    assert post.json["type"] == "message.completed"
     shown = near.get(f"/messages/{sent['message_id']}").json()
     shown = {
         name: shown[name] for name in shown.keys() - {"position", "starts_in_s", "rolled_back"}
     }
-    assert notice.json["data"] == shown
-    assert notice.json["timestamp"] == shown["ended_at"]
+    assert post.json["data"] == shown
+    assert post.json["timestamp"] == shown["ended_at"]
     path = f"/webhooks/{webhook['id']}/deliveries"
     wait_until(lambda: near.get(path).json()[0]["status"] == "delivered", "the record")
     [delivery] = near.get(path).json()
-    assert (delivery["id"], delivery["message_id"]) == (notice.id, sent["message_id"])
+    assert (delivery["id"], delivery["message_id"]) == (post.id, sent["message_id"])
     assert (delivery["tries"], delivery["http_status"], delivery["next_at"]) == (1, 204, None)
 
 
-def test_a_failure_is_told_with_its_error(near: TestClient, receiver: Receiver) -> None:
+def test_a_failure_is_told_with_its_error(near: TestClient, sink: WebhookSink) -> None:
     project_id = new_project(near, budget_tokens=0)
-    new_webhook(near, project_id, receiver.url, statuses=["failed"])
+    new_webhook(near, project_id, sink.url, statuses=["failed"])
     send(near, new_session(near, project_id))
-    [notice] = receiver.wait(1)
-    assert notice.json["type"] == "message.failed"
-    assert notice.json["data"]["error"]["code"] == "budget_exceeded"
+    [post] = sink.wait(1)
+    assert post.json["type"] == "message.failed"
+    assert post.json["data"]["error"]["code"] == "budget_exceeded"
 
 
-def test_a_delivery_is_sent_anew_when_somebody_asks(near: TestClient, receiver: Receiver) -> None:
-    receiver.status = 410
+def test_a_delivery_is_sent_anew_when_somebody_asks(near: TestClient, sink: WebhookSink) -> None:
+    sink.status = 410
     project_id = new_project(near)
-    path = f"/webhooks/{new_webhook(near, project_id, receiver.url)['id']}/deliveries"
+    path = f"/webhooks/{new_webhook(near, project_id, sink.url)['id']}/deliveries"
     send(near, new_session(near, project_id))
     wait_until(lambda: near.get(path).json()[0]["status"] == "given_up", "the end of tries")
-    receiver.status = 200
+    sink.status = 200
     delivery = near.get(path).json()[0]
     again = near.post(f"{path}/{delivery['id']}/retry").json()
     assert (again["status"], again["tries"]) == ("pending", 0)
     wait_until(lambda: near.get(path).json()[0]["status"] == "delivered", "the delivery")
-    first, second = receiver.notices
+    first, second = sink.posts
     assert first.id == second.id
     assert_problem(near.post(f"{path}/{NOBODYS_ID}/retry"), 404, "delivery_not_found")
 

@@ -1,4 +1,4 @@
-"""Webhooks are told at least once: killed processes, several workers, a receiver that is down."""
+"""Webhooks are told at least once: killed processes, several workers, a sink that is down."""
 
 import sqlite3
 from contextlib import closing, suppress
@@ -12,8 +12,8 @@ from tests.api.calls import new_project, new_session, new_webhook, send
 from tests.faults.client import Client
 from tests.faults.cluster import Cluster, died
 from tests.faults.prompts import prompt
-from tests.receiver import Notice, Receiver, receiving
 from tests.services import EmbeddedService, free_port, wait_until
+from tests.webhook_sink import Post, WebhookSink, webhook_sink
 
 NEAR = {"VIBECODER_WEBHOOK_PRIVATE": "true"}
 DYING = {**NEAR, "VIBECODER_FAULT_POINT": "after_delivery"}
@@ -42,8 +42,8 @@ def states(cluster: Cluster, secret: str) -> list[Any]:
     return rows(cluster, f"{query} WHERE w.secret = %s", secret)
 
 
-def twice_the_same(notices: list[Notice], secret: str) -> bool:
-    first, second = notices
+def twice_the_same(posts: list[Post], secret: str) -> bool:
+    first, second = posts
     signed = first.is_signed_with(secret) and second.is_signed_with(secret)
     return signed and (first.id, first.body) == (second.id, second.body)
 
@@ -51,17 +51,17 @@ def twice_the_same(notices: list[Notice], secret: str) -> bool:
 def test_a_worker_that_is_killed_before_it_records_a_delivery_is_followed_by_another(
     cluster: Cluster,
 ) -> None:
-    with receiving() as receiver:
+    with webhook_sink() as sink:
         client = cluster.client()
-        session, secret = watched(cluster, client, receiver.url)
+        session, secret = watched(cluster, client, sink.url)
         doomed = cluster.worker(**DYING)
         assert client.ask(session, prompt()).status == 200
         died(doomed)
-        assert len(receiver.notices) == 1
+        assert len(sink.posts) == 1
         assert states(cluster, secret) == [("pending", 1)]
         cluster.worker(**NEAR)
         rows(cluster, DUE)
-        assert twice_the_same(receiver.wait(2), secret)
+        assert twice_the_same(sink.wait(2), secret)
         wait_until(lambda: states(cluster, secret) == [("delivered", 2)], "the record")
     cluster.check(client)
 
@@ -82,32 +82,32 @@ def test_workers_share_what_is_to_be_told_and_a_receiver_that_was_down_misses_no
         return len(found) == messages and all(row[0] == status and row[1] for row in found)
 
     wait_until(lambda: all_are("pending"), "a try of each")
-    with receiving(port=port) as receiver:
+    with webhook_sink(port=port) as sink:
         wait_until(lambda: all_are("delivered"), "the next tries", timeout=40)
-        told = [notice.json["data"]["message_id"] for notice in receiver.notices]
+        told = [post.json["data"]["message_id"] for post in sink.posts]
     assert len(told) == len(set(told)) == messages, "each once, as nobody died"
     assert set(told) == {sent.answers[-1].message_id for sent in client.sent}
 
 
 def test_one_process_that_is_killed_delivers_again_after_its_start(tmp_path: Path) -> None:
-    with receiving() as receiver, EmbeddedService(tmp_path, DYING) as service:
-        secret = told_once(service, receiver)
+    with webhook_sink() as sink, EmbeddedService(tmp_path, DYING) as service:
+        secret = told_once(service, sink)
         wait_until(lambda: not service.running, "the service to die")
         service.settings = {**service.settings, "VIBECODER_FAULT_POINT": ""}
         data = Path(service.settings["VIBECODER_DATA_DIR"])
         with closing(sqlite3.connect(data / "vibecoder.db")) as database, database:
             database.execute(DUE)
         service.start()
-        assert twice_the_same(receiver.wait(2), secret)
+        assert twice_the_same(sink.wait(2), secret)
 
 
-def told_once(service: EmbeddedService, receiver: Receiver) -> str:
-    """Have a message answered whose end the receiver is told; return the webhook's secret."""
+def told_once(service: EmbeddedService, sink: WebhookSink) -> str:
+    """Have a message answered whose end the sink is told; return the webhook's secret."""
     with httpx2.Client(base_url=service.url, trust_env=False, timeout=30) as http:
         project_id = new_project(http)
-        secret = str(new_webhook(http, project_id, receiver.url)["secret"])
+        secret = str(new_webhook(http, project_id, sink.url)["secret"])
         session_id = new_session(http, project_id)
         with suppress(httpx2.TransportError):  # it may die before it answers
             send(http, session_id)
-    receiver.wait(1)
+    sink.wait(1)
     return secret

@@ -191,9 +191,11 @@ def test_what_may_be_meant_is_a_warning() -> None:
         "from not_here import *\nprint(what_it_may_have)",
         "globals()['made'] = 1\nprint(made)",
         "exec('made = 1')\nprint(made)",
-        "try:\n    from agents import WebSearch\nexcept ImportError:\n    WebSearch = None",
-        "try:\n    from agents.nothing import x\nexcept ImportError:\n    x = None",
-        "def own(a: int | None) -> str:\n    return a\nown('text')\nown(None).missing",
+        (
+            "try:\n    from agents import WebSearch\nexcept ImportError:\n    WebSearch = None\n"
+            "try:\n    from agents.nothing import x\nexcept ImportError:\n    x = None\n"
+            "def own(a: int | None) -> str:\n    return a\nown('text')\nown(None).missing"
+        ),
     ],
 )
 def test_what_nobody_can_know_is_no_error(code: str) -> None:

@@ -75,9 +75,9 @@ async def test_a_transaction_cancelled_at_any_moment_leaves_no_lock_and_no_error
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
     """As at the end of a process; whoever writes next would wait for such a lock, and fail."""
-    for attempt in range(200):
+    for attempt in range(80):
         writing = asyncio.create_task(_write(world))
-        await asyncio.sleep(0.01 * attempt / 200)
+        await asyncio.sleep(0.01 * attempt / 80)
         writing.cancel()
         await asyncio.wait([writing])
         assert writing.cancelled()

@@ -76,43 +76,40 @@ async def lose_workers(world: World, session: VibeSession) -> Ended:
     return ended
 
 
-@pytest.mark.parametrize(
-    ("end", "status"),
-    [
-        (complete, "completed"),
-        (fail, "failed"),
-        (cancel_queued, "cancelled"),
-        (cancel_running, "cancelled"),
-        (withdraw, "cancelled"),
-        (roll_back, "cancelled"),
-        (clear, "cancelled"),
-        (delete_project, "cancelled"),
-        (expire, "failed"),
-        (lose_workers, "failed"),
-    ],
-    ids=lambda value: getattr(value, "__name__", value),
-)
-async def test_every_end_is_told_once_to_each_webhook_that_wants_it(
-    world: World, end: End, status: str
-) -> None:
-    session = await world.session()
-    wants = [
-        await world.webhook(session.project_id),
-        await world.webhook(session.project_id, status),
-    ]
-    others = {"completed", "failed", "cancelled"} - {status}
-    wants_not = [
-        await world.webhook(session.project_id, *others),
-        await world.webhook((await world.project()).id),
-    ]
-    ended = await end(world, session)
-    assert ended.has_outbox
-    for webhook in wants:
-        [delivery] = await world.deliveries(webhook)
-        assert (delivery.message_id, delivery.status) == (ended.ids[0], "pending")
-    assert [await world.deliveries(webhook) for webhook in wants_not] == [[], []]
-    assert not (await end(world, await world.session())).has_outbox, "nobody asked there"
-    assert (await world.message(ended.ids[0])).status == status
+ENDINGS: list[tuple[End, str]] = [
+    (complete, "completed"),
+    (fail, "failed"),
+    (cancel_queued, "cancelled"),
+    (cancel_running, "cancelled"),
+    (withdraw, "cancelled"),
+    (roll_back, "cancelled"),
+    (clear, "cancelled"),
+    (delete_project, "cancelled"),
+    (expire, "failed"),
+    (lose_workers, "failed"),
+]
+
+
+async def test_every_end_is_told_once_to_each_webhook_that_wants_it(world: World) -> None:
+    for end, status in ENDINGS:
+        session = await world.session()
+        wants = [
+            await world.webhook(session.project_id),
+            await world.webhook(session.project_id, status),
+        ]
+        others = {"completed", "failed", "cancelled"} - {status}
+        wants_not = [
+            await world.webhook(session.project_id, *others),
+            await world.webhook((await world.project()).id),
+        ]
+        ended = await end(world, session)
+        assert ended.has_outbox, end
+        for webhook in wants:
+            [delivery] = await world.deliveries(webhook)
+            assert (delivery.message_id, delivery.status) == (ended.ids[0], "pending"), end
+        assert [await world.deliveries(webhook) for webhook in wants_not] == [[], []], end
+        assert not (await end(world, await world.session())).has_outbox, "nobody asked there"
+        assert (await world.message(ended.ids[0])).status == status
 
 
 async def test_all_messages_that_end_together_are_told_with_ids_of_their_own(world: World) -> None:

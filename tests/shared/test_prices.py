@@ -46,8 +46,7 @@ def test_the_built_in_model_costs_nothing() -> None:
         ("gpt-4.1-2025-04-14-2025-04-14", None),
         ("ft:gpt-4.1-2025-04-14:us::1", None),
         ("gpt-4o-2024-08-06", "2.5"),
-        ("gpt-4o-2024-05-13", None),
-        ("GPT-4.1", None),
+        ("gpt-4o-2024-05-13", "5"),
         ("", None),
     ],
 )
@@ -69,8 +68,15 @@ def test_a_file_adds_prices_replaces_them_and_takes_them_away(tmp_path: Path) ->
     mine = Used(input_tokens=1_000_000, cached_tokens=500_000)
     assert prices.cost("mine", mine) == Decimal("0.1"), "cached as dear as not"
     assert prices.cost("gpt-4.1", MILLION) == 3
+    assert prices.cost("gpt-4.1-2025-04-14", MILLION) == 3
     assert not prices.has("gpt-5")
     assert prices.has("gpt-5.1")
+
+
+def test_a_price_that_rises_with_the_prompt_is_that_of_short_prompts() -> None:
+    cost = load_prices(None).cost("gpt-5.4", MILLION)
+    assert cost == load_prices(None).cost("gpt-5.4-2026-03-05", MILLION)
+    assert cost == Decimal("2.5")
 
 
 @pytest.mark.parametrize(

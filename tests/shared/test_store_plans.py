@@ -118,11 +118,12 @@ def verbs(sessions: list[VibeSession]) -> list[Callable[[World], Awaitable[objec
 
     async def deliver(world: World) -> None:
         async with world.database.read() as db:
-            found = await deliveries.due(db, but_of=[sessions[0].id], limit=4)
+            busy = [sessions[0].id]
+            found = await deliveries.due(db, but_of=busy, at_once=4, limit=4)
             assert await deliveries.overdue_s(db) > 0
-            await webhooks.deliveries(db, found[0].webhook_id, after=None, limit=10)
         async with world.database.begin() as db:
-            taken = await deliveries.take(db, [each.id for each in found], lease_s=60)
+            taken = await deliveries.take(db, found, lease_s=60)
+            await webhooks.deliveries(db, taken[0].webhook_id, after=None, limit=10)
             for tried in taken:
                 await deliveries.record(
                     db, tried, DeliveryStatus.DELIVERED, http_status=200, error=None

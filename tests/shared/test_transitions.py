@@ -192,29 +192,34 @@ async def _everything(world: World, session: VibeSession) -> list[Any]:
         return rows
 
 
-@pytest.mark.parametrize(
-    "what_happened",
-    [_cancelled, _rolled_back, _cleared, _taken_over, _deleted, _released, _completed],
-)
-async def test_a_late_attempt_changes_nothing(
-    world: World,
-    what_happened: Callable[[World, VibeSession, Claim], Awaitable[None]],
-) -> None:
-    session = await world.session()
-    claim = await world.claimed(session)
-    await what_happened(world, session, claim)
-    before = await _everything(world, session)
-    late: list[Callable[[], Awaitable[Any]]] = [
-        lambda: world.complete(claim),
-        lambda: world.complete(claim, code=NEW_CODE),
-        lambda: world.fail(claim),
-        lambda: world.release(claim),
-        lambda: world.run_again(claim),
-    ]
-    for verb in late:
-        with pytest.raises(LeaseLost):
-            await verb()
-    assert await _everything(world, session) == before
+EVENTS: list[Callable[[World, VibeSession, Claim], Awaitable[None]]] = [
+    _cancelled,
+    _rolled_back,
+    _cleared,
+    _taken_over,
+    _deleted,
+    _released,
+    _completed,
+]
+
+
+async def test_a_late_attempt_changes_nothing(world: World) -> None:
+    for what_happened in EVENTS:
+        session = await world.session()
+        claim = await world.claimed(session)
+        await what_happened(world, session, claim)
+        before = await _everything(world, session)
+        late: list[Awaitable[Any]] = [
+            world.complete(claim),
+            world.complete(claim, code=NEW_CODE),
+            world.fail(claim),
+            world.release(claim),
+            world.run_again(claim),
+        ]
+        for verb in late:
+            with pytest.raises(LeaseLost):
+                await verb
+        assert await _everything(world, session) == before, what_happened
 
 
 async def test_a_late_attempts_calls_can_still_be_recorded_once(world: World) -> None:

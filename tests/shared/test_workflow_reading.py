@@ -512,5 +512,5 @@ def test_reading_costs_in_proportion_to_the_size(pattern: str) -> None:
             parse_workflow(code)
         return time.process_time() - began
 
-    small, large = min(seconds(200) for _ in range(3)), min(seconds(1_600) for _ in range(2))
-    assert large < 8 * 4 * small + 0.2
+    bound = 8 * 4 * min(seconds(200) for _ in range(3)) + 0.2
+    assert any(seconds(1_600) < bound for _ in range(2))

@@ -10,10 +10,17 @@ from worker.agent.tools import WorkflowEditor
 _opened: list[CodeChecker] = []
 
 
-def make_editor(code: str, node_id: str | None = None, limit: int = 100_000) -> WorkflowEditor:
+def shared_checker() -> CodeChecker:
+    """Return the checker of the test, whose child processes its editors use."""
     if not _opened:
         _opened.append(CodeChecker())
-    return WorkflowEditor(code, node_id=node_id, code_limit=limit, checker=_opened[0], owner="test")
+    return _opened[0]
+
+
+def make_editor(code: str, node_id: str | None = None, limit: int = 100_000) -> WorkflowEditor:
+    return WorkflowEditor(
+        code, node_id=node_id, code_limit=limit, checker=shared_checker(), owner="test"
+    )
 
 
 @pytest.fixture(autouse=True)

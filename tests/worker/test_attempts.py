@@ -24,14 +24,12 @@ from shared.workflow.text import EMPTY_WORKFLOW
 from tests.shared.world import ON_SQLITE, OWNER, World
 from worker.agent.tools import WorkflowEditor
 from worker.attempts import run_message
-from worker.calls import CallWriter
-from worker.events import EventWriter
 from worker.memory.files import MemoryFiles
 from worker.memory.history import prepare
 from worker.memory.session import SessionMemory
 from worker.parts import Parts
+from worker.recorder import Recorder
 from worker.runs import Runs, StopReason
-from worker.span_writer import SpanWriter
 
 DONE = [assistant_message("done")]
 IMPORT = " from agents import Agent\n"
@@ -96,9 +94,7 @@ class Attempts:
         world.exits.callback(self.memories.close)
         self.database = database or world.database
         self.runs = Runs()
-        self.events = EventWriter(self.database, Channel(world.settings))
-        self.spans = SpanWriter(self.database)
-        self.calls = CallWriter(self.database)
+        self.recorder = Recorder(self.database, Channel(world.settings))
         self.model: Model = Scripted([])
         self.announced: list[Ended] = []
 
@@ -118,9 +114,7 @@ class Attempts:
             memories=self.memories,
             models=self,  # type: ignore[arg-type]
             runs=self.runs,
-            events=self.events,
-            spans=self.spans,
-            calls=self.calls,
+            recorder=self.recorder,
             prices=load_prices(self.world.settings.prices),
             checker=self.world.checker,
         )

@@ -1,8 +1,8 @@
-"""Edits as models send them, over HTTP: by each API of a model's server, whatever the style."""
+"""Edits as models send them, over HTTP, whatever the style; a few over the other API too."""
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
@@ -131,13 +131,20 @@ def stub() -> Iterator[StubOpenAI]:
         yield stub
 
 
-@pytest.fixture(params=["responses", "chat_completions"])
-def client(
-    request: pytest.FixtureRequest, tmp_path: Path, stub: StubOpenAI
-) -> Iterator[TestClient]:
-    with eager_service(
-        tmp_path / "data", openai_base_url=stub.base_url, model_api=request.param, max_turns=5
-    ) as client:
+@pytest.fixture(scope="module")
+def start(
+    stub: StubOpenAI, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], AbstractContextManager[TestClient]]:
+    def start(api: str) -> AbstractContextManager[TestClient]:
+        folder = tmp_path_factory.mktemp("styles")
+        return eager_service(folder, openai_base_url=stub.base_url, model_api=api, max_turns=5)
+
+    return start
+
+
+@pytest.fixture(scope="module")
+def client(start: Callable[[str], AbstractContextManager[TestClient]]) -> Iterator[TestClient]:
+    with start("responses") as client:
         yield client
 
 
@@ -156,22 +163,45 @@ def _say(client: TestClient, prompt: str, code: str = CODE) -> tuple[Any, str, s
     return answer, said, client.get(f"/projects/{project_id}").json()["code"]
 
 
-def test_each_style_lands_where_it_was_meant(client: TestClient) -> None:
+def _misses(client: TestClient, calls: dict[str, tuple[str, dict[str, Any]]]) -> list[str]:
+    """Send the edits; name those that did not land."""
     wrong: list[str] = []
-    for style, call in CALLS.items():
+    for style, call in calls.items():
         answer, said, code = _say(client, _asking(call) + " [[say done]]")
         if (answer.status_code, code) != (200, CHANGED):
             wrong.append(f"{style}: {answer.status_code}, {said or answer.text}")
-    assert not wrong, "\n".join(wrong)
+    return wrong
 
 
-def test_what_has_no_single_place_changes_nothing_and_says_why(client: TestClient) -> None:
+def _changes(
+    client: TestClient, refused: dict[str, tuple[tuple[str, dict[str, Any]], str]]
+) -> list[str]:
+    """Send edits that are to be refused; name those that changed something or gave no reason."""
     wrong: list[str] = []
-    for style, (call, reason) in REFUSED.items():
+    for style, (call, reason) in refused.items():
         answer, said, code = _say(client, _asking(call) + " [[say done]]")
         if answer.status_code != 200 or code != CODE or reason not in said:
             wrong.append(f"{style}: {answer.status_code}, {said or answer.text}")
-    assert not wrong, "\n".join(wrong)
+    return wrong
+
+
+def test_each_style_lands_where_it_was_meant(client: TestClient) -> None:
+    assert _misses(client, CALLS) == []
+
+
+def test_what_has_no_single_place_changes_nothing_and_says_why(client: TestClient) -> None:
+    assert _changes(client, REFUSED) == []
+
+
+def test_over_the_other_api_an_edit_is_the_same(
+    start: Callable[[str], AbstractContextManager[TestClient]],
+) -> None:
+    # the arguments take another way to the tools; what the tools make of them does not depend on it
+    styles = ("V4A", "CRLF", "typographic quotes", "other keys", "JSON in JSON", "replace_text")
+    refusals = ("two places", "half a character", "a NUL", "deeply nested arguments")
+    with start("chat_completions") as client:
+        assert _misses(client, {style: CALLS[style] for style in styles}) == []
+        assert _changes(client, {style: REFUSED[style] for style in refusals}) == []
 
 
 def test_the_first_module_may_be_sent_as_additions(client: TestClient) -> None:

@@ -16,8 +16,8 @@ from shared.store.events import Told
 from shared.tables import Event, Message
 from tests.shared.world import World
 from tests.worker.test_attempts import DONE, Attempts, adding
-from worker.ears import Ears
-from worker.events import EventWriter, pause_s
+from worker.listener import SignalListener
+from worker.recorder import Recorder, pause_s
 
 
 class Heard:
@@ -38,7 +38,7 @@ def heard() -> Heard:
 @pytest.fixture
 def attempts(world: World, tmp_path: Path, heard: Heard) -> Attempts:
     attempts = Attempts(world, tmp_path / "sessions")
-    attempts.events = EventWriter(world.database, heard)  # type: ignore[arg-type]
+    attempts.recorder = Recorder(world.database, heard)  # type: ignore[arg-type]
     return attempts
 
 
@@ -116,8 +116,8 @@ async def test_a_failed_run_keeps_what_it_told(attempts: Attempts) -> None:
 async def test_who_begins_to_watch_in_the_middle_is_told_from_the_start_of_the_attempt(
     attempts: Attempts, heard: Heard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.events.pause_s", lambda messages: 60 * messages)
-    writing = asyncio.create_task(attempts.events.run())
+    monkeypatch.setattr("worker.recorder.pause_s", lambda messages: 60 * messages)
+    writing = asyncio.create_task(attempts.recorder.run())
     turn = 0
     seen: list[str] = []
 
@@ -126,7 +126,7 @@ async def test_who_begins_to_watch_in_the_middle_is_told_from_the_start_of_the_a
         turn += 1
         if turn == 2:
             (key,) = attempts.runs.keys()
-            attempts.events.watch([key[0]])
+            attempts.recorder.watch([key[0]])
             await until(lambda: heard.ids != [])
             seen.extend(kinds(await told(attempts.world, await attempts.world.message(key[0]))))
 
@@ -140,18 +140,18 @@ async def test_who_begins_to_watch_in_the_middle_is_told_from_the_start_of_the_a
 async def test_who_watches_before_the_run_is_known_is_not_forgotten(attempts: Attempts) -> None:
     session = await attempts.world.session()
     accepted = (await attempts.world.accept(session)).message
-    attempts.events.watch([accepted.id])
+    attempts.recorder.watch([accepted.id])
     claim = await attempts.world.claim(accepted)
-    assert attempts.events.begin(claim).streamed
+    assert attempts.recorder.begin(claim).events.streamed
 
 
 async def test_what_comes_after_a_pause_is_told_at_once_and_what_follows_in_a_while(
     attempts: Attempts, heard: Heard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.events.pause_s", lambda messages: 60 * messages)
-    writing = asyncio.create_task(attempts.events.run())
+    monkeypatch.setattr("worker.recorder.pause_s", lambda messages: 60 * messages)
+    writing = asyncio.create_task(attempts.recorder.run())
     message = (await attempts.world.accept(await attempts.world.session())).message
-    run = attempts.events.begin(await attempts.world.claim(message))
+    run = attempts.recorder.begin(await attempts.world.claim(message)).events
     run.watch()
     run.wrote("one", call=1)
     await until(lambda: heard.ids != [])
@@ -182,13 +182,13 @@ async def test_a_database_that_is_away_delays_events_and_doubles_none(
             raise OSError(how)
 
     monkeypatch.setattr(events, "append", break_it)
-    writing = asyncio.create_task(attempts.events.run())
+    writing = asyncio.create_task(attempts.recorder.run())
 
     session = await attempts.world.session()
     accept = attempts.world.accept
     message = (await accept(session)).message
     claim = await attempts.world.claim(message)
-    run = attempts.events.begin(claim)
+    run = attempts.recorder.begin(claim).events
     run.watch()
     run.wrote("one", call=1)
     await until(lambda: heard.ids != [] and not failures)
@@ -211,16 +211,16 @@ async def test_a_worker_stops_what_it_hears_to_have_ended(
             await attempts.world.cancel(key[0])
             yield stopped, [key[0]]
 
-    ears = Ears(
+    listener = SignalListener(
         database,
         Channel(),  # type: ignore[arg-type]
         attempts.runs,
-        attempts.events,
+        attempts.recorder,
         worker_id=await attempts.world.worker(),
     )
 
     async def hang() -> None:
-        await ears.listen()
+        await listener.listen()
         await asyncio.sleep(20)
 
     message = await asyncio.wait_for(attempts.run([DONE], meanwhile=hang), 10)

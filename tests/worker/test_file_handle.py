@@ -102,7 +102,7 @@ import os, signal, sys
 from pathlib import Path
 from uuid import UUID, uuid4
 from tests.worker.test_memory import items
-from worker import faults
+from worker import failpoints
 from worker.memory.file_handle import Contents
 from worker.memory.file import MemoryFile
 
@@ -112,7 +112,7 @@ def die_when_told(point):
     os.kill(os.getpid(), signal.SIGKILL)
 
 folder, session, message = Path(sys.argv[1]), UUID(sys.argv[2]), UUID(sys.argv[3])
-faults.reach = die_when_told
+failpoints.hit = die_when_told
 file = MemoryFile(folder, session, 1, key="key")
 much = items(*("x" * 100_000 for _ in range(60)))
 """

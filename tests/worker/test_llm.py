@@ -26,10 +26,10 @@ from shared.store.transitions import Claim
 from shared.workflow.checker import CodeChecker
 from tests.stub_process import StubOpenAI
 from tests.stub_replies import VENDOR
-from worker.events import RunEvents
 from worker.failures import AnswerTruncated, ModelUnavailable, failure_from
 from worker.model.client import ModelCall, Models, RecordingModel, retry_settings
 from worker.model.streaming import Listener
+from worker.recorder import RunEvents
 
 APIS = ["responses", "chat_completions"]
 
@@ -229,18 +229,18 @@ async def test_a_server_error_for_ever_fails_after_the_retries(client: Client) -
     assert client.errors == ["500 InternalServerError"] * 3
 
 
-@pytest.mark.parametrize("status", [400, 401, 403, 404, 409, 422])
 async def test_a_rejection_is_not_tried_again_and_its_words_do_not_leak(
-    client: Client, stub: StubOpenAI, caplog: pytest.LogCaptureFixture, status: int
+    client: Client, stub: StubOpenAI, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    prompt = unique(f"[[status {status}]] secret words")
-    failure = await client.fail(prompt)
-    assert len(stub.requests(prompt)) == 1
-    assert str(status) in failure.detail
-    for text in (failure.detail, str(client.calls), caplog.text):
-        assert "secret" not in text
-        assert "sk-stub" not in text
+    for status in (400, 401, 403, 404, 409, 422):
+        prompt = unique(f"[[status {status}]] secret words")
+        failure = await client.fail(prompt)
+        assert len(stub.requests(prompt)) == 1, status
+        assert str(status) in failure.detail
+        for text in (failure.detail, str(client.calls), caplog.text):
+            assert "secret" not in text
+            assert "sk-stub" not in text
 
 
 @pytest.mark.parametrize("api", APIS)
@@ -285,32 +285,30 @@ async def unused_port() -> int:
     return port
 
 
-@pytest.mark.parametrize(
-    "garbage",
-    [
-        "",
-        "null",
-        "[]",
-        "17",
-        "{}",
-        '{"output": null, "choices": null}',
-        '{"output": ["x"], "choices": ["x"]}',
-        '{"output": [], "choices": [{"message": null}]}',
-        '{"output": [{}], "choices": [{"message": {"content": [1]}}]}',
-        '{"output": [{"type": "message"}], "choices": [{"message": 1}]}',
-        '{"output": [{"type": "message", "content": [null]}], "usage": {"input_tokens": "x"}}',
-        '{"output": [{"type": "function_call"}], "choices": [{"message": {"tool_calls": [1]}}]}',
-        "<html>busy</html>",
-    ],
-)
-async def test_an_answer_that_is_none_fails_as_the_models_error(
-    client: Client, garbage: str
-) -> None:
-    failure = await client.fail(unique(f"[[garbage {garbage}]]"))
-    assert failure.code == FailureCode.MODEL_ERROR
-    asked_again = client.errors[0] == "EmptyAnswer"
-    assert len(client.calls) == (2 if asked_again else 1)
-    assert None not in client.errors
+GARBAGE = [
+    "",
+    "null",
+    "[]",
+    "17",
+    "{}",
+    '{"output": null, "choices": null}',
+    '{"output": ["x"], "choices": ["x"]}',
+    '{"output": [], "choices": [{"message": null}]}',
+    '{"output": [{}], "choices": [{"message": {"content": [1]}}]}',
+    '{"output": [{"type": "message"}], "choices": [{"message": 1}]}',
+    '{"output": [{"type": "message", "content": [null]}], "usage": {"input_tokens": "x"}}',
+    '{"output": [{"type": "function_call"}], "choices": [{"message": {"tool_calls": [1]}}]}',
+    "<html>busy</html>",
+]
+
+
+async def test_an_answer_that_is_none_fails_as_the_models_error(client: Client) -> None:
+    for garbage in GARBAGE:
+        failure = await client.fail(unique(f"[[garbage {garbage}]]"))
+        assert failure.code == FailureCode.MODEL_ERROR, garbage
+        asked_again = client.errors[0] == "EmptyAnswer"
+        assert len(client.calls) == (2 if asked_again else 1), garbage
+        assert None not in client.errors, garbage
 
 
 async def test_a_connection_that_breaks_in_the_answer_is_tried_again(client: Client) -> None:

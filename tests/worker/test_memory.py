@@ -24,7 +24,7 @@ from shared.store.transitions import Claim, LeaseLost
 from shared.tables import VibeSession
 from tests.services import ROOT, clean_environment
 from tests.shared.world import ON_POSTGRESQL, ON_SQLITE, World, claim_of, said
-from worker import faults
+from worker import failpoints
 from worker.memory.file import files_in
 from worker.memory.file_handle import FileHandle
 from worker.memory.file_session import FileSession
@@ -183,7 +183,7 @@ async def test_a_crash_in_the_middle_of_the_append_leaves_nothing_of_it(
     session = await world.session()
     await host.answer(session, "a")
     with monkeypatch.context() as patch:
-        patch.setattr(faults, "reach", _crash)
+        patch.setattr(failpoints, "hit", _crash)
         with pytest.raises(RuntimeError):
             await host.answer(session, "b", "c")
     assert stored_items(host.path(session), session.openai_session_key) == said("a")
@@ -667,7 +667,7 @@ class Simulation:
             if crash == "append":
                 patch.setattr(FileHandle, "add", _crash)
             if crash == "middle":
-                patch.setattr(faults, "reach", _crash)
+                patch.setattr(failpoints, "hit", _crash)
             if crash not in {"run", "sync"}:
                 with suppress(RuntimeError):
                     await memory.sync_committed()

@@ -3,7 +3,6 @@
 # ruff: noqa: SIM905 - the words of the properties read better as one text
 
 import json
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -16,7 +15,7 @@ from shared.workflow.check import compiled
 from shared.workflow.checker import CodeChecker
 from shared.workflow.model import Edge, Workflow
 from shared.workflow.text import EMPTY_WORKFLOW, unified_diff
-from tests.worker.editing import close_checkers, make_editor  # noqa: F401 -- a fixture
+from tests.worker.editing import close_checkers, make_editor, shared_checker  # noqa: F401 -- a fixture
 from worker.agent.instructions import write_briefing
 from worker.agent.patch import apply_patch
 from worker.agent.source import Source
@@ -60,10 +59,8 @@ def workflow_of(code: str) -> Workflow:
 
 
 @pytest.fixture
-async def checker() -> AsyncIterator[CodeChecker]:
-    checker = CodeChecker()
-    yield checker
-    await checker.aclose()
+def checker() -> CodeChecker:
+    return shared_checker()
 
 
 @pytest.fixture
@@ -168,9 +165,8 @@ async def test_renaming_keeps_instructions_that_are_too_long_to_be_shown(
     assert talk.code.count("front. ") == 2_000
 
 
-@pytest.mark.parametrize(
-    ("prompt", "node_id"),
-    [
+async def test_any_name_becomes_a_safe_variable(checker: CodeChecker) -> None:
+    for prompt, node_id in (
         ('Create a "); import os" agent', "import_os"),
         ("Create a class agent", "class_agent"),
         ("Create a print agent", "print_agent"),
@@ -179,13 +175,10 @@ async def test_renaming_keeps_instructions_that_are_too_long_to_be_shown(
         ("Create an agent called 9 lives", "agent_9_lives"),
         ("Create an Agent agent", "assistant"),
         ("Create agent", "assistant"),
-    ],
-)
-async def test_any_name_becomes_a_safe_variable(
-    talk: Conversation, prompt: str, node_id: str
-) -> None:
-    await talk.say(prompt)
-    assert [node.node_id for node in workflow_of(talk.code).nodes] == [node_id]
+    ):
+        talk = Conversation(checker)
+        await talk.say(prompt)
+        assert [node.node_id for node in workflow_of(talk.code).nodes] == [node_id], prompt
 
 
 WORDS = st.sampled_from(

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from textwrap import indent
 
 from hypothesis import assume, event, given
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from worker.agent.patch import apply_patch, replace_text
@@ -247,7 +246,6 @@ def _normal(lines: list[str]) -> list[str]:
 
 
 @given(rendered(), st.sampled_from(["\n", "\r\n"]))
-@hypothesis_settings(deadline=None, max_examples=300)
 def test_an_edit_in_any_style_lands_exactly_there_or_nowhere(
     case: tuple[Edit, str, str], ending: str
 ) -> None:
@@ -276,7 +274,6 @@ def test_an_edit_in_any_style_lands_exactly_there_or_nowhere(
 
 
 @given(edits(), st.integers(0, 40), st.integers(0, 40))
-@hypothesis_settings(deadline=None, max_examples=150)
 def test_a_replaced_text_lands_exactly_there_or_nowhere(edit: Edit, left: int, right: int) -> None:
     code = f"{edit.code}\n"
     lines = code.splitlines(keepends=True)
@@ -293,7 +290,6 @@ def test_a_replaced_text_lands_exactly_there_or_nowhere(edit: Edit, left: int, r
 
 
 @given(edits(), st.data())
-@hypothesis_settings(deadline=None, max_examples=300)
 def test_on_newer_code_an_edit_lands_in_the_same_place_or_nowhere(
     mine: Edit, data: st.DataObject
 ) -> None:

@@ -11,8 +11,8 @@ from shared.store import dispatch
 from shared.tables import VibeSession
 from tests.shared.test_retention import age
 from tests.shared.world import ON_POSTGRESQL, World
+from worker.maintenance import Retention
 from worker.memory.files import MemoryFiles
-from worker.retention import Retention
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def retention(world: World) -> Retention:
 async def test_one_line_says_what_was_deleted(
     world: World, retention: Retention, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.retention._SESSIONS_AT_ONCE", 2)
+    monkeypatch.setattr("worker.maintenance._SESSIONS_AT_ONCE", 2)
     project = await world.project()
     sessions = [await world.session(project) for _ in range(5)]
     for days, session in enumerate(sessions, 40):
@@ -70,7 +70,7 @@ async def test_the_files_of_deleted_sessions_are_removed_on_every_host(
 async def test_it_deletes_at_once_and_survives_what_goes_wrong(
     retention: Retention, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.retention._EVERY_S", 0)
+    monkeypatch.setattr("worker.maintenance._RETENTION_S", 0)
     errors: list[type[Exception]] = [RuntimeError, OSError]
     third = asyncio.Event()
 

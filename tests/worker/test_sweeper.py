@@ -12,8 +12,8 @@ from shared.dialects import clock
 from shared.store.transitions import Ended
 from shared.tables import Message, Project, VibeSession, Worker
 from tests.shared.world import World
+from worker.maintenance import Sweeper
 from worker.memory.files import MemoryFiles
-from worker.sweeper import Sweeper
 
 
 class Broker:
@@ -149,7 +149,7 @@ async def test_what_waited_too_long_ends_also_while_the_broker_is_away(
 async def test_a_silent_broker_is_asked_once_and_holds_nothing_up(
     world: World, sweeper: Sweeper, broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.sweeper._BROKER_S", 0.05)
+    monkeypatch.setattr("worker.maintenance._BROKER_S", 0.05)
     await world.worker()
     (message_id,) = await backlog(world, 1, hinted_s_ago=None)
     broker.silent = asyncio.Event()

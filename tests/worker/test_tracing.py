@@ -11,7 +11,9 @@ from agents import Usage
 from agents.testing import ScriptedModel
 from agents.tracing import custom_span, function_span, get_trace_provider, trace
 from agents.tracing.processors import default_processor
+from structlog.testing import capture_logs
 
+from shared.channels import Channel
 from shared.settings import Settings
 from shared.store import traces
 from shared.store.traces import Spans
@@ -23,7 +25,7 @@ from tests.stub_process import StubOpenAI
 from tests.worker.test_attempts import DONE, Attempts, adding
 from worker.attempts import run_message
 from worker.model.client import Models
-from worker.span_writer import SpanWriter
+from worker.recorder import Recorder
 from worker.tracing import RunSpans, keep_traces_here
 
 
@@ -103,7 +105,7 @@ class Collector:
 
 async def test_a_collector_that_adds_up_tokens_counts_each_once(attempts: Attempts) -> None:
     collector = Collector()
-    attempts.spans = SpanWriter(attempts.database, collector)
+    attempts.recorder = Recorder(attempts.database, Channel(attempts.world.settings), collector)
     used = Usage(requests=1, input_tokens=70, output_tokens=30, total_tokens=100)
     attempts.model = ScriptedModel([[adding("triage")], DONE], default_usage=used)
     accepted = (await attempts.world.accept(await attempts.world.session())).message
@@ -120,14 +122,15 @@ async def test_an_attempt_is_forgotten_even_if_closing_it_breaks(attempts: Attem
         def export(self, span: TelemetrySpan) -> None:
             raise RuntimeError(span.name)
 
-    attempts.spans = SpanWriter(attempts.database, Broken())
+    attempts.recorder = Recorder(attempts.database, Channel(attempts.world.settings), Broken())
     with pytest.raises(RuntimeError):
         await attempts.run([DONE])
     assert attempts.runs.keys() == frozenset(), "or a worker that stops waits for it"
 
 
 async def test_a_failed_run_keeps_its_spans_and_the_kind_of_error(attempts: Attempts) -> None:
-    message = await attempts.run([[adding("triage")], RuntimeError("sk-secret")])
+    with capture_logs():  # to write the traceback for a person takes seconds
+        message = await attempts.run([[adding("triage")], RuntimeError("sk-secret")])
     spans = await spans_of(attempts.world, message)
     assert message.status == "failed"
     assert [span.get("error") for span in spans if span["kind"] == "generation"] == [
@@ -166,8 +169,8 @@ async def test_messages_with_the_same_trace_id_keep_their_own_spans(attempts: At
 async def test_a_run_that_lasts_is_stored_while_it_runs(
     attempts: Attempts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.span_writer._EVERY_S", 0.05)
-    writing = asyncio.create_task(attempts.spans.run())
+    monkeypatch.setattr("worker.recorder._EVERY_S", 0.05)
+    writing = asyncio.create_task(attempts.recorder.run())
     found: list[dict[str, Any]] = []
 
     async def look() -> None:
@@ -198,7 +201,7 @@ async def test_what_an_end_has_stored_is_not_overwritten_by_what_came_before(
 async def test_a_database_that_is_away_delays_spans(
     attempts: Attempts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.span_writer._EVERY_S", 0.02)
+    monkeypatch.setattr("worker.recorder._EVERY_S", 0.02)
     keep, failures = traces.keep, [OSError("away")]
 
     async def break_it(*args: Any, **kwargs: Any) -> None:
@@ -209,9 +212,9 @@ async def test_a_database_that_is_away_delays_spans(
     monkeypatch.setattr(traces, "keep", break_it)
     world = attempts.world
     message = (await world.accept(await world.session())).message
-    run = attempts.spans.begin(await world.claim(message))
+    run = attempts.recorder.begin(await world.claim(message)).spans
     run.collect()
-    writing = asyncio.create_task(attempts.spans.run())
+    writing = asyncio.create_task(attempts.recorder.run())
     with trace("test"), custom_span("step"):
         async with asyncio.timeout(10):
             while not (spans := await spans_of(world, message)):  # noqa: ASYNC110 -- as above

@@ -10,7 +10,7 @@ from typing_extensions import override
 from shared.tables import EventKind
 from shared.workflow.text import unified_diff
 from worker.agent.tools import WorkflowEditor
-from worker.events import RunEvents
+from worker.recorder import RunEvents
 
 
 class Reporter(RunHooks[WorkflowEditor]):

@@ -12,7 +12,7 @@ from shared.errors import InvalidWorkflow
 from shared.workflow.checker import CodeChecker
 from shared.workflow.model import Report, outline_text
 from shared.workflow.text import numbered
-from worker import faults
+from worker import failpoints
 from worker.agent import patch as engine
 from worker.agent.arguments import Names, read_arguments
 from worker.agent.patch_text import PatchRejected
@@ -183,7 +183,7 @@ async def _replace_text(editor: WorkflowEditor, values: dict[str, str]) -> str:
 async def _outcome(
     editor: WorkflowEditor, edit: Awaitable[Report], key: tuple[str, ...], done: str
 ) -> str:
-    faults.reach("in_tool")
+    failpoints.hit("in_tool")
     before = editor.code
     try:
         report = await edit

@@ -27,8 +27,8 @@ from worker.agent.tools import (
     replace_text,
     sdk_reference,
 )
-from worker.events import RunEvents
 from worker.model.client import retry_settings
+from worker.recorder import RunEvents
 
 NAME = "VibeCoder"
 _TOOLS = (outline, apply_patch, replace_text, sdk_reference)

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from agents import SQLiteSession, TResponseInputItem
 
-from worker import faults
+from worker import failpoints
 from worker.memory.file_session import FileSession
 
 _Identity = tuple[int, int, int]
@@ -120,7 +120,7 @@ class FileHandle:
                 "INSERT INTO agent_messages (session_id, message_data) VALUES (?, ?)", rows
             )
             if items:  # what is empty has no middle
-                faults.reach("in_sync")
+                failpoints.hit("in_sync")
             file.execute(APPLIED)
             file.execute(
                 "REPLACE INTO applied (rowid, message_id) VALUES (1, ?)",

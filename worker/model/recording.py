@@ -26,7 +26,6 @@ from openai.types.responses import Response, ResponseFunctionToolCall
 from typing_extensions import override
 
 from worker.budgets import Budget
-from worker.events import RunEvents
 from worker.failures import AnswerTruncated, EmptyAnswer, HistoryRejected, UnusableAnswer
 from worker.memory.history import (
     History,
@@ -50,6 +49,7 @@ from worker.model.answers import (
     usage_of,
 )
 from worker.model.streaming import as_model_response, ask_streaming, report_text
+from worker.recorder import RunEvents
 from worker.tracing import call_ended
 
 _OURS = (OpenAIError, httpx2.TransportError, ModelBehaviorError, ModelRefusalError)

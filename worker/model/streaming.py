@@ -27,9 +27,9 @@ from openai.types.responses import (
 )
 from typing_extensions import override
 
-from worker.events import RunEvents
 from worker.failures import UnusableAnswer
 from worker.model.answers import check_body, parse_json, status_error
+from worker.recorder import RunEvents
 
 _END_S = 0.5
 _GATHER_S = 0.1

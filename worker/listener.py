@@ -1,4 +1,4 @@
-"""What a worker hears of its messages: that one need not be run on, that one is watched."""
+"""The listener for signals about a worker's messages: one has ended, one is watched."""
 
 from uuid import UUID
 
@@ -6,28 +6,28 @@ from shared.channels import Channel, Topic
 from shared.database import Database, DatabaseAway
 from shared.logging import get_logger
 from shared.store import events
-from worker.events import EventWriter
+from worker.recorder import Recorder
 from worker.runs import Runs, StopReason
 
 _log = get_logger(__name__)
 
 
-class Ears:
-    """Listen for what makes runs cheaper or better told; the heartbeat finds out without it."""
+class SignalListener:
+    """Stop runs early and let watched runs report; the heartbeat finds ended messages too."""
 
     def __init__(
         self,
         database: Database,
         channel: Channel,
         runs: Runs,
-        writer: EventWriter,
+        recorder: Recorder,
         *,
         worker_id: UUID,
     ) -> None:
         self._database = database
         self._channel = channel
         self._runs = runs
-        self._writer = writer
+        self._recorder = recorder
         self._worker_id = worker_id
 
     async def listen(self) -> None:
@@ -39,7 +39,7 @@ class Ears:
                     lost = [key for key in known if key[0] in ids]
                     self._runs.stop(lost, StopReason.LOST)
                 case Topic.WATCHED if ids:
-                    self._writer.watch(ids)
+                    self._recorder.watch(ids)
                 case Topic.WATCHED:  # just (re)connected
                     await self._catch_up()
 
@@ -48,6 +48,6 @@ class Ears:
             async with self._database.read() as db:
                 wanted = await events.wanted_of(db, self._worker_id)
         except (DatabaseAway, OSError) as error:
-            _log.info("the database is away: some runs are not told", error=type(error).__name__)
+            _log.info("the database is away: some runs do not report", error=type(error).__name__)
             return
-        self._writer.watch(wanted)
+        self._recorder.watch(wanted)

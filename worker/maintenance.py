@@ -1,19 +1,25 @@
-"""What mends lost hints, lost workers and messages that wait too long; one worker at a time.
+"""Maintenance: the sweep, and the deletion of old sessions; one worker at a time does each.
 
-The database says what waits, so nothing depends on a hint or on a worker's goodbye.
+The sweep sends lost tasks again, takes lost workers' messages and ends those that wait too long.
+The database says what waits, so nothing depends on a task or on a worker's goodbye.
 """
 
 import asyncio
 import time
+from collections.abc import Sequence
 from uuid import UUID
 
+from sqlalchemy.ext.asyncio import AsyncSession
+
 from shared.announcer import Announcer
-from shared.database import Database, DatabaseAway
+from shared.background import AWAY, every
+from shared.database import Database
 from shared.logging import get_logger
 from shared.overdue import end_overdue
 from shared.queue import Hinter
 from shared.settings import Settings
-from shared.store import checks, dispatch, usage, workers
+from shared.store import checks, dispatch, retention, usage, workers
+from shared.store.retention import Deleted
 from worker.memory.files import MemoryFiles
 from worker.metrics import count_rescued, count_sweep
 
@@ -23,6 +29,9 @@ _HOUSEKEEPING_S = 60.0
 _DEAD_WORKER_S = 3600.0
 _CALLS_AT_ONCE = 1000
 _CHECK_TAKEN_S = 2 * 3600.0  # twice as long as anybody can wait for one
+_RETENTION_S = 3600.0
+_SESSIONS_AT_ONCE = 20
+_DAY_S = 86_400
 _log = get_logger(__name__)
 
 
@@ -49,25 +58,23 @@ class Sweeper:
         self._calls_incomplete = False
 
     async def run(self) -> None:
-        """Sweep until cancelled; a database or broker that is away is waited for."""
+        """Sweep until cancelled."""
         try:
-            while True:
-                await asyncio.sleep(self._settings.sweep_s)
-                await self._sweep_or_tell()
+            await every(self._settings.sweep_s, self._counted_sweep, "sweep")
         finally:
             if self._asking is not None:
                 self._asking.cancel()
 
-    async def _sweep_or_tell(self) -> None:
+    async def _counted_sweep(self) -> None:
         try:
             await self.sweep()
-            count_sweep("done")
-        except (DatabaseAway, OSError) as error:
+        except AWAY:
             count_sweep("away")
-            _log.info("sweep: something is away, trying on", error=type(error).__name__)
-        except Exception:  # noqa: BLE001 -- a sweeper that died would be missed too late
+            raise
+        except Exception:
             count_sweep("failed")
-            _log.exception("sweep failed, trying on")
+            raise
+        count_sweep("done")
 
     async def sweep(self) -> None:
         """Hint what lost its hint or its worker, end what is overdue; now and then tidy up."""
@@ -139,3 +146,46 @@ class Sweeper:
             if not await dispatch.lead(db, self._settings.namespace):
                 return False
             return await usage.adopt(db, limit=_CALLS_AT_ONCE) == _CALLS_AT_ONCE
+
+
+class Retention:
+    """Delete old sessions once an hour; apart from the sweep, which must not wait for it."""
+
+    def __init__(self, database: Database, *, days: float, namespace: str) -> None:
+        self._database = database
+        self._days = days
+        # a lock of its own: lost hints are looked for meanwhile
+        self._leadership = f"{namespace} retention"
+
+    async def run(self) -> None:
+        """Delete until cancelled."""
+        await every(_RETENTION_S, self.delete_old, "retention")
+
+    async def delete_old(self) -> None:
+        """Delete all sessions that are old, a few in each transaction, and say how many."""
+        total, last = Deleted(), None
+        try:
+            while ids := await self._find(after=last):
+                total += await self._database.write(self._delete, ids)
+                last = ids[-1]
+        finally:
+            if total.sessions:
+                _log.info(
+                    "deleted old sessions",
+                    sessions=total.sessions,
+                    messages=total.messages,
+                    items=total.items,
+                    unused_for_days=self._days,
+                    oldest_days=round(total.oldest_s / _DAY_S, 1),
+                )
+
+    async def _find(self, *, after: UUID | None) -> Sequence[UUID]:
+        async with self._database.read() as db:
+            return await retention.old_sessions(
+                db, unused_s=self._days * _DAY_S, after=after, limit=_SESSIONS_AT_ONCE
+            )
+
+    async def _delete(self, db: AsyncSession, ids: Sequence[UUID]) -> Deleted:
+        if not await dispatch.lead(db, self._leadership):
+            return Deleted()
+        return await retention.delete_sessions(db, ids, unused_s=self._days * _DAY_S)

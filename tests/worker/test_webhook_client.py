@@ -1,4 +1,4 @@
-"""A try to tell a webhook goes to the address that was checked, and ends whatever answers there."""
+"""A delivery goes to the address that was checked, and ends whatever answers there."""
 
 import asyncio
 import socket
@@ -12,17 +12,17 @@ from uuid import uuid4
 import pytest
 
 from shared.addresses import is_public
-from shared.store.deliveries import Try
+from shared.store.deliveries import DeliveryAttempt
 from shared.store.webhooks import new_secret
 from shared.tables import Message
-from tests.receiver import Receiver, receiving
 from tests.services import free_port
-from worker.messenger import Answer, Messenger
+from tests.webhook_sink import WebhookSink, webhook_sink
+from worker.webhooks.client import Answer, WebhookClient
 
 PUBLIC = "93.184.216.34"
 
 
-def told(url: str) -> Try:
+def delivery_to(url: str) -> DeliveryAttempt:
     """Make a delivery without a database."""
     message = Message(
         id=uuid4(),
@@ -39,31 +39,31 @@ def told(url: str) -> Try:
         ended_at=3.5,
         trace_id="trace_" + "0" * 32,
     )
-    return Try(uuid4(), 1, uuid4(), url, new_secret(), message)
+    return DeliveryAttempt(uuid4(), 1, uuid4(), url, new_secret(), message)
 
 
 @pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    """Give a receiver that takes everything."""
-    with receiving() as receiver:
-        yield receiver
+def sink() -> Iterator[WebhookSink]:
+    """Give a sink that takes everything."""
+    with webhook_sink() as sink:
+        yield sink
 
 
-Tell = Callable[..., Awaitable[Answer]]
+PostOnce = Callable[..., Awaitable[Answer]]
 
 
 @pytest.fixture
-async def tell() -> AsyncIterator[Tell]:
+async def post_once() -> AsyncIterator[PostOnce]:
     """Give a way to send one delivery; private addresses are allowed unless it says no."""
-    made: list[Messenger] = []
+    made: list[WebhookClient] = []
 
     async def send(url: str, *, private: bool = True, tls: ssl.SSLContext | None = None) -> Answer:
-        made.append(Messenger(private=private, at_once=1, tls=tls))
-        return await made[-1].tell(told(url))
+        made.append(WebhookClient(private=private, at_once=1, tls=tls))
+        return await made[-1].post(delivery_to(url))
 
     yield send
-    for messenger in made:
-        await messenger.aclose()
+    for client in made:
+        await client.aclose()
 
 
 @pytest.fixture
@@ -82,24 +82,22 @@ def names(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[list[str]]]:
 
 
 async def test_a_notice_is_signed_and_says_what_the_message_became(
-    tell: Tell, receiver: Receiver
+    post_once: PostOnce, sink: WebhookSink
 ) -> None:
-    messenger, tried = Messenger(private=True, at_once=1), told(f"{receiver.url}?a=1")
-    assert await messenger.tell(tried) == Answer(http_status=204)
-    await messenger.aclose()
-    [notice] = receiver.notices
-    assert notice.path == "/hook?a=1"
-    assert notice.headers["host"] == f"127.0.0.1:{receiver.port}"
-    assert notice.id == str(tried.id)
-    assert abs(int(notice.headers["webhook-timestamp"]) - time.time()) < 10
-    assert notice.is_signed_with(tried.secret)
-    assert not notice.is_signed_with(new_secret())
-    assert notice.json["type"] == "message.completed"
-    assert (
-        notice.json["timestamp"] == notice.json["data"]["ended_at"] == "1970-01-01T00:00:03.500000Z"
-    )
-    assert notice.json["data"]["message_id"] == str(tried.message.id)
-    assert notice.json["data"]["reply"] == "ho"
+    client, tried = WebhookClient(private=True, at_once=1), delivery_to(f"{sink.url}?a=1")
+    assert await client.post(tried) == Answer(http_status=204)
+    await client.aclose()
+    [post] = sink.posts
+    assert post.path == "/hook?a=1"
+    assert post.headers["host"] == f"127.0.0.1:{sink.port}"
+    assert post.id == str(tried.id)
+    assert abs(int(post.headers["webhook-timestamp"]) - time.time()) < 10
+    assert post.is_signed_with(tried.secret)
+    assert not post.is_signed_with(new_secret())
+    assert post.json["type"] == "message.completed"
+    assert post.json["timestamp"] == post.json["data"]["ended_at"] == "1970-01-01T00:00:03.500000Z"
+    assert post.json["data"]["message_id"] == str(tried.message.id)
+    assert post.json["data"]["reply"] == "ho"
 
 
 @pytest.mark.parametrize(
@@ -133,78 +131,82 @@ def test_what_the_world_reaches_is_public(address: str) -> None:
 
 @pytest.mark.parametrize("addresses", [["127.0.0.1"], [PUBLIC, "127.0.0.1"], ["::ffff:10.0.0.1"]])
 async def test_a_name_that_leads_to_one_private_address_is_refused(
-    tell: Tell, receiver: Receiver, names: dict[str, list[list[str]]], addresses: list[str]
+    post_once: PostOnce, sink: WebhookSink, names: dict[str, list[list[str]]], addresses: list[str]
 ) -> None:
     names["hooks.example"] = [addresses]
-    url = f"https://hooks.example:{receiver.port}/"
-    assert await tell(url, private=False) == Answer(error="private_address")
-    assert receiver.notices == []
+    url = f"https://hooks.example:{sink.port}/"
+    assert await post_once(url, private=False) == Answer(error="private_address")
+    assert sink.posts == []
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "2130706433", "0x7f.1"])
 async def test_this_machine_is_refused_however_it_is_written(
-    tell: Tell, receiver: Receiver, host: str
+    post_once: PostOnce, sink: WebhookSink, host: str
 ) -> None:
-    answer = await tell(f"https://{host}:{receiver.port}/", private=False)
+    answer = await post_once(f"https://{host}:{sink.port}/", private=False)
     assert answer == Answer(error="private_address")
-    assert receiver.notices == []
+    assert sink.posts == []
 
 
 async def test_a_name_is_looked_up_once_and_what_was_checked_is_called(
-    tell: Tell, receiver: Receiver, names: dict[str, list[list[str]]]
+    post_once: PostOnce, sink: WebhookSink, names: dict[str, list[list[str]]]
 ) -> None:
     names["hooks.example"] = [["127.0.0.1"], ["127.0.0.2"]]  # another answer the second time
-    url = f"http://hooks.example:{receiver.port}/"
-    assert await tell(url) == Answer(http_status=204)
+    url = f"http://hooks.example:{sink.port}/"
+    assert await post_once(url) == Answer(http_status=204)
     assert names["hooks.example"] == [["127.0.0.2"]], "asked once"
-    assert receiver.notices[0].headers["host"] == f"hooks.example:{receiver.port}"
+    assert sink.posts[0].headers["host"] == f"hooks.example:{sink.port}"
 
 
 async def test_the_next_address_is_tried_if_the_first_takes_no_connection(
-    tell: Tell, receiver: Receiver, names: dict[str, list[list[str]]]
+    post_once: PostOnce, sink: WebhookSink, names: dict[str, list[list[str]]]
 ) -> None:
     names["hooks.example"] = [["127.0.0.2", "127.0.0.1"]]
-    assert await tell(f"http://hooks.example:{receiver.port}/") == Answer(http_status=204)
-    assert len(receiver.notices) == 1
+    assert await post_once(f"http://hooks.example:{sink.port}/") == Answer(http_status=204)
+    assert len(sink.posts) == 1
 
 
-async def test_without_the_setting_only_https_is_spoken(tell: Tell, receiver: Receiver) -> None:
-    assert await tell(receiver.url, private=False) == Answer(error="not_https")
-    assert receiver.notices == []
+async def test_without_the_setting_only_https_is_spoken(
+    post_once: PostOnce, sink: WebhookSink
+) -> None:
+    assert await post_once(sink.url, private=False) == Answer(error="not_https")
+    assert sink.posts == []
 
 
-async def test_a_redirect_is_an_answer_and_is_not_followed(tell: Tell, receiver: Receiver) -> None:
-    with receiving() as elsewhere:
-        receiver.status, receiver.location = 307, elsewhere.url
-        answer = await tell(receiver.url)
+async def test_a_redirect_is_an_answer_and_is_not_followed(
+    post_once: PostOnce, sink: WebhookSink
+) -> None:
+    with webhook_sink() as elsewhere:
+        sink.status, sink.location = 307, elsewhere.url
+        answer = await post_once(sink.url)
         assert (answer.http_status, answer.is_success) == (307, False)
-        assert elsewhere.notices == []
+        assert elsewhere.posts == []
 
 
-async def test_a_large_answer_is_not_read(tell: Tell, receiver: Receiver) -> None:
-    receiver.body = b"x" * 100_000_000
-    assert await tell(receiver.url) == Answer(http_status=204)
-    assert await asyncio.to_thread(receiver.hung_up.wait, 10)
+async def test_a_large_answer_is_not_read(post_once: PostOnce, sink: WebhookSink) -> None:
+    sink.body = b"x" * 100_000_000
+    assert await post_once(sink.url) == Answer(http_status=204)
+    assert await asyncio.to_thread(sink.hung_up.wait, 10)
 
 
 async def test_who_does_not_answer_is_not_waited_for(
-    tell: Tell, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+    post_once: PostOnce, sink: WebhookSink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("worker.messenger.LIMIT_S", 0.1)
-    receiver.go_on.clear()
-    assert await tell(receiver.url) == Answer(error="timeout")
+    monkeypatch.setattr("worker.webhooks.client.LIMIT_S", 0.1)
+    sink.go_on.clear()
+    assert await post_once(sink.url) == Answer(error="timeout")
 
 
 async def test_what_goes_wrong_has_a_name(
-    tell: Tell, receiver: Receiver, names: dict[str, list[list[str]]]
+    post_once: PostOnce, sink: WebhookSink, names: dict[str, list[list[str]]]
 ) -> None:
-    assert await tell(f"http://127.0.0.1:{free_port()}/") == Answer(error="unknown_host")
+    assert await post_once(f"http://127.0.0.1:{free_port()}/") == Answer(error="unknown_host")
     names["127.0.0.1"] = [["127.0.0.1"]] * 3
-    assert await tell(f"http://127.0.0.1:{free_port()}/") == Answer(error="unreachable")
-    assert await tell(f"https://127.0.0.1:{receiver.port}/") == Answer(error="tls")
+    assert await post_once(f"http://127.0.0.1:{free_port()}/") == Answer(error="unreachable")
+    assert await post_once(f"https://127.0.0.1:{sink.port}/") == Answer(error="tls")
     server = await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    assert await tell(f"http://127.0.0.1:{port}/") == Answer(error="broken_off")
+    assert await post_once(f"http://127.0.0.1:{port}/") == Answer(error="broken_off")
     server.close()
     await server.wait_closed()
 
@@ -222,16 +224,16 @@ def certificate(folder: Path, name: str) -> tuple[ssl.SSLContext, ssl.SSLContext
 
 
 async def test_the_certificate_must_be_the_names_though_the_address_is_called(
-    tell: Tell, names: dict[str, list[list[str]]], tmp_path: Path
+    post_once: PostOnce, names: dict[str, list[list[str]]], tmp_path: Path
 ) -> None:
     server, client = certificate(tmp_path, "hooks.example")
     asked: list[str | None] = []
     server.sni_callback = lambda _socket, name, _context: asked.append(name)
     names["hooks.example"] = names["other.example"] = [["127.0.0.1"]] * 2
-    with receiving(tls=server) as receiver:
-        url = f"https://hooks.example:{receiver.port}/"
-        assert await tell(url, tls=client) == Answer(http_status=204)
+    with webhook_sink(tls=server) as sink:
+        url = f"https://hooks.example:{sink.port}/"
+        assert await post_once(url, tls=client) == Answer(http_status=204)
         assert asked == ["hooks.example"]
         other = url.replace("hooks", "other")
-        assert await tell(other, tls=client) == Answer(error="tls")
-        assert len(receiver.notices) == 1
+        assert await post_once(other, tls=client) == Answer(error="tls")
+        assert len(sink.posts) == 1

@@ -1,4 +1,4 @@
-"""A receiver of webhooks: a real HTTP server that keeps what it gets and answers as it is told."""
+"""A sink of webhooks: a real HTTP server that keeps what it gets and answers as it is told."""
 
 import base64
 import hashlib
@@ -16,7 +16,7 @@ from tests.services import wait_until
 
 
 @dataclass(frozen=True)
-class Notice:
+class Post:
     """What came in one request; names of headers in small letters."""
 
     path: str
@@ -42,14 +42,14 @@ class Notice:
 
 
 @dataclass
-class Receiver:
-    """Answers with `status`, after `go_on`; what came is in `notices`."""
+class WebhookSink:
+    """Answers with `status`, after `go_on`; what came is in `posts`."""
 
     port: int
     status: int = 204
     location: str | None = None
     body: bytes = b""
-    notices: list[Notice] = field(default_factory=list)
+    posts: list[Post] = field(default_factory=list)
     go_on: threading.Event = field(default_factory=threading.Event)
     hung_up: threading.Event = field(default_factory=threading.Event)
     """Set when somebody did not read the whole answer."""
@@ -58,28 +58,28 @@ class Receiver:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}/hook"
 
-    def wait(self, count: int, *, timeout: float = 10) -> list[Notice]:
+    def wait(self, count: int, *, timeout: float = 10) -> list[Post]:
         """Wait until so many requests came."""
-        wait_until(lambda: len(self.notices) >= count, f"{count} deliveries", timeout=timeout)
-        return self.notices
+        wait_until(lambda: len(self.posts) >= count, f"{count} deliveries", timeout=timeout)
+        return self.posts
 
 
 @contextmanager
-def receiving(*, port: int = 0, tls: ssl.SSLContext | None = None) -> Iterator[Receiver]:
+def webhook_sink(*, port: int = 0, tls: ssl.SSLContext | None = None) -> Iterator[WebhookSink]:
     """Receive on loopback while the context is open."""
     server = ThreadingHTTPServer(("127.0.0.1", port), _Handler)
     server.daemon_threads = True
     if tls:
         server.socket = tls.wrap_socket(server.socket, server_side=True)
-    receiver = Receiver(server.server_port)
-    receiver.go_on.set()
-    server.receiver = receiver  # type: ignore[attr-defined]
+    sink = WebhookSink(server.server_port)
+    sink.go_on.set()
+    server.sink = sink  # type: ignore[attr-defined]
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     try:
-        yield receiver
+        yield sink
     finally:
-        receiver.go_on.set()
+        sink.go_on.set()
         server.shutdown()
         server.server_close()
         thread.join()
@@ -87,20 +87,20 @@ def receiving(*, port: int = 0, tls: ssl.SSLContext | None = None) -> Iterator[R
 
 class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
-        receiver: Receiver = self.server.receiver  # type: ignore[attr-defined]
+        sink: WebhookSink = self.server.sink  # type: ignore[attr-defined]
         body = self.rfile.read(int(self.headers["Content-Length"]))
         headers = {name.lower(): value for name, value in self.headers.items()}
-        receiver.notices.append(Notice(self.path, headers, body))
-        receiver.go_on.wait(30)
-        self.send_response(receiver.status)
-        if receiver.location:
-            self.send_header("Location", receiver.location)
-        self.send_header("Content-Length", str(len(receiver.body)))
+        sink.posts.append(Post(self.path, headers, body))
+        sink.go_on.wait(30)
+        self.send_response(sink.status)
+        if sink.location:
+            self.send_header("Location", sink.location)
+        self.send_header("Content-Length", str(len(sink.body)))
         self.end_headers()
         try:
-            self.wfile.write(receiver.body)
+            self.wfile.write(sink.body)
         except ConnectionError:
-            receiver.hung_up.set()
+            sink.hung_up.set()
 
     def log_message(self, *args: Any) -> None:
         pass
