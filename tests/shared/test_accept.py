@@ -20,7 +20,7 @@ from shared.tables import Message, MessageStatus
 from tests.shared.world import ON_SQLITE, World, draft
 
 
-async def test_an_accepted_message_is_queued_and_its_head_hinted(world: World) -> None:
+async def test_an_accepted_message_is_queued_and_its_message_enqueued(world: World) -> None:
     accepted = await world.accept(await world.session(), "Create a triage agent")
     stored = await world.message(accepted.message.id)
     assert (stored.status, stored.seq, stored.attempt) == ("queued", 1, 0)
@@ -29,7 +29,7 @@ async def test_an_accepted_message_is_queued_and_its_head_hinted(world: World) -
     assert stored.enqueued_at is not None
 
 
-async def test_only_the_first_of_a_session_is_hinted(world: World) -> None:
+async def test_only_the_first_of_a_session_is_enqueued(world: World) -> None:
     session = await world.session()
     await world.accept(session)
     assert (await world.accept(session)).ended.ready == ()
@@ -157,7 +157,9 @@ async def test_a_foreign_a_missing_and_a_deleted_session_are_not_there(world: Wo
     assert await world.count(Message) == 0
 
 
-async def test_concurrent_messages_get_consecutive_numbers_and_one_is_hinted(world: World) -> None:
+async def test_concurrent_messages_are_numbered_and_one_is_enqueued(
+    world: World,
+) -> None:
     session = await world.session()
     accepted = await asyncio.gather(*(world.accept(session, str(n)) for n in range(12)))
     assert sorted(a.message.seq for a in accepted) == list(range(1, 13))

@@ -10,7 +10,7 @@ from shared.tables import Message, VibeSession
 from tests.shared.world import ON_POSTGRESQL, World
 
 
-async def take_lost(world: World, *, limit: int = 100, age_s: float = 5) -> tuple[UUID, ...]:
+async def mark_lost(world: World, *, limit: int = 100, age_s: float = 5) -> tuple[UUID, ...]:
     async with world.database.begin() as db:
         return await dispatch.mark_lost(
             db,
@@ -21,7 +21,7 @@ async def take_lost(world: World, *, limit: int = 100, age_s: float = 5) -> tupl
         )
 
 
-async def take_unhinted(world: World, *, limit: int = 100) -> tuple[UUID, ...]:
+async def mark_waiting(world: World, *, limit: int = 100) -> tuple[UUID, ...]:
     async with world.database.begin() as db:
         return await dispatch.mark_waiting(db, project_limit=world.cap, limit=limit)
 
@@ -85,31 +85,31 @@ async def test_transitions_at_the_same_time_leave_the_cap_full_and_no_head_twice
     )
     for database in databases:
         await database.close()
-    hinted = [head for one in ended for head in one.ready]
-    hinted += await world.mark_enqueued(project, limit=4)  # what two of them overlooked
-    assert len(hinted) == len(set(hinted)) == 4
+    enqueued = [head for one in ended for head in one.ready]
+    enqueued += await world.mark_enqueued(project, limit=4)  # what two of them overlooked
+    assert len(enqueued) == len(set(enqueued)) == 4
 
 
 async def test_a_hint_is_lost_when_nobody_came_for_long(world: World) -> None:
     message = (await world.accept(await world.session())).message
-    assert await take_lost(world) == ()
+    assert await mark_lost(world) == ()
     await world.change(Message, message.id, enqueued_at=clock() - 6)
-    assert await take_lost(world) == (message.id,)
-    assert await take_lost(world) == ()
+    assert await mark_lost(world) == (message.id,)
+    assert await mark_lost(world) == ()
 
 
 async def test_a_running_message_is_hinted_again_when_its_worker_is_lost(world: World) -> None:
     worker = await world.worker()
     message = (await world.accept(await world.session())).message
     await world.claim(message, worker)
-    assert await take_lost(world) == ()
+    assert await mark_lost(world) == ()
     await world.renew(worker, lease_s=-1)
-    assert await take_lost(world) == (message.id,)
-    assert await take_lost(world) == ()
+    assert await mark_lost(world) == (message.id,)
+    assert await mark_lost(world) == ()
     await world.renew(worker, lease_s=1000)
     limit = world.settings.run_limit_s
     await world.change(Message, message.id, enqueued_at=None, claimed_at=clock() - limit - 1)
-    assert await take_lost(world) == (message.id,)
+    assert await mark_lost(world) == (message.id,)
 
 
 async def test_lost_hints_are_taken_oldest_first_up_to_the_limit(world: World) -> None:
@@ -117,8 +117,8 @@ async def test_lost_hints_are_taken_oldest_first_up_to_the_limit(world: World) -
     for age, message_id in enumerate(messages):
         stale = clock() - 10
         await world.change(Message, message_id, enqueued_at=stale, queued_at=clock() - 100 + age)
-    assert set(await take_lost(world, limit=2)) == set(messages[:2])
-    assert set(await take_lost(world, limit=2)) == set(messages[2:4])
+    assert set(await mark_lost(world, limit=2)) == set(messages[:2])
+    assert set(await mark_lost(world, limit=2)) == set(messages[2:4])
 
 
 async def test_orphans_and_lost_hints_share_the_limit(world: World) -> None:
@@ -126,8 +126,8 @@ async def test_orphans_and_lost_hints_share_the_limit(world: World) -> None:
     await world.change(Message, orphan.message_id, worker_id=orphan.message_id)
     stale = (await world.accept(await world.session())).message.id
     await world.change(Message, stale, enqueued_at=clock() - 10)
-    assert await take_lost(world, limit=1) == (orphan.message_id,)
-    assert await take_lost(world, limit=1) == (stale,)
+    assert await mark_lost(world, limit=1) == (orphan.message_id,)
+    assert await mark_lost(world, limit=1) == (stale,)
 
 
 async def test_the_sweep_hints_heads_that_no_transition_hinted_each_project_in_turn(
@@ -136,9 +136,9 @@ async def test_the_sweep_hints_heads_that_no_transition_hinted_each_project_in_t
     many = await waiting(world, 4)
     few = await waiting(world, 2)
     world.limit(project_concurrency=3)
-    assert set(await take_unhinted(world, limit=3)) == {many[0], few[0], many[1]}
-    assert set(await take_unhinted(world)) == {few[1], many[2]}
-    assert await take_unhinted(world) == ()  # the first project is at its cap
+    assert set(await mark_waiting(world, limit=3)) == {many[0], few[0], many[1]}
+    assert set(await mark_waiting(world)) == {few[1], many[2]}
+    assert await mark_waiting(world) == ()  # the first project is at its cap
 
 
 async def test_the_sweep_hints_heads_only(world: World) -> None:
@@ -146,8 +146,8 @@ async def test_the_sweep_hints_heads_only(world: World) -> None:
     session = await world.session(project)
     ids = await waiting(world, 2, sessions=[session, session])
     world.limit(project_concurrency=9)
-    assert await take_unhinted(world) == (ids[0],)
-    assert await take_unhinted(world) == ()
+    assert await mark_waiting(world) == (ids[0],)
+    assert await mark_waiting(world) == ()
 
 
 async def test_a_busy_project_does_not_keep_the_sweep_from_a_quiet_one(world: World) -> None:
@@ -156,7 +156,7 @@ async def test_a_busy_project_does_not_keep_the_sweep_from_a_quiet_one(world: Wo
         await world.claim(ids[0])
     (quiet,) = await waiting(world, 1)
     world.limit(project_concurrency=1)
-    assert await take_unhinted(world, limit=1) == (quiet,)
+    assert await mark_waiting(world, limit=1) == (quiet,)
 
 
 @ON_POSTGRESQL
@@ -175,7 +175,7 @@ async def test_forgotten_hints_are_given_again(world: World) -> None:
     message = (await world.accept(await world.session())).message
     async with world.database.begin() as db:
         await dispatch.forget_enqueued(db)
-    assert await take_unhinted(world) == (message.id,)
+    assert await mark_waiting(world) == (message.id,)
 
 
 @ON_POSTGRESQL

@@ -15,9 +15,8 @@ from typing import TypeVar, cast
 
 from agents import SQLiteSession, TResponseInputItem
 from agents.memory import SessionSettings
-from sqlalchemy.exc import DBAPIError
 
-from shared.database import Database, until_done
+from shared.database import Database, DatabaseAway, until_done
 from shared.logging import get_logger
 from shared.store import sessions
 from shared.store.transitions import Claim, LeaseLost
@@ -117,7 +116,7 @@ class SessionMemory:
                     await self._heal()
         except LeaseLost:
             pass  # cleared meanwhile: the file must not come back
-        except (*_UNUSABLE, DBAPIError) as error:
+        except (*_UNUSABLE, DatabaseAway) as error:
             _log.warning("memory file not written, it heals when it can", error=repr(error))
 
     async def _append(self) -> bool:
