@@ -13,6 +13,7 @@ from api.commands import keys as key_command
 from api.protocol import BoundedProtocol
 from shared.collector import collect_rarely
 from shared.errors import VibeCoderError
+from shared.process import keep_files_private
 from shared.settings import OFFLINE, Settings, load_settings
 
 _EVERYWHERE = "0.0.0.0"  # noqa: S104  # nosec B104
@@ -41,7 +42,9 @@ def main(*arguments: str) -> None:
             case ("doctor",):
                 sys.exit(doctor.main())
             case _:
-                key_command.run(arguments, load_settings())
+                settings = load_settings()
+                keep_files_private(settings.data_dir)
+                key_command.run(arguments, settings)
     except VibeCoderError as error:
         sys.exit(f"vibecoder: {error}")
 

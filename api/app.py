@@ -49,16 +49,15 @@ from shared.announcer import Announcer
 from shared.background import every, running
 from shared.channels import Channel
 from shared.database import Database
-from shared.descriptors import allow_open_files
 from shared.errors import SettingsError
 from shared.logging import configure_logging
 from shared.metrics import watch_pool
 from shared.overdue import end_overdue
 from shared.prices import load_prices
+from shared.process import allow_open_files, keep_files_private
 from shared.queue import Hinter, make_celery
 from shared.schema import require_schema
 from shared.settings import Settings, load_settings
-from shared.store import checks as check_store
 from shared.store import events as event_store
 from shared.store import messages as message_store
 from shared.store.accept import UnfinishedCount
@@ -150,6 +149,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     settings: Settings = app.state.settings
     configure_logging(settings)
     allow_open_files()
+    keep_files_private(settings.data_dir)
     async with AsyncExitStack() as stack:
         if settings.embedded and app.state.celery is None:
             await stack.enter_async_context(embedded_worker(settings))
@@ -177,8 +177,7 @@ async def _open(settings: Settings, celery: Celery, stack: AsyncExitStack) -> Se
 
     async def ended_among(ids: Sequence[UUID]) -> Sequence[UUID]:
         async with database.read() as db:
-            ended = await message_store.ended_among(db, ids)
-            return [*ended, *await check_store.answered_among(db, ids)]
+            return await message_store.ended_among(db, ids)
 
     async def event_counts(ids: Sequence[UUID]) -> Mapping[UUID, int]:
         async with database.read() as db:

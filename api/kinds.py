@@ -54,7 +54,6 @@ _ERRORS: dict[type[VibeCoderError], Kind] = {
         (errors.SessionQueueFull, 429, "Session queue full"),
         (errors.ProjectQueueFull, 429, "Project queue full"),
         (errors.ServiceQueueFull, 503, "Service queue full"),
-        (errors.NoWorker, 503, "No worker"),
         (errors.TooManyBodies, 503, "Too many bodies"),
         (errors.ServiceUnavailable, 503, "Service unavailable"),
         (errors.SchemaOutdated, 503, "Schema outdated"),

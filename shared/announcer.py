@@ -39,11 +39,3 @@ class Announcer:
         if ended.has_outbox and self._on_outbox:
             self._on_outbox()
         return {head: self._hinter.enqueue_message(head) for head in ended.ready}
-
-    def ask_worker(self, check_id: UUID, *, repair: bool) -> "asyncio.Future[bool]":
-        """Let a worker look at a session; the future tells whether the broker took that."""
-        return self._hinter.enqueue_check(check_id, repair=repair)
-
-    async def announce_check(self, check_id: UUID) -> None:
-        """Tell who waits for it that a check has its report."""
-        await self._channel.publish(Topic.ENDED, [check_id])

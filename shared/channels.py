@@ -28,7 +28,7 @@ class Topic(StrEnum):
     """What is told of a message: each is a channel of its own."""
 
     ENDED = "ended"
-    """It ended; a check with its report, too."""
+    """It ended."""
     EVENTS = "events"
     """There are new ones, of a message that is watched."""
     STOPPED = "stopped"

@@ -171,12 +171,6 @@ class MemoryIncomplete(VibeCoderError):
     code = "memory_incomplete"
 
 
-class NoWorker(VibeCoderError):
-    """No worker was there, or had time, to look at the session."""
-
-    code = "no_worker"
-
-
 class IdempotencyKeyReused(VibeCoderError):
     """The same key came with another prompt or other options."""
 

@@ -1,16 +1,14 @@
 """The Celery application and the one thing that is sent through it: hints.
 
-A hint says "this message may be its session's head", or "somebody waits for this check". It may be
-lost, doubled or late: the claim in the database decides. So the whole policy is: send fast, never
-keep a client or a worker waiting for the broker, acknowledge early, store no results.
+A hint says "this message may be its session's head". It may be lost, doubled or late: the claim in
+the database decides. So the whole policy is: send fast, never keep a client or a worker waiting for
+the broker, acknowledge early, store no results.
 """
 
 import asyncio
 import math
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextvars import Context, copy_context
-from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -24,8 +22,6 @@ from shared.metrics import HINTS
 from shared.settings import Settings
 
 MESSAGE_RUN = "message.run"
-SESSION_CHECK = "session.check"
-SESSION_REPAIR = "session.repair"
 _HINT_LIMIT_S = 1.5
 _LOST_FOR_S = 10.0
 _EVERY_SECOND = {"interval_start": 1, "interval_step": 0, "interval_max": 1}
@@ -94,10 +90,11 @@ def _transport_options(settings: Settings) -> dict[str, object]:
     }
 
 
-def send_hint(app: Celery, subject: UUID, *, task: str = MESSAGE_RUN) -> None:
+def send_hint(app: Celery, message_id: UUID) -> None:
     """Send a hint now, in this thread; raise what the broker's client raises."""
     # a signature, not send_task: that one ignores eager mode
-    app.signature(task, args=(str(subject),)).apply_async(task_id=str(subject))
+    task_id = str(message_id)
+    app.signature(MESSAGE_RUN, args=(task_id,)).apply_async(task_id=task_id)
 
 
 class Hinter:
@@ -114,31 +111,20 @@ class Hinter:
 
         Nobody has to await it: what is not sent, the sweep hints again.
         """
-        return self._enqueue(MESSAGE_RUN, message_id, context_about(message_id))
-
-    def enqueue_check(self, check_id: UUID, *, repair: bool) -> "asyncio.Future[bool]":
-        """Schedule a check, or a repair; the future tells whether the broker took it in time.
-
-        What is not sent, nobody sends again: who waits for it gives up.
-        """
-        task = SESSION_REPAIR if repair else SESSION_CHECK
-        return self._enqueue(task, check_id, copy_context())
-
-    def _enqueue(self, task: str, subject: UUID, context: Context) -> "asyncio.Future[bool]":
-        send = self._send(task, subject)
-        sending = asyncio.get_running_loop().create_task(send, context=context)
+        sending = asyncio.get_running_loop().create_task(
+            self._send(message_id), context=context_about(message_id)
+        )
         self._under_way.add(sending)
         sending.add_done_callback(self._under_way.discard)
         return sending
 
-    async def _send(self, task: str, subject: UUID) -> bool:
+    async def _send(self, message_id: UUID) -> bool:
         loop = asyncio.get_running_loop()
-        send = partial(send_hint, self._app, subject, task=task)
         try:
             async with asyncio.timeout(_HINT_LIMIT_S):
-                await loop.run_in_executor(self._threads, send)
+                await loop.run_in_executor(self._threads, send_hint, self._app, message_id)
         except Exception as error:  # noqa: BLE001 -- whatever the broker's client raises
-            _log.info("hint not sent", task=task, id=str(subject), error=repr(error))
+            _log.info("hint not sent", message_id=str(message_id), error=repr(error))
             HINTS.labels("failed").inc()
             self._failed_at = time.monotonic()
             return False

@@ -70,7 +70,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_collection_finish() -> None:
     """Leave what was imported out of the looks for cycles: a fifth of the time of all tests."""
     gc.freeze()
-    gc.set_threshold(10_000, 50, 20)
+    gc.set_threshold(50_000, 20, 20)
     gc.enable()
 
 

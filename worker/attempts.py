@@ -127,12 +127,10 @@ class _Attempt:
             return await self._fail(error)
 
     async def close(self) -> None:
-        """Bring the memory file up to date, if there is something new, and close it."""
+        """End the record of the attempt; bring the memory file up to date if it completed."""
         self._parts.recorder.end(self._record, self._outcome)
-        if self._memory is not None:
-            if self._outcome is AttemptOutcome.COMPLETED:
-                await self._memory.sync_committed()
-            self._memory.close()
+        if self._memory is not None and self._outcome is AttemptOutcome.COMPLETED:
+            await self._memory.sync_committed()
 
     async def _run(self) -> tuple[Outcome, WorkflowEditor]:
         """Run the agent; no transaction is open while the model talks."""
@@ -154,7 +152,7 @@ class _Attempt:
                 name=claim.model,
                 events=self._events,
                 budget=budget,
-                history=History(await self._memory.hand_out(), limit=settings.history_limit),
+                history=History(self._memory.history, limit=settings.history_limit),
                 timeout_s=settings.model_timeout_s,
             )
             self._record.calls = self._model.calls

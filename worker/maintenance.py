@@ -18,9 +18,9 @@ from shared.logging import get_logger
 from shared.overdue import end_overdue
 from shared.queue import Hinter
 from shared.settings import Settings
-from shared.store import checks, dispatch, retention, usage, workers
+from shared.store import dispatch, retention, usage, workers
 from shared.store.retention import Deleted
-from worker.memory.files import MemoryFiles
+from worker.memory.session import Memories
 from worker.metrics import count_rescued, count_sweep
 
 _HINT_LOST_S = 5.0
@@ -28,7 +28,6 @@ _BROKER_S = 1.0
 _HOUSEKEEPING_S = 60.0
 _DEAD_WORKER_S = 3600.0
 _CALLS_AT_ONCE = 1000
-_CHECK_TAKEN_S = 2 * 3600.0  # twice as long as anybody can wait for one
 _RETENTION_S = 3600.0
 _SESSIONS_AT_ONCE = 20
 _DAY_S = 86_400
@@ -44,7 +43,7 @@ class Sweeper:
         database: Database,
         hinter: Hinter,
         announcer: Announcer,
-        memories: MemoryFiles,
+        memories: Memories,
     ) -> None:
         self._settings = settings
         self._database = database
@@ -136,7 +135,6 @@ class Sweeper:
             await workers.forget_dead(db, dead_for_s=_DEAD_WORKER_S)
             # what a late attempt may still record is over by then
             await dispatch.purge_projects(db, deleted_before_s=2 * self._settings.run_limit_s)
-            await checks.purge(db, ordered_before_s=_CHECK_TAKEN_S)
         self._calls_incomplete = True
         await self._memories.remove_stale()
 

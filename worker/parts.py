@@ -8,7 +8,7 @@ from shared.database import Database
 from shared.prices import Prices
 from shared.settings import Settings
 from shared.workflow.checker import CodeChecker
-from worker.memory.files import MemoryFiles
+from worker.memory.session import Memories
 from worker.model.client import Models
 from worker.recorder import Recorder
 from worker.runs import Runs
@@ -22,7 +22,7 @@ class Parts:
     worker_id: UUID
     database: Database
     announcer: Announcer
-    memories: MemoryFiles
+    memories: Memories
     models: Models
     runs: Runs
     recorder: Recorder

@@ -2,7 +2,7 @@
 
 from celery import Celery
 
-from shared.descriptors import allow_open_files
+from shared.process import allow_open_files, keep_files_private
 from shared.settings import Settings
 from worker.runtime import Runtime
 
@@ -12,6 +12,7 @@ _current: list[Runtime] = []
 def start(settings: Settings, app: Celery) -> Runtime:
     """Start the process's runtime."""
     allow_open_files()
+    keep_files_private(settings.data_dir)
     runtime = Runtime(settings, app)
     runtime.start()
     _current.append(runtime)

@@ -25,7 +25,7 @@ from worker import failpoints
 from worker.heartbeat import Heartbeat, this_process
 from worker.listener import SignalListener
 from worker.maintenance import Retention, Sweeper
-from worker.memory.files import MemoryFiles
+from worker.memory.session import Memories
 from worker.model.client import Models
 from worker.parts import Parts
 from worker.recorder import Recorder
@@ -108,7 +108,7 @@ class Runtime:
         self._hinter = Hinter(self._app)
         self._webhooks = WebhookDispatcher(self._database, private=settings.webhook_private)
         self._announcer = Announcer(self._channel, self._hinter, on_outbox=self._webhooks.wake)
-        self._memories = MemoryFiles(self._database, settings.sessions_dir)
+        self._memories = Memories(self._database, settings.sessions_dir)
         self._checker = CodeChecker()
         self._models = Models(settings, self._checker)
         self._recorder = Recorder(self._database, self._channel, self._telemetry)

@@ -1,31 +1,27 @@
-"""What a worker found when it looked at a session."""
+"""What a check of a session found."""
 
-from typing import Any, Literal, Self
+from collections.abc import Sequence
+from typing import Any, Self
 from uuid import UUID
 
 from pydantic import ConfigDict, Field
 
 from api.schemas.common import MESSAGE_ID, SESSION_ID, TRACE_ID, Answer, Traced, columns
-from shared.checks import Finding, Report
+from shared.store.checks import IntegrityProblem, SessionSnapshot
 
-_WORKER_ID = "1b0f6a52-57a8-4a3c-8a33-0f8f2f1f6c11"
 _FINDING: dict[str, Any] = {
     "code": "attempt_open",
     "detail": f"Attempt 1 of message {MESSAGE_ID} is not closed; the message is completed.",
-    "advice": "POST /sessions/{id}/repair mends it.",
+    "advice": "POST /sessions/{id}/repair repairs it.",
     "repairable": True,
     "message_id": MESSAGE_ID,
 }
 _EXAMPLE: dict[str, Any] = {
     "session_id": SESSION_ID,
-    "host": "worker-1",
-    "worker_id": _WORKER_ID,
     "ok": False,
     "generation": 1,
     "items": 8,
     "messages": 2,
-    "memory_file": "current",
-    "memory_file_items": 8,
     "findings": [_FINDING],
     "trace_id": TRACE_ID,
 }
@@ -34,51 +30,54 @@ _EXAMPLE: dict[str, Any] = {
 class FindingOut(Answer):
     """One thing that is wrong."""
 
-    code: str = Field(description="What kind of thing, for a program.", examples=["attempt_open"])
-    detail: str = Field(description="What is wrong.")
+    code: str = Field(description="The kind of problem, for a program.", examples=["attempt_open"])
+    detail: str = Field(description="The problem, for a person.")
     advice: str = Field(description="What to do.")
-    repairable: bool = Field(description="Whether a repair mends it.")
+    repairable: bool = Field(description="Whether a repair removes it.")
     message_id: UUID | None = Field(description="The message that it is about.")
 
     @classmethod
-    def of(cls, finding: Finding) -> Self:
-        """Show a finding."""
-        return cls(**columns(finding, cls))
+    def of(cls, problem: IntegrityProblem) -> Self:
+        """Show a problem."""
+        return cls(**columns(problem, cls))
 
 
 class CheckOut(Traced):
-    """What a worker found in a session's rows and in its own memory file of the session."""
+    """Whether a session's rows agree with each other."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
 
     session_id: UUID = Field(examples=[SESSION_ID])
-    host: str = Field(description="Where the worker runs, and the memory file is.")
-    worker_id: UUID = Field(examples=[_WORKER_ID])
     ok: bool = Field(description="Whether nothing is wrong.")
     generation: int = Field(description="Grows each time the session is cleared.")
-    items: int = Field(description="What the model remembers, as the database has it.")
+    items: int = Field(description="How many items the model remembers.")
     messages: int = Field(description="All messages of the session, of past generations too.")
-    memory_file: Literal["none", "current", "behind", "wrong"] = Field(
-        description="This host's copy of the items. `none` and `behind` are fine: the next message "
-        "that runs here brings it up to date."
-    )
-    memory_file_items: int | None
     findings: list[FindingOut]
 
     @classmethod
-    def of(cls, report: Report, *, session_id: UUID, trace_id: str) -> Self:
-        """Show a report."""
-        members = columns(report, cls) | {
-            name: [FindingOut.of(finding) for finding in getattr(report, name)]
-            for name in ("findings", "mended")
-            if name in cls.model_fields
-        }
-        ok = not report.findings
-        return cls(**members, session_id=session_id, ok=ok, trace_id=trace_id)
+    def of(
+        cls,
+        snapshot: SessionSnapshot,
+        problems: Sequence[IntegrityProblem],
+        *,
+        trace_id: str,
+        **further: Sequence[IntegrityProblem],
+    ) -> Self:
+        """Show a session's rows with the problems that were found in them."""
+        lists = {"findings": problems} | further
+        return cls(
+            session_id=snapshot.session.id,
+            ok=not problems,
+            generation=snapshot.session.generation,
+            items=len(snapshot.items),
+            messages=len(snapshot.messages),
+            trace_id=trace_id,
+            **{name: [FindingOut.of(one) for one in found] for name, found in lists.items()},
+        )
 
 
 class RepairOut(CheckOut):
-    """What a repair mended, and how the session is now."""
+    """What a repair removed, and how the session is now."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -86,4 +85,4 @@ class RepairOut(CheckOut):
         }
     )
 
-    mended: list[FindingOut] = Field(description="What was wrong and no longer is.")
+    mended: list[FindingOut] = Field(description="The problems that there were and no longer are.")

@@ -3,7 +3,6 @@
 from alembic import context
 from sqlalchemy import Connection
 
-import shared.checks  # noqa: F401 -- its table belongs to the schema
 from shared.dialects import sync_engine
 from shared.settings import load_settings
 from shared.tables import Base

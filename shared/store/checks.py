@@ -1,22 +1,22 @@
-"""Checks of sessions: the rows that a check compares, their repair, and who waits for one."""
+"""Whether a session's rows agree with each other, and their repair from those that are right.
 
-from collections.abc import Sequence
+A worker's session file is not looked at: it heals by itself.
+"""
+
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
-from uuid import UUID, uuid4
+from itertools import groupby, pairwise
+from uuid import UUID
 
-from pydantic import TypeAdapter
-from sqlalchemy import bindparam, case, delete, func, insert, or_, select, update
+from sqlalchemy import bindparam, case, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import load_only
 
-from shared.checks import Check, Report
-from shared.dialects import any_of, clock
-from shared.errors import SessionBusy
-from shared.statements import CompiledStatement
-from shared.store import sessions
+from shared.dialects import clock
+from shared.errors import FailureCode, SessionBusy
 from shared.store.dispatch import is_in_progress
 from shared.tables import (
+    UNFINISHED,
     Attempt,
     AttemptOutcome,
     Item,
@@ -27,57 +27,27 @@ from shared.tables import (
     VibeSession,
 )
 
-_REPORT = TypeAdapter(Report)
+_ENDED = (MessageStatus.FAILED, MessageStatus.CANCELLED)
+_FORK = "Fork the last message before it: POST /messages/{id}/fork, and go on there."
+_RECORD = "Nothing has to be done: only the record of what was tried is not whole."
 
 
-async def order(db: AsyncSession, session_id: UUID, *, trace_id: str) -> UUID:
-    """Ask for a look at a session; return the check's id."""
-    check_id = uuid4()
-    await db.execute(insert(Check).values(id=check_id, session_id=session_id, trace_id=trace_id))
-    return check_id
+@dataclass(frozen=True)
+class IntegrityProblem:
+    """One thing that is wrong, with advice; `repairable`: a repair removes it."""
 
-
-async def get(db: AsyncSession, check_id: UUID) -> Check | None:
-    """Read a check; None: nobody waits for it any more."""
-    return await db.get(Check, check_id)
-
-
-async def answer(db: AsyncSession, check_id: UUID, report: Report) -> None:
-    """Store what was found; tolerates that nobody waits for it any more."""
-    stored: dict[str, Any] = _REPORT.dump_python(report, mode="json")
-    await db.execute(update(Check).where(Check.id == check_id).values(report=stored))
-
-
-async def take(db: AsyncSession, check_id: UUID) -> Report | None:
-    """Read the report of a check, if there is one, and forget the check."""
-    report = await db.scalar(delete(Check).where(Check.id == check_id).returning(Check.report))
-    return None if report is None else _REPORT.validate_python(report)
-
-
-async def answered_among(db: AsyncSession, check_ids: Sequence[UUID]) -> Sequence[UUID]:
-    """Name those of the checks that have a report."""
-    return [row.id for row in await _ANSWERED.all(db, {"ids": check_ids})]
-
-
-_ANSWERED = CompiledStatement(
-    select(Check.id).where(any_of(Check.id, "ids"), Check.report.is_not(None))
-)
-
-
-async def purge(db: AsyncSession, *, ordered_before_s: float) -> None:
-    """Forget checks that nobody took: whoever waited for them died."""
-    await db.execute(
-        delete(Check)
-        .where(Check.created_at < clock() - ordered_before_s)
-        .execution_options(synchronize_session=False)
-    )
+    code: str
+    detail: str
+    advice: str = "POST /sessions/{id}/repair repairs it."
+    repairable: bool = True
+    message_id: UUID | None = None
 
 
 @dataclass(frozen=True)
 class SessionSnapshot:
     """A session's rows; `items` are those of its current generation.
 
-    Of the messages, in their order, only what is compared is loaded.
+    Of items, messages and attempts only the compared columns are loaded.
     """
 
     session: VibeSession
@@ -90,12 +60,16 @@ class SessionSnapshot:
     """Messages, and the revision that each made."""
 
 
-async def snapshot(db: AsyncSession, session_id: UUID) -> SessionSnapshot | None:
-    """Read a session's rows; None: there is none. In a snapshot they belong together."""
-    session = await db.get(VibeSession, session_id)
-    if session is None:
-        return None
-    here = Message.session_id == session_id
+async def read(db: AsyncSession, session: VibeSession) -> SessionSnapshot:
+    """Read a session's rows, which belong together in a snapshot or under the session's lock."""
+    here = Message.session_id == session.id
+    items = await db.scalars(
+        select(Item)
+        .where(Item.session_id == session.id, Item.generation == session.generation)
+        .order_by(Item.position)
+        .options(load_only(Item.position, Item.message_id))
+        .execution_options(populate_existing=True)
+    )
     messages = await db.scalars(
         select(Message)
         .where(here)
@@ -112,7 +86,11 @@ async def snapshot(db: AsyncSession, session_id: UUID) -> SessionSnapshot | None
         )
     )
     attempts = await db.scalars(
-        select(Attempt).join(Message, Message.id == Attempt.message_id).where(here)
+        select(Attempt)
+        .join(Message, Message.id == Attempt.message_id)
+        .where(here)
+        .options(load_only(Attempt.outcome, Attempt.ended_at))
+        .execution_options(populate_existing=True)
     )
     answered = await db.scalars(
         select(MessageResponse.message_id)
@@ -126,7 +104,7 @@ async def snapshot(db: AsyncSession, session_id: UUID) -> SessionSnapshot | None
     )
     return SessionSnapshot(
         session=session,
-        items=await sessions.items(db, session_id, generation=session.generation),
+        items=items.all(),
         messages=messages.all(),
         attempts=attempts.all(),
         answered=frozenset(answered),
@@ -134,25 +112,26 @@ async def snapshot(db: AsyncSession, session_id: UUID) -> SessionSnapshot | None
     )
 
 
-_ENDED = (MessageStatus.FAILED, MessageStatus.CANCELLED)
+def inspect(snapshot: SessionSnapshot) -> list[IntegrityProblem]:
+    """List everything that is wrong with a session's rows."""
+    return [problem for rule in _RULES for problem in rule(snapshot)]
 
 
-async def repair(db: AsyncSession, session_id: UUID) -> None:
-    """Repair what can be repaired: items move up over lost ones, counters and attempts follow rows.
+async def repair(db: AsyncSession, session: VibeSession) -> None:
+    """Repair rows from those that are right: items move up over lost ones, counters follow.
 
-    A file that holds more or other items than the rows does not match the new counters: it is
-    rebuilt when it is next opened, on whichever host.
+    The caller holds the session's lock. A session file that holds more or other items than the rows
+    does not match the new counters: it is rebuilt when it is next opened.
 
     Raises:
         SessionBusy: a message is in progress; its attempt relies on the counters.
     """
-    session = await sessions.lock(db, session_id)
-    running = select(Message.id).where(Message.session_id == session_id, is_in_progress())
-    if session is None or await db.scalar(running.limit(1)):
+    running = select(Message.id).where(Message.session_id == session.id, is_in_progress())
+    if await db.scalar(running.limit(1)):
         raise SessionBusy("A message of the session is in progress. Repair when it has ended.")
     await _close_gaps(db, session)
     await _count(db, session)
-    await _close_attempts(db, session_id)
+    await _close_attempts(db, session.id)
     await db.flush()
 
 
@@ -199,3 +178,183 @@ async def _close_attempts(db: AsyncSession, session_id: UUID) -> None:
         )
         .execution_options(synchronize_session=False)
     )
+
+
+def _positions(snapshot: SessionSnapshot) -> Iterator[IntegrityProblem]:
+    places = [item.position for item in snapshot.items]
+    lost = sorted(set(range(max(places, default=-1) + 1)) - set(places))
+    if lost:
+        yield IntegrityProblem(
+            "items_missing",
+            f"{_many(len(lost), 'item')} between others {'is' if len(lost) == 1 else 'are'} "
+            f"missing, the first at position {lost[0]}.",
+            "POST /sessions/{id}/repair closes the gap; what was in it is lost to the model. "
+            "To go on without the loss fork a message before it.",
+        )
+
+
+def _counters(snapshot: SessionSnapshot) -> Iterator[IntegrityProblem]:
+    session = snapshot.session
+    if session.item_count != len(snapshot.items):
+        yield IntegrityProblem(
+            "item_count_wrong",
+            f"The session counts {_many(session.item_count, 'item')}, there "
+            f"{'is' if len(snapshot.items) == 1 else 'are'} {len(snapshot.items)}.",
+        )
+    last = snapshot.items[-1].message_id if snapshot.items else None
+    if session.last_message_id != last:
+        yield IntegrityProblem(
+            "last_message_wrong",
+            f"The session names message {session.last_message_id} as the last that is remembered; "
+            f"the last item is of {last}.",
+            message_id=last,
+        )
+    newest = max((message.seq for message in snapshot.messages), default=0)
+    if session.next_seq <= newest:
+        yield IntegrityProblem(
+            "next_seq_wrong",
+            f"The session would give its next message number {session.next_seq}; there is one "
+            f"with number {newest}, so that message cannot be accepted.",
+        )
+
+
+def _writers(snapshot: SessionSnapshot) -> Iterator[IntegrityProblem]:
+    """Compare whose items there are, and in which order, with the messages."""
+    own = {message.id: message for message in snapshot.messages}
+    writers = [writer for writer, _ in groupby(item.message_id for item in snapshot.items)]
+    for number, writer in enumerate(writers):
+        message = own.get(writer)
+        if message is None:
+            if not _inherited(snapshot, writers[: number + 1], own):
+                yield IntegrityProblem(
+                    "item_of_nobody",
+                    f"There are items of message {writer}, which is none of this session.",
+                    _FORK,
+                    repairable=False,
+                    message_id=writer,
+                )
+        elif message.status != MessageStatus.COMPLETED:
+            yield IntegrityProblem(
+                "item_of_unanswered",
+                f"There are items of message {writer}, which is {message.status}.",
+                _FORK,
+                repairable=False,
+                message_id=writer,
+            )
+    numbers = [own[writer].seq for writer in writers if writer in own]
+    if any(after <= before for before, after in pairwise(numbers)):
+        yield IntegrityProblem(
+            "items_out_of_order",
+            "The items do not stand in the order of their messages.",
+            "Clear the session (DELETE /sessions/{id}), or fork a message before the disorder.",
+            repairable=False,
+        )
+    for message in snapshot.messages:
+        here = message.generation == snapshot.session.generation
+        if here and message.status == MessageStatus.COMPLETED and message.id not in set(writers):
+            yield IntegrityProblem(
+                "message_forgotten",
+                f"Message {message.id} was answered, but the model remembers nothing of it.",
+                "Send its prompt again, or fork the last message before it.",
+                repairable=False,
+                message_id=message.id,
+            )
+
+
+def _inherited(snapshot: SessionSnapshot, writers: list[UUID], own: dict[UUID, Message]) -> bool:
+    """Tell whether these are all of the session that this one is a fork of."""
+    is_fork = snapshot.session.forked_from_message_id is not None
+    return is_fork and snapshot.session.generation == 1 and not own.keys() & set(writers)
+
+
+def _order(snapshot: SessionSnapshot) -> Iterator[IntegrityProblem]:
+    unfinished = [message for message in snapshot.messages if message.status in UNFINISHED]
+    for message in unfinished[1:]:
+        if message.status == MessageStatus.IN_PROGRESS:
+            yield IntegrityProblem(
+                "out_of_turn",
+                f"Message {message.id} is in progress before its turn.",
+                "Cancel it: POST /messages/{id}/cancel.",
+                repairable=False,
+                message_id=message.id,
+            )
+
+
+def _attempts(snapshot: SessionSnapshot) -> Iterator[IntegrityProblem]:
+    numbers: dict[UUID, set[int]] = {}
+    messages = {message.id: message for message in snapshot.messages}
+    for attempt in snapshot.attempts:
+        numbers.setdefault(attempt.message_id, set()).add(attempt.number)
+        message = messages[attempt.message_id]
+        newest = attempt.number == message.attempt
+        completed = newest and message.status == MessageStatus.COMPLETED
+        runs = newest and message.status == MessageStatus.IN_PROGRESS
+        if not runs and (attempt.outcome is None or attempt.ended_at is None):
+            yield _of_attempt("attempt_open", attempt, message)
+        elif completed != (attempt.outcome == AttemptOutcome.COMPLETED):
+            yield _of_attempt("attempt_outcome_wrong", attempt, message, repairable=completed)
+    for message in snapshot.messages:
+        if missing := set(range(1, message.attempt + 1)) - numbers.get(message.id, set()):
+            yield IntegrityProblem(
+                "attempt_missing",
+                f"Attempt {min(missing)} of message {message.id} is not recorded.",
+                _RECORD,
+                repairable=False,
+                message_id=message.id,
+            )
+
+
+def _of_attempt(
+    code: str, attempt: Attempt, message: Message, *, repairable: bool = True
+) -> IntegrityProblem:
+    ended = f"ended as {attempt.outcome}" if attempt.outcome else "is not closed"
+    return IntegrityProblem(
+        code,
+        f"Attempt {attempt.number} of message {message.id} {ended}; "
+        f"the message is {message.status}.",
+        IntegrityProblem.advice if repairable else _RECORD,
+        repairable=repairable,
+        message_id=message.id,
+    )
+
+
+def _records(snapshot: SessionSnapshot) -> Iterator[IntegrityProblem]:
+    for message in snapshot.messages:
+        if message.status == MessageStatus.COMPLETED and message.id not in snapshot.answered:
+            yield IntegrityProblem(
+                "response_missing",
+                f"The full response of message {message.id} is missing; its reply is there.",
+                _RECORD,
+                repairable=False,
+                message_id=message.id,
+            )
+        made = (message.id, message.revision)
+        if message.revision is not None and made not in snapshot.revisions:
+            yield IntegrityProblem(
+                "revision_missing",
+                f"Message {message.id} made revision {message.revision}, which is not there.",
+                "The project's code is as it is; a later revision can be restored.",
+                repairable=False,
+                message_id=message.id,
+            )
+
+
+def _refusal(snapshot: SessionSnapshot) -> Iterator[IntegrityProblem]:
+    """Say why the model's server refused the conversation, if that ended the newest message."""
+    newest = max(snapshot.messages, key=lambda message: message.seq, default=None)
+    why = (newest and newest.generation == snapshot.session.generation and newest.error) or {}
+    if newest and why.get("code") == FailureCode.HISTORY_REJECTED:
+        yield IntegrityProblem(
+            "history_rejected",
+            f"Message {newest.id} failed: {why['detail']}",
+            f"Name another model, or clear the session (DELETE /sessions/{{id}}). {_FORK}",
+            repairable=False,
+            message_id=newest.id,
+        )
+
+
+def _many(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+_RULES = (_positions, _counters, _writers, _order, _attempts, _records, _refusal)

@@ -124,3 +124,12 @@ def test_a_cancelled_and_a_deleted_message_leave_no_secret(
 def test_a_leak_would_be_found(tmp_path: Path) -> None:
     for secret in (PROMPT, MODEL_BODY, MODEL_KEY, f"vck_{'0' * 16}_{'f' * 64}"):
         assert leaks(f"fine\nerror: {secret}\nfine") == [f"error: {secret}"]
+
+
+def test_nobody_else_on_the_machine_reads_the_data_folder(
+    service: EmbeddedService, caller: httpx2.Client
+) -> None:
+    send(caller, new_session(caller), "hello")
+    files = set(Path(service.settings["VIBECODER_DATA_DIR"]).rglob("*"))
+    assert {path.suffix for path in files} >= {".db", ".lock", ""}
+    assert [path for path in files if path.stat().st_mode & 0o077] == []

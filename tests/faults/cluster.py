@@ -152,8 +152,8 @@ class Cluster:
 
     @staticmethod
     def data(worker: WorkerProcess) -> Path:
-        """Return the folder of a worker's session files."""
-        return Path(worker.settings["VIBECODER_DATA_DIR"]) / "sessions"
+        """Return the folder of a worker's session files: the first, where it is alone on a disk."""
+        return Path(worker.settings["VIBECODER_DATA_DIR"]) / "sessions" / "1"
 
 
 def died(worker: WorkerProcess) -> None:

@@ -2,10 +2,12 @@
 
 import asyncio
 import json
+import shutil
 import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from shared.database import Database
@@ -14,7 +16,7 @@ from shared.tables import VibeSession
 from tests.faults.invariants import Record
 from tests.shared.world import claim_of
 from worker.memory.file import files_in
-from worker.memory.files import MemoryFiles
+from worker.memory.session import Memories
 
 
 def stale_files(record: Record, folders: Sequence[Path]) -> list[Path]:
@@ -49,34 +51,34 @@ def wrong_memories(record: Record, database_url: str, folders: Sequence[Path]) -
 async def _wrong_memories(record: Record, database_url: str, folders: Sequence[Path]) -> list[str]:
     wrong = []
     for folder in folders:
-        settings = Settings.model_validate(
-            {"database_url": database_url, "redis_url": "redis://127.0.0.1:1/0"}
-            if database_url.startswith("postgresql")
-            else {"database_url": database_url, "data_dir": folder.parent}
-        )
-        database = Database(settings, name="invariants")
-        memories = MemoryFiles(database, folder)
-        for session_id, generation in files_in(folder):
-            session = record.sessions.get(session_id)
-            if session and session.generation == generation:
-                wrong += await _wrong_memory(record, session, memories, folder)
-        memories.close()
-        await database.close()
+        with TemporaryDirectory() as data:
+            copied = Path(data, "sessions", "1")  # the worker itself has its folder locked
+            if folder.exists():
+                shutil.copytree(folder, copied)
+            settings = Settings.model_validate(
+                {"database_url": database_url, "redis_url": "redis://127.0.0.1:1/0"}
+                if database_url.startswith("postgresql")
+                else {"database_url": database_url, "data_dir": data}
+            )
+            database = Database(settings, name="invariants")
+            memories = Memories(database, copied.parent)
+            for session_id, generation in files_in(copied):
+                session = record.sessions.get(session_id)
+                if session and session.generation == generation:
+                    wrong += await _wrong_memory(record, session, memories, copied)
+            memories.close()
+            await database.close()
     return wrong
 
 
 async def _wrong_memory(
-    record: Record, session: VibeSession, memories: MemoryFiles, folder: Path
+    record: Record, session: VibeSession, memories: Memories, folder: Path
 ) -> list[str]:
     expected = [item.item for item in record.items_of(session.id, session.generation)]
     memory = await memories.open(claim_of(session))
-    try:
-        found = await memory.get_items()
-    finally:
-        memory.close()
     path = folder / f"{session.id}.{session.generation}.db"
     # before its first message is answered a session has no file
     stored = stored_items(path, session.openai_session_key) if path.exists() else []
-    if found != expected or stored != expected:
-        return [f"{path.name} of {folder.parent.name} does not heal: {found} != {expected}"]
+    if memory.history != expected or stored != expected:
+        return [f"{path.name} does not heal: {memory.history}, {stored} != {expected}"]
     return []

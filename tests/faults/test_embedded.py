@@ -53,7 +53,7 @@ class AppUnderTest:
         """Fail unless all invariants hold."""
         url = f"sqlite:///{self.data}/vibecoder.db"
         found = violations(self.record, self.client.sent)
-        found += wrong_memories(self.record, url, [self.data / "sessions"])
+        found += wrong_memories(self.record, url, [self.data / "sessions" / "1"])
         assert not found, "\n".join(found)
 
 
@@ -177,7 +177,7 @@ def test_spoiled_files_are_made_anew_from_the_database(app: AppUnderTest) -> Non
     assert app.client.ask(session, prompt(add_agent("helper"))).status == 200
     shutil.rmtree(app.data / "sessions")
     assert app.client.ask(session, prompt()).body["reply"].startswith("echo 5: ")
-    for path in (app.data / "sessions").glob("*.db"):
+    for path in (app.data / "sessions" / "1").glob("*.db"):
         path.write_bytes(json.dumps("nonsense").encode() * 1000)
     assert app.client.ask(session, prompt()).body["reply"].startswith("echo 7: ")
     app.check()

@@ -1,6 +1,8 @@
 """The invariants themselves: each kind of damage is noticed, or the other tests prove nothing."""
 
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from uuid import uuid4
@@ -118,7 +120,8 @@ def test_a_file_that_differs_is_noticed(history: History, tmp_path: Path) -> Non
     (folder,) = (history.cluster.data(worker) for worker in history.cluster.workers)
     (path,) = folder.glob("*.db")
     assert history.cluster.stale() == []
-    path.write_bytes(b"nonsense" * 1000)
+    with closing(sqlite3.connect(path)) as file, file:
+        file.execute("DELETE FROM agent_messages WHERE id = 1")
     assert history.cluster.stale() == [path]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy import func, insert, select, update
+from sqlalchemy import delete, func, insert, select, update
 
 from shared.database import Database
 from shared.dialects import clock
@@ -309,6 +309,13 @@ class World:
         """Set columns behind the store's back."""
         async with self.database.begin() as db:
             await db.execute(update(table).where(table.id == row_id).values(**values))
+
+    async def delete_items(self, session: VibeSession, *, start: int) -> None:
+        """Delete the items from a position on, as a restored backup has none there."""
+        async with self.database.begin() as db:
+            await db.execute(
+                delete(Item).where(Item.session_id == session.id, Item.position >= start)
+            )
 
     async def message(self, message_id: UUID) -> Message:
         async with self.database.read() as db:

@@ -10,9 +10,10 @@ from agents.models.fake_id import FAKE_RESPONSES_ID
 
 from worker.memory.history import (
     History,
-    Irregularities,
     Maker,
-    irregularities,
+    _Ids,
+    _messages,
+    _repaired,
     newest_messages,
     prepare,
 )
@@ -28,6 +29,12 @@ OTHERS = [
     Maker("a", "chat_completions", "1"),
 ]
 ASKED = {"role": "user", "content": "hello"}
+
+
+def is_regular(items: Items) -> bool:
+    """Tell whether a strict server takes the items as they are."""
+    ids = _Ids()
+    return not any(_repaired(message, ids)[1] for message in _messages(items))
 
 
 def by(maker: Maker, item: dict[str, Any]) -> dict[str, Any]:
@@ -69,7 +76,7 @@ def without_maker(items: Items) -> Items:
 )
 def test_a_model_gets_back_what_it_made_as_it_is_stored(items: Items) -> None:
     assert prepare(items, MAKER) == without_maker(items)
-    assert not irregularities(items)
+    assert is_regular(items)
 
 
 def test_encrypted_reasoning_goes_back_to_its_model_alone() -> None:
@@ -110,30 +117,28 @@ def test_a_chat_model_gets_its_reasoning_with_what_the_sdk_knows_of_it() -> None
     assert json.loads(prepared[2]["arguments"]) == {"malformed_arguments": "{bad"}
 
 
-@pytest.mark.parametrize(
-    ("items", "found"),
-    [
-        ([ASKED, thought(), call(), said()], Irregularities(unanswered_calls=1)),
-        ([ASKED, call("1"), ASKED, output("1")], Irregularities(1, 1)),
-        ([ASKED, output(), said()], Irregularities(outputs_without_call=1)),
-        ([ASKED, output(), call(), said()], Irregularities(1, 1)),
-        (
-            [ASKED, call(""), output(""), call(None), output(None)],
-            Irregularities(repeated_ids=2),
-        ),
-        ([ASKED, said(1), ASKED, said(1)], Irregularities(repeated_ids=1)),
-        ([ASKED, call(arguments="[]"), output()], Irregularities(malformed_calls=1)),
-        ([ASKED, call(arguments=None), output()], Irregularities(malformed_calls=1)),
-        ([ASKED, call(name="run it!"), output()], Irregularities(malformed_calls=1)),
-        ([ASKED, thought()], Irregularities(lost_reasoning=1)),
-        ([ASKED, thought(), ASKED, said()], Irregularities(lost_reasoning=1)),
-    ],
-)
-def test_what_a_strict_server_refuses_is_repaired(items: Items, found: Irregularities) -> None:
-    assert irregularities(items) == found
+IRREGULAR: dict[str, Items] = {
+    "a call without output": [ASKED, thought(), call(), said()],
+    "a call and its output in two messages": [ASKED, call("1"), ASKED, output("1")],
+    "an output without call": [ASKED, output(), said()],
+    "an output before its call": [ASKED, output(), call(), said()],
+    "empty ids": [ASKED, call(""), output(""), call(None), output(None)],
+    "an item's id twice": [ASKED, said(1), ASKED, said(1)],
+    "arguments that are a list": [ASKED, call(arguments="[]"), output()],
+    "no arguments": [ASKED, call(arguments=None), output()],
+    "a name that is none": [ASKED, call(name="run it!"), output()],
+    "reasoning at the end": [ASKED, thought()],
+    "reasoning at a message's end": [ASKED, thought(), ASKED, said()],
+}
+
+
+@pytest.mark.parametrize("irregular", IRREGULAR)
+def test_what_a_strict_server_refuses_is_repaired(irregular: str) -> None:
+    items = IRREGULAR[irregular]
+    assert not is_regular(items)
     for maker in (MAKER, *OTHERS):
         prepared = prepare(items, maker)
-        assert not irregularities(prepared)
+        assert is_regular(prepared)
         assert "rs_" not in json.dumps(prepared)
 
 
@@ -210,7 +215,7 @@ def _stored(seed: int) -> Items:
 def test_whatever_is_stored_what_is_sent_is_regular() -> None:
     for seed in range(200):
         for own in (MAKER, None):
-            assert not irregularities(prepare(_stored(seed), own)), seed
+            assert is_regular(prepare(_stored(seed), own)), seed
 
 
 def _fastest(items: Items) -> float:

@@ -12,7 +12,7 @@ from shared.tables import VibeSession
 from tests.shared.test_retention import age
 from tests.shared.world import ON_POSTGRESQL, World
 from worker.maintenance import Retention
-from worker.memory.files import MemoryFiles
+from worker.memory.session import Memories
 
 
 @pytest.fixture
@@ -52,19 +52,19 @@ async def test_the_files_of_deleted_sessions_are_removed_on_every_host(
 ) -> None:
     session = await world.session()
     folders = [tmp_path / "one", tmp_path / "two"]
-    hosts = [MemoryFiles(world.database, folder) for folder in folders]
+    hosts = [Memories(world.database, folder) for folder in folders]
     claim = await world.claimed(session)
     opened = [await host.open(claim) for host in hosts]
     await world.complete(claim)
     for memory in opened:
         await memory.sync_committed()
-        memory.close()
     await age(world, session, days=31)
     await retention.delete_old()
     for host, folder in zip(hosts, folders, strict=True):
-        assert list(folder.iterdir()) != []
+        assert list((folder / "1").iterdir()) != []
         await host.remove_stale()
-        assert list(folder.iterdir()) == []
+        assert list((folder / "1").iterdir()) == []
+        host.close()
 
 
 async def test_it_deletes_at_once_and_survives_what_goes_wrong(

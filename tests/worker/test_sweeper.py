@@ -13,7 +13,7 @@ from shared.store.transitions import Ended
 from shared.tables import Message, Project, VibeSession, Worker
 from tests.shared.world import World
 from worker.maintenance import Sweeper
-from worker.memory.files import MemoryFiles
+from worker.memory.session import Memories
 
 
 class Broker:
@@ -48,12 +48,14 @@ def broker() -> Broker:
 
 
 @pytest.fixture
-def memories(world: World, tmp_path: Path) -> MemoryFiles:
-    return MemoryFiles(world.database, tmp_path / "sessions")
+def memories(world: World, tmp_path: Path) -> Memories:
+    memories = Memories(world.database, tmp_path / "sessions")
+    world.exits.callback(memories.close)
+    return memories
 
 
 @pytest.fixture
-def sweeper(world: World, broker: Broker, memories: MemoryFiles) -> Sweeper:
+def sweeper(world: World, broker: Broker, memories: Memories) -> Sweeper:
     return Sweeper(world.settings, world.database, broker, broker, memories)  # type: ignore[arg-type]
 
 
@@ -162,7 +164,7 @@ async def test_a_silent_broker_is_asked_once_and_holds_nothing_up(
 
 
 async def test_housekeeping_purges_deleted_projects_dead_workers_and_stale_files(
-    world: World, sweeper: Sweeper, memories: MemoryFiles, tmp_path: Path
+    world: World, sweeper: Sweeper, memories: Memories, tmp_path: Path
 ) -> None:
     project = await world.project()
     session = await world.session(project)
@@ -170,7 +172,6 @@ async def test_housekeeping_purges_deleted_projects_dead_workers_and_stale_files
     memory = await memories.open(claim)
     await world.complete(claim)
     await memory.sync_committed()
-    memory.close()
     await world.delete(project)
     await world.change(Project, project.id, deleted_at=clock() - 2 * world.settings.run_limit_s - 1)
     async with world.database.begin() as db:
@@ -178,11 +179,11 @@ async def test_housekeeping_purges_deleted_projects_dead_workers_and_stale_files
     sweeper._housekeeping_at = 0
     await sweeper.sweep()
     assert [await world.count(table) for table in (Project, VibeSession, Worker)] == [0, 0, 0]
-    assert list((tmp_path / "sessions").iterdir()) == []
+    assert list((tmp_path / "sessions" / "1").iterdir()) == []
 
 
 async def test_a_sweep_that_fails_is_told_and_the_next_one_comes(
-    world: World, broker: Broker, memories: MemoryFiles, monkeypatch: pytest.MonkeyPatch
+    world: World, broker: Broker, memories: Memories, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = world.settings.model_copy(update={"sweep_s": 0.01})
     sweeper = Sweeper(settings, world.database, broker, broker, memories)  # type: ignore[arg-type]

@@ -62,6 +62,25 @@ async def test_the_agent_knows_the_code_the_rules_and_the_projects_instructions(
     ]
 
 
+@pytest.mark.parametrize(
+    ("url", "is_sent"), [(None, True), ("https://api.openai.com/v1", True), ("http://me/v1", False)]
+)
+async def test_openai_gets_a_key_by_which_it_finds_the_conversations_prompts(
+    url: str | None, is_sent: bool
+) -> None:
+    keys: list[Any] = []
+    for name in ("one", "one", "other"):
+        model = ScriptedModel([DONE])
+        memory = SQLiteSession(f"project_{name}")
+        await run(model, memory=memory, OPENAI_BASE_URL=url)
+        memory.close()
+        assert model.first_call is not None
+        keys.append((model.first_call.model_settings.extra_args or {}).get("prompt_cache_key"))
+    assert keys[0] == keys[1]
+    assert [key is not None for key in keys] == [is_sent] * 3
+    assert (keys[0] != keys[2]) is is_sent
+
+
 async def test_an_accepted_patch_is_in_the_editor_and_the_model_is_told() -> None:
     result, editor = await run(ScriptedModel([[patching(ADD)], DONE]))
     assert result.final_output == "done"

@@ -27,7 +27,7 @@ from worker.agent.tools import (
     replace_text,
     sdk_reference,
 )
-from worker.model.client import retry_settings
+from worker.model.client import cache_settings, retry_settings
 from worker.recorder import RunEvents
 
 NAME = "VibeCoder"
@@ -56,7 +56,7 @@ async def run_vibecoder(
         context=editor,
         max_turns=settings.max_turns,
         hooks=Reporter(events, editor.code) if events else None,
-        run_config=_run_config(trace_id),
+        run_config=_run_config(trace_id, memory.session_id, settings),
         session=memory,
     )
 
@@ -93,10 +93,11 @@ def _tools(timeout_s: float) -> tuple[Tool, ...]:
     return tuple(dataclasses.replace(tool, timeout_seconds=timeout_s) for tool in _TOOLS)
 
 
-def _run_config(trace_id: str) -> RunConfig:
+def _run_config(trace_id: str, session_key: str, settings: Settings) -> RunConfig:
     # copied: making one takes 0.7 ms, in which the SDK evaluates its own type hints
     config = copy.copy(_base_config())
     config.trace_id = trace_id
+    config.model_settings = cache_settings(session_key, settings)
     return config
 
 

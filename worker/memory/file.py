@@ -1,239 +1,238 @@
-"""One conversation's file on this host's disk: its lock, what it holds, and its removal.
+"""The session files of this process: the Agents SDK's SQLiteSession, and a note beside each.
 
-What blocks here runs in threads; what a loop may call says so.
+A worker process has a folder of its own, so a file has one writer and one reader. The note states
+how many items the file holds and which message wrote the last of them. It is written after the
+items: a process that is killed between the two leaves a note that differs from the file.
 """
 
-import functools
-import json
+import asyncio
 import re
 import shutil
 import sqlite3
-from collections.abc import Iterable, Sequence
-from contextlib import closing, suppress
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TypeVar
 from uuid import UUID
 
 from agents import SQLiteSession, TResponseInputItem
 from filelock import FileLock
+from pydantic import TypeAdapter
 
-from worker.memory.file_handle import APPLIED, JOURNAL, Contents, FileHandle, identity_of
-from worker.memory.file_session import ITEMS
+from shared.logging import get_logger
+from shared.store.transitions import Claim
+from worker import failpoints
 
-_NAME = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.(\d{1,9})\.db(?:\.lock)?")
-_NEW = ".new"
+T = TypeVar("T")
+_log = get_logger(__name__)
+
+UNUSABLE = (sqlite3.Error, OSError)
+"""The errors of a file that cannot be read or written (a TimeoutError is an OSError)."""
+
+_OPEN_FILES = 100
+_LIMIT_S = 5.0
+_FILE = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})\.(\d{1,9})\.(?:db|note)")
+_FLAT = re.compile(rf"{_FILE.pattern}.*")
 
 
-class MemoryFile:
-    """A session file of one generation, `{folder}/{session_id}.{generation}.db`."""
+@dataclass(frozen=True)
+class FileState:
+    """How many items a conversation has, and which message wrote the last of them."""
 
-    def __init__(self, folder: Path, session_id: UUID, generation: int, *, key: str) -> None:
-        self.of = session_id, generation
-        self.path = folder / name_of(session_id, generation)
-        self.key = key
-        self._handle: FileHandle | None = None
-        # flock; a lock file that somebody unlinked meanwhile does not count as locked
-        self._lock = FileLock(f"{self.path}.lock", blocking=False, thread_local=False)
+    item_count: int
+    last_message_id: UUID | None
 
-    @property
-    def is_open(self) -> bool:
-        """Tell whether there is something to close."""
-        return self._handle is not None
 
-    @property
-    def session(self) -> SQLiteSession:
-        """The Agents SDK's session over the open file."""
-        assert self._handle is not None, "it is read while it is open"
-        return self._handle.session
+_NOTE = TypeAdapter(FileState)
 
-    def lock(self) -> None:
-        """Take the file's lock.
 
-        Raises:
-            TimeoutError: somebody has it.
-            OSError: it cannot be made.
-        """
-        self._lock.acquire()  # makes the folder, too
+class SessionFiles:
+    """The session files of one process. All work on them is done by one thread, job by job.
 
-    def unlock(self) -> None:
-        """Let others in; nothing happens if it is not locked here. Short enough for a loop."""
-        self._lock.release()
+    Each method raises one of `UNUSABLE` where a file cannot be used or a job takes too long.
+    """
 
-    def begin(self) -> None:
-        """Lock the file of a session without items and make it, if there is none.
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._lock: FileLock | None = None
+        self._folder: Path | None = None
+        self._open: OrderedDict[Path, SQLiteSession] = OrderedDict()
+        self._thread = ThreadPoolExecutor(1, "memory", initializer=self._start)
 
-        Before its first message ends: then its removal, as a file of a past generation, says that
-        the session was cleared, and the end need not ask the database. Raises as `lock` does.
-        """
-        self.lock()
-        try:
-            if not self.path.exists():
-                self.path.write_bytes(_empty())
-        finally:
-            self.unlock()
+    async def read(self, claim: Claim) -> tuple[FileState, list[TResponseInputItem]] | None:
+        """Read a conversation's file; None: there is none, or it differs from its note."""
+        return await self._do(lambda: self._read(claim))
 
-    def lock_and_look(self) -> Contents | None:
-        """Take the file's lock and look into it; raise as `lock` does."""
-        self.lock()
-        return self.look()
-
-    def look(self) -> Contents | None:
-        """Open the locked file and look into it; None when it is missing or unreadable."""
-        try:
-            handle = self._open()
-            return handle.contents() if handle else None
-        except (sqlite3.Error, ValueError):
-            return None
-
-    def still_holds(self, contents: Contents) -> bool:
-        """Tell whether the file was left open and holds just this; short enough for a loop.
-
-        Without the lock: one statement sees one state, and who is writing is not waited for.
-        """
-        return self._handle is not None and self._handle.holds_now(contents)
-
-    def holds(self, contents: Contents) -> bool:
-        """Lock the file and tell whether it holds just this; raise as `lock` does."""
-        self.lock()
-        try:
-            # who asks reads it then: what that takes is made here, in a thread
-            return self.look() == contents and self.session is not None
-        finally:
-            self.unlock()
-
-    def append(
-        self, before: Contents, items: Sequence[TResponseInputItem], message_id: UUID
+    async def append(
+        self, claim: Claim, before: FileState, items: list[TResponseInputItem], after: FileState
     ) -> bool:
-        """Lock the file and add a message's items, if it holds just what was before them.
+        """Add items to a file whose note says `before`; tell whether it does."""
+        return await self._do(lambda: self._append(claim, before, items, after))
 
-        Raises:
-            sqlite3.Error: it is broken deep inside.
-            TimeoutError, OSError: as for `lock`.
-        """
-        self.lock()
-        try:
-            if self.look() != before:
-                return False
-            self.write(items, message_id, anew=False)
-            return True
-        finally:
-            self.unlock()
-
-    def read(self) -> tuple[Contents, list[Any]] | None:
-        """Lock the file and read all of it, changing nothing; None when there is none.
-
-        Raises:
-            sqlite3.Error, ValueError: it is unreadable.
-            TimeoutError, OSError: as for `lock`.
-        """
-        if not self.path.exists():
-            return None
-        self.lock()
-        try:
-            with closing(
-                sqlite3.connect(f"{self.path.resolve().as_uri()}?mode=rw", uri=True)
-            ) as own:
-                (verdict,) = own.execute("PRAGMA quick_check(1)").fetchone()
-                if verdict != "ok":
-                    raise sqlite3.DatabaseError(verdict)
-                rows = own.execute(ITEMS, (self.key,)).fetchall()
-                return Contents.of(own, self.key), [json.loads(row[0]) for row in rows]
-        finally:
-            self.unlock()
-
-    def replace(self, items: Sequence[TResponseInputItem], applied: UUID | None) -> None:
-        """Lock the file and build it anew; raise as `lock` does."""
-        self.lock()
-        try:
-            self.write(items, applied, anew=True)
-        finally:
-            self.close()
-            self.unlock()
-
-    def write(
-        self, items: Sequence[TResponseInputItem], applied: UUID | None, *, anew: bool
+    async def rebuild(
+        self, claim: Claim, items: list[TResponseInputItem], after: FileState
     ) -> None:
-        """Add items and whose came last to the locked file, or to an empty one in its place."""
-        if anew:
-            self.close()
-            self._remove()
-            self._build(items, applied)
-        else:
-            assert self._handle is not None
-            self._handle.add(items, applied)
+        """Build a file from the first item on, in place of any other."""
+        await self._do(lambda: self._rebuild(claim, items, after))
 
-    def _build(self, items: Sequence[TResponseInputItem], applied: UUID | None) -> None:
-        """Build the file under another name: who still reads the one before it may find a journal.
+    async def names(self) -> list[tuple[UUID, int]]:
+        """List the files of this process as (session, generation)."""
+        return await self._do(lambda: files_in(self._own_folder()))
 
-        SQLite looks for a journal by the file's name, and would play that of the new file into the
-        old one and cut it off.
-        """
-        new = Path(f"{self.path}{_NEW}")
-        new.write_bytes(_empty())
-        with closing(FileHandle(new, self.key)) as handle:
-            handle.add(items, applied)
-        Path(f"{new}-journal").unlink(missing_ok=True)
-        new.replace(self.path)
-        self._handle = FileHandle(self.path, self.key)
+    async def remove(self, files: Iterable[tuple[UUID, int]]) -> None:
+        """Delete files of this process, given as (session, generation)."""
+        await self._do(lambda: self._remove_all(files))
+
+    async def remove_orphans(self) -> int:
+        """Delete the folders that no process locks, and files of the layout without folders."""
+        return await self._do(self._remove_orphans)
+
+    def close_idle(self) -> None:
+        """Close the files that are open; the next use opens them again."""
+        self._thread.submit(self._close_all).result()
 
     def close(self) -> None:
-        """Close the file; short enough for a loop."""
-        if self._handle is not None:
-            self._handle.close()
-            self._handle = None
+        """Close the files and leave the folder to another process."""
+        self._thread.submit(self._end).result()
+        self._thread.shutdown()
 
-    def remove(self) -> None:
-        """Delete the file under its lock, and the lock file last: openers look at its inode."""
-        with self._lock:
-            self._remove()
-            Path(self._lock.lock_file).unlink(missing_ok=True)
+    async def _do(self, job: Callable[[], T]) -> T:
+        async with asyncio.timeout(_LIMIT_S):
+            return await asyncio.get_running_loop().run_in_executor(self._thread, job)
 
-    def _open(self) -> FileHandle | None:
-        identity = identity_of(self.path)
-        if identity is None:
+    def _start(self) -> None:
+        """Prepare the thread that does the work.
+
+        SQLiteSession opens a connection for each thread of the loop's executor that it happens to
+        use: here there is one.
+        """
+        self._runner = asyncio.Runner()
+        self._runner.get_loop().set_default_executor(ThreadPoolExecutor(1))
+
+    def _read(self, claim: Claim) -> tuple[FileState, list[TResponseInputItem]] | None:
+        path = self._path(claim.session_id, claim.generation)
+        note = _read_note(path)
+        if note is None:
             return None
-        if self._handle is None or not self._handle.sees(identity):
-            self.close()
-            self._handle = FileHandle(self.path, self.key)
-        return self._handle
+        try:
+            items = self._runner.run(self._session(path, claim).get_items())
+        except (*UNUSABLE, ValueError) as error:
+            _log.info("memory file is unreadable, rebuilding it", error=repr(error))
+            return None
+        # the SDK leaves out items that are no JSON
+        return (note, items) if len(items) == note.item_count else None
 
-    def _remove(self) -> None:
-        if self.path.is_dir():
-            shutil.rmtree(self.path)
-        # the file itself last: what is left beside it would be played into the next one
-        for suffix in (f"{_NEW}-journal", _NEW, "-wal", "-shm", "-journal", ""):
-            Path(f"{self.path}{suffix}").unlink(missing_ok=True)
+    def _append(
+        self, claim: Claim, before: FileState, items: list[TResponseInputItem], after: FileState
+    ) -> bool:
+        path = self._path(claim.session_id, claim.generation)
+        if _read_note(path) != before:
+            return False
+        self._add(path, claim, items, after)
+        return True
 
+    def _rebuild(self, claim: Claim, items: list[TResponseInputItem], after: FileState) -> None:
+        path = self._path(claim.session_id, claim.generation)
+        self._remove(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._add(path, claim, items, after)
 
-@functools.cache
-def _empty() -> bytes:
-    """Return a file without items, as the SDK makes it: to copy one takes half as long."""
-    with TemporaryDirectory() as folder:
-        path = Path(folder, "empty.db")
-        with closing(sqlite3.connect(path)) as own:
-            SQLiteSession("", path).close()
-            own.execute(JOURNAL)
-            own.execute(APPLIED)
-        return path.read_bytes()
+    def _add(
+        self, path: Path, claim: Claim, items: list[TResponseInputItem], after: FileState
+    ) -> None:
+        self._runner.run(self._session(path, claim).add_items(items))
+        failpoints.hit("in_sync")
+        _note_of(path).write_bytes(_NOTE.dump_json(after))
 
+    def _session(self, path: Path, claim: Claim) -> SQLiteSession:
+        """Return the SDK's session over a file, and leave it open instead of the longest unused."""
+        if not path.exists():
+            self._close(path)  # a deleted file can still be read and written, to no use
+        session = self._open.pop(path, None) or SQLiteSession(claim.openai_session_key, path)
+        self._open[path] = session
+        if len(self._open) > _OPEN_FILES:
+            self._close(next(iter(self._open)))
+        return session
 
-def name_of(session_id: UUID, generation: int) -> str:
-    """Return the name of a session's file."""
-    return f"{session_id}.{generation}.db"
+    def _remove_all(self, files: Iterable[tuple[UUID, int]]) -> None:
+        for session_id, generation in files:
+            self._remove(self._path(session_id, generation))
 
+    def _remove(self, path: Path) -> None:
+        self._close(path)
+        if path.is_dir():
+            shutil.rmtree(path)
+        for one in (_note_of(path), Path(f"{path}-wal"), Path(f"{path}-shm"), path):
+            one.unlink(missing_ok=True)
 
-def remove(folder: Path, files: Iterable[tuple[UUID, int]]) -> int:
-    """Delete files of (session, generation), but those that are locked; return how many."""
-    removed = 0
-    for session_id, generation in files:
-        with suppress(OSError):
-            MemoryFile(folder, session_id, generation, key="").remove()
-            removed += 1
-    return removed
+    def _close(self, path: Path) -> None:
+        if session := self._open.pop(path, None):
+            with suppress(sqlite3.Error):
+                session.close()
+
+    def _path(self, session_id: UUID, generation: int) -> Path:
+        return self._own_folder() / f"{session_id}.{generation}.db"
+
+    def _own_folder(self) -> Path:
+        """Return this process's folder, the first that no other process has."""
+        if self._folder is None:
+            self._folder, self._lock = next(
+                (folder, lock)
+                for folder in (self._root / str(number) for number in count(1))
+                if (lock := _try_lock(folder))
+            )
+        return self._folder
+
+    def _remove_orphans(self) -> int:
+        removed = 0
+        for path in self._root.glob("*"):
+            if _FLAT.fullmatch(path.name):  # of a version that had one folder for all processes
+                path.unlink(missing_ok=True)
+                removed += 1
+            elif path.name.isdecimal() and path != self._folder and (lock := _try_lock(path)):
+                with lock:
+                    removed += len(files_in(path))
+                    shutil.rmtree(path, ignore_errors=True)
+                    Path(lock.lock_file).unlink(missing_ok=True)
+        return removed
+
+    def _close_all(self) -> None:
+        for path in list(self._open):
+            self._close(path)
+
+    def _end(self) -> None:
+        self._close_all()
+        self._runner.close()
+        if self._lock:
+            self._lock.release()
 
 
 def files_in(folder: Path) -> list[tuple[UUID, int]]:
-    """List the session files as (session, generation), also where only the lock file is left."""
-    names = (_NAME.fullmatch(path.name) for path in folder.glob("*.*.db*"))
+    """List the session files of a folder as (session, generation)."""
+    names = (_FILE.fullmatch(path.name) for path in folder.glob("*"))
     return sorted({(UUID(name[1]), int(name[2])) for name in names if name})
+
+
+def _try_lock(folder: Path) -> FileLock | None:
+    """Lock a folder until the process ends; None: another process has it."""
+    lock = FileLock(f"{folder}.lock", blocking=False)
+    try:
+        lock.acquire()  # makes the folders above, too
+    except TimeoutError:
+        return None
+    return lock
+
+
+def _note_of(path: Path) -> Path:
+    return path.with_suffix(".note")
+
+
+def _read_note(path: Path) -> FileState | None:
+    try:
+        return _NOTE.validate_json(_note_of(path).read_bytes())
+    except (OSError, ValueError):
+        return None

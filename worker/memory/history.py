@@ -30,7 +30,7 @@ _SINGLE = frozenset({"message", "reasoning"})
 _LONGEST_ID = 40  # the limit of the Chat Completions API, the smallest of all
 _NO_NAME_CHARACTER = re.compile(r"[^A-Za-z0-9_-]")
 _LONGEST_NAME = 64
-_FIRST: ContextVar[Sequence[Any]] = ContextVar("first", default=())
+_PREFIX: ContextVar[Sequence[Any]] = ContextVar("history_prefix", default=())
 
 
 @dataclass(frozen=True)
@@ -54,20 +54,6 @@ class Maker:
             and data.get("api") == self.api
             and data.get("account") == self.account
         )
-
-
-@dataclass
-class Irregularities:
-    """How many items of a conversation a strict server would refuse as they are stored."""
-
-    unanswered_calls: int = 0
-    outputs_without_call: int = 0
-    repeated_ids: int = 0
-    malformed_calls: int = 0
-    lost_reasoning: int = 0
-
-    def __bool__(self) -> bool:
-        return any(vars(self).values())
 
 
 class History:
@@ -120,41 +106,31 @@ def prepare(items: Sequence[Item], maker: Maker | None) -> list[dict[str, Any]]:
     ids = _Ids()
     for message in _messages(items):
         made = maker is not None and all(map(maker.made, filter(_is_made, message)))
-        found = Irregularities()
-        valid = _repaired(message, ids, found, longest_id=None if made else _LONGEST_ID)
-        if maker is not None and made and (not found or maker.api == "chat_completions"):
+        valid, is_repaired = _repaired(message, ids, longest_id=None if made else _LONGEST_ID)
+        if maker is not None and made and (not is_repaired or maker.api == "chat_completions"):
             prepared += [_own(item, maker) for item in valid]
         else:
             prepared += [plain for item in valid if (plain := _plain(item))]
     return prepared
 
 
-def irregularities(items: Sequence[Item]) -> Irregularities:
-    """Count what has to be repaired before a model gets these items."""
-    found = Irregularities()
-    ids = _Ids()
-    for message in _messages(items):
-        _repaired(message, ids, found)
-    return found
-
-
 @contextmanager
-def sent_first(items: Sequence[Any]) -> Iterator[None]:
+def sent_before(items: Sequence[Any]) -> Iterator[None]:
     """Put these items before the input of the Responses calls that are made meanwhile.
 
     The SDK walks three times through all that it is given: with 1,000 items that was three quarters
     of a run's CPU. So it gets the run's own items, and the client adds the history.
     """
-    token = _FIRST.set(items)
+    token = _PREFIX.set(items)
     try:
         yield
     finally:
-        _FIRST.reset(token)
+        _PREFIX.reset(token)
 
 
-def first() -> Sequence[Any]:
+def history_prefix() -> Sequence[Any]:
     """Return the items that go before the input of a call that is made now."""
-    return _FIRST.get()
+    return _PREFIX.get()
 
 
 def _messages(items: Sequence[Item]) -> Iterator[Sequence[Item]]:
@@ -242,41 +218,36 @@ class _Ids:
 
 
 def _repaired(
-    message: Sequence[Item], ids: _Ids, found: Irregularities, *, longest_id: int | None = None
-) -> list[Item]:
+    message: Sequence[Item], ids: _Ids, *, longest_id: int | None = None
+) -> tuple[list[Item], bool]:
     """Return a message's items with pairs of calls and outputs whose ids are in use nowhere else.
 
-    Counts in `found` what it changed.
+    And whether a strict server would refuse the items as they are stored.
     """
     pairs = _Pairs.of(message)
-    found.unanswered_calls += len(pairs.unanswered)
-    found.outputs_without_call += len(pairs.lost_outputs)
+    is_repaired = bool(pairs.unanswered or pairs.lost_outputs)
     named: dict[int, str] = {}
     valid: list[Item] = []
     reasons = False
     for place, item in enumerate(message):
-        if ids.repeats(item):
-            found.repeated_ids += 1
-        if reasons and not _is_made(item):
-            found.lost_reasoning += 1
+        # reasoning that nothing follows is refused as well
+        is_repaired |= ids.repeats(item) or (reasons and not _is_made(item))
         reasons = item.get("type") == "reasoning"
         if place in pairs.calls:
             if place not in pairs.unanswered:
                 named[place] = ids.of_call(item.get("call_id"), longest=longest_id)
-                found.repeated_ids += item.get("call_id") != named[place]
-                fields = _call_fields(item)
-                found.malformed_calls += any(item.get(name) != fields[name] for name in fields)
-                valid.append({**item, "call_id": named[place], **fields})
+                fields = {"call_id": named[place], **_call_fields(item)}
+                is_repaired |= any(item.get(name) != value for name, value in fields.items())
+                valid.append({**item, **fields})
         elif place in pairs.call_of:
             valid.append({**item, "call_id": named[pairs.call_of[place]]})
         elif place not in pairs.lost_outputs:
             valid.append(item)
-    found.lost_reasoning += reasons
-    return valid
+    return valid, is_repaired or reasons
 
 
 def _call_fields(item: Item) -> dict[str, Any]:
-    """Return what a strict server checks of a function call."""
+    """Return the members of a function call that a strict server checks."""
     if item.get("type") != "function_call":
         return {}
     name = _NO_NAME_CHARACTER.sub("_", str(item.get("name") or ""))[:_LONGEST_NAME]
@@ -303,7 +274,7 @@ def _own(item: Item, maker: Maker) -> dict[str, Any]:
 
 
 def _plain(item: Item) -> dict[str, Any] | None:
-    """Return what any model understands of an item; None: nothing."""
+    """Return the part of an item that any model understands; None: no part."""
     kind, role = _kind(item), item.get("role")
     if kind == "message" and role == "assistant":
         text = text_of(item.get("content"))

@@ -1,106 +1,71 @@
 """Conversation memory: an Agents SDK SQLiteSession file a session, healed from the database.
 
-What the model sees is read from the file. What the run adds is kept back until commit 3 has
-stored it in the database; then `sync` brings the file up to date. A file that is missing, behind,
-ahead, different or unreadable is mended the next time it is opened, so workers share no disk.
+The history that the model sees is read from the file. The items that the run adds are buffered
+until commit 3 has stored them in the database; then the file gets them. A file that is missing,
+behind, ahead, different or unreadable is repaired when it is next opened, so workers share no disk.
 """
 
-import asyncio
 import sqlite3
-from collections.abc import Awaitable, Callable
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from functools import partial
-from typing import TypeVar, cast
+from pathlib import Path
+from typing import cast
 
 from agents import SQLiteSession, TResponseInputItem
 from agents.memory import SessionSettings
 
-from shared.database import Database, DatabaseAway, until_done
+from shared.database import Database, until_done
 from shared.logging import get_logger
 from shared.store import sessions
 from shared.store.transitions import Claim, LeaseLost
-from worker.memory.cache import OpenFiles
-from worker.memory.file_handle import Contents
+from worker.memory.file import UNUSABLE, FileState, SessionFiles
 
-T = TypeVar("T")
+_SESSIONS_AT_ONCE = 500
 _log = get_logger(__name__)
-
-_UNUSABLE = (sqlite3.Error, OSError)
-"""What a file raises that cannot be locked, read or written (a TimeoutError is an OSError)."""
-
-_LOCKED_AGAIN_S = 0.001  # at first: the message before may just be appending
-_SYNC_LIMIT_S = 10.0
 
 
 class SessionMemory:
     """One conversation's memory during one attempt, as the Agents SDK's `Session` protocol.
 
-    `added` are the items of this run, which no file has yet.
+    `history` are the items of the messages before, `added` those of this run. The SDK gets the
+    run's own items alone: the model's requests carry the history before them.
     """
 
     session_settings: SessionSettings | None = None
 
-    def __init__(
-        self,
-        database: Database,
-        open_files: OpenFiles,
-        claim: Claim,
-        threads: ThreadPoolExecutor,
-        *,
-        lock_timeout_s: float,
-    ) -> None:
+    def __init__(self, database: Database, files: SessionFiles, claim: Claim) -> None:
         self.session_id = claim.openai_session_key
+        self.history: list[TResponseInputItem] = []
         self.added: list[TResponseInputItem] = []
         self._database = database
+        self._files = files
         self._claim = claim
-        self._threads = threads
-        self._lock_timeout_s = lock_timeout_s
-        self._open_files = open_files
-        self._file = open_files.take(claim)
-        self._has_file = True
-        self._ram: SQLiteSession | None = None
-        self._handed_out = False
         # only the end of this attempt, or of one that fences it off, changes what was claimed
-        self._known = Contents(claim.item_count, claim.last_message_id)
+        self._claimed = FileState(claim.item_count, claim.last_message_id)
 
     async def open(self) -> None:
-        """Bring the file up to date; without a usable file work on a copy in RAM."""
-        self._take_file()
-        if self._known.count == 0:
-            with suppress(*_UNUSABLE):  # it is not read, and the end says so
-                await self._when_free(self._file.begin)
-            return
-        if self._file.still_holds(self._known):
-            return
+        """Bring the file up to date and read it; without a usable file read a copy in RAM.
+
+        Raises:
+            LeaseLost: the session was cleared since the claim.
+        """
+        if self._claimed.item_count == 0:
+            return  # a file in its place is not read
         try:
-            if not await self._when_free(partial(self._file.holds, self._known)):
-                await self._heal()
-        except _UNUSABLE as error:
-            await self._use_ram(error)
+            self.history = await self._read()
+        except UNUSABLE as error:
+            _log.warning("memory file cannot be used, working in RAM", error=repr(error))
+            self.history = await self._read_ram()
 
     async def get_items(self, limit: int | None = None) -> list[TResponseInputItem]:
-        """Return the newest `limit` items (all of them when None), oldest first."""
-        if self._handed_out:
-            return self.added[:] if limit is None else self.added[-limit:]
-        if not self._has_file and self._ram is None:
-            await self.open()
-        items = await self._read(limit) + self.added
-        self._leave_file()  # the model may take long, and what is open takes memory
-        return items if limit is None else items[-limit:]
-
-    async def hand_out(self) -> list[TResponseInputItem]:
-        """Return all items for the caller to send; the SDK gets the run's own from then on."""
-        items = await self.get_items()
-        self._handed_out = True
-        return items
+        """Return the newest `limit` items of this run (all of them when None), oldest first."""
+        return self.added[:] if limit is None else self.added[-limit:]
 
     async def add_items(self, items: list[TResponseInputItem]) -> None:
         """Keep the items for commit 3; the SDK writes the prompt before the first model call."""
         self.added.extend(items)
 
     async def pop_item(self) -> TResponseInputItem | None:
-        """Take back the newest item of this run; what is committed is not the run's to remove."""
+        """Take back the newest item of this run; it cannot remove committed items."""
         return self.added.pop() if self.added else None
 
     async def clear_session(self) -> None:
@@ -108,154 +73,99 @@ class SessionMemory:
         self.added.clear()
 
     async def sync_committed(self) -> None:
-        """Bring the file up to date after commit 3; what cannot be written now heals later."""
-        self._take_file()
+        """Add the run's items to the file after commit 3; an unwritable file heals later."""
+        before, claim = self._claimed, self._claim
+        after = FileState(before.item_count + len(self.added), claim.message_id)
         try:
-            async with asyncio.timeout(_SYNC_LIMIT_S):
-                if not await self._append():
-                    await self._heal()
-        except LeaseLost:
-            pass  # cleared meanwhile: the file must not come back
-        except (*_UNUSABLE, DatabaseAway) as error:
+            if before.item_count == 0:
+                await self._files.rebuild(claim, self.added, after)
+            elif not await self._files.append(claim, before, self.added, after):
+                _log.info("memory file is not as it was opened, it heals when next opened")
+        except UNUSABLE as error:
             _log.warning("memory file not written, it heals when it can", error=repr(error))
 
-    async def _append(self) -> bool:
-        append = partial(self._file.append, self._known, self.added, self._claim.message_id)
+    async def _read(self) -> list[TResponseInputItem]:
+        found = await self._files.read(self._claim)
+        if found is None or found[0] != self._claimed:
+            await self._heal(found[0] if found else None)
+            found = await self._files.read(self._claim)
+        if found is None or found[0] != self._claimed:
+            raise sqlite3.DatabaseError("the file does not keep the items that are written to it")
+        return found[1]
+
+    async def _heal(self, state: FileState | None) -> None:
+        """Append the items that the file lacks, or rebuild it."""
+        start, items = await until_done(lambda: self._missing(state))
+        if state and start:
+            with suppress(sqlite3.Error):  # it is broken deep inside
+                if await self._files.append(self._claim, state, items, self._claimed):
+                    return
+            _, items = await until_done(lambda: self._missing(None))
+        await self._files.rebuild(self._claim, items, self._claimed)
+
+    async def _missing(self, state: FileState | None) -> tuple[int, list[TResponseInputItem]]:
+        """Read, in one snapshot, from which item on the file is incomplete, and the items there."""
+        session_id, generation = self._claim.session_id, self._claim.generation
+        async with self._database.snapshot() as db:
+            counters = await sessions.memory(db, session_id)
+            if counters is None or counters.generation != generation:
+                raise LeaseLost
+            start = 0
+            if state and 0 < state.item_count < self._claimed.item_count:
+                before, after = await sessions.writers_around(
+                    db, session_id, generation=generation, position=state.item_count
+                )
+                # a true prefix ends where a message's items end, and with the file's last message
+                if before == state.last_message_id and before != after:
+                    start = state.item_count
+            rows = await sessions.items(db, session_id, generation=generation, start=start)
+        return start, [cast(TResponseInputItem, row.item) for row in rows]
+
+    async def _read_ram(self) -> list[TResponseInputItem]:
+        _, items = await until_done(lambda: self._missing(None))
+        ram = SQLiteSession(self.session_id)
         try:
-            return await self._when_free(append)
-        except sqlite3.Error:
-            return False
+            await ram.add_items(items)
+            return await ram.get_items()
+        finally:
+            ram.close()
 
-    def close(self) -> None:
-        """Leave the file to the next attempt."""
-        self._leave_file()
-        if self._ram is not None:
-            self._ram.close()
 
-    def _take_file(self) -> None:
-        if not self._has_file:
-            self._file, self._has_file = self._open_files.take(self._claim), True
+class Memories:
+    """The memories of the conversations that a worker process answers."""
 
-    def _leave_file(self) -> None:
-        """Let others have the file, open."""
-        if self._has_file:
-            self._has_file = False
-            self._open_files.give_back(self._file)
+    def __init__(self, database: Database, root: Path) -> None:
+        self._database = database
+        self.files = SessionFiles(root)
 
-    async def _read(self, limit: int | None) -> list[TResponseInputItem]:
-        if self._known.count == 0:
-            return []  # whatever the file holds
-        if self._ram is None:
-            try:
-                return await self._read_file(limit)
-            except _UNUSABLE as error:
-                _log.info("memory file is unreadable, rebuilding it", error=repr(error))
-            try:
-                await self._sync(anew=True)
-                return await self._read_file(limit)
-            except _UNUSABLE as error:
-                await self._use_ram(error)
-        assert self._ram is not None
-        return await self._ram.get_items(limit)
-
-    async def _read_file(self, limit: int | None) -> list[TResponseInputItem]:
-        items = await _whole(self._file.session.get_items(limit))
-        expected = self._known.count if limit is None else min(limit, self._known.count)
-        if len(items) != expected:
-            raise sqlite3.DatabaseError("items are missing")  # the SDK skips broken ones
-        return items
-
-    async def _heal(self) -> None:
-        try:
-            await self._sync()
-        except sqlite3.Error:  # what is broken deep inside shows when something is appended
-            await self._sync(anew=True)
-
-    async def _sync(self, *, anew: bool = False) -> None:
-        """Make the file equal to the database, under its lock.
+    async def open(self, claim: Claim) -> SessionMemory:
+        """Open the memory of a claimed message's session, up to date.
 
         Raises:
             LeaseLost: the session was cleared since the claim.
-            OSError, sqlite3.Error: the file cannot be locked or written.
         """
-        try:
-            look = self._file.lock if anew else self._file.lock_and_look
-            contents = await self._when_free(look)
-            known, start, items = await self._ask(contents)
-            if known != contents:
-                write = partial(self._file.write, items, known.applied, anew=start == 0)
-                await self._in_thread(write)
-            self._known = known
-        finally:
-            self._file.unlock()
+        memory = SessionMemory(self._database, self.files, claim)
+        await memory.open()
+        return memory
 
-    async def _when_free(self, call: Callable[[], T]) -> T:
-        return await when_free(call, self._in_thread, timeout_s=self._lock_timeout_s)
+    async def remove_stale(self) -> None:
+        """Delete files of past generations, of sessions that are gone and of processes that ended.
 
-    async def _ask(
-        self, contents: Contents | None
-    ) -> tuple[Contents, int, list[TResponseInputItem]]:
-        return await until_done(lambda: _whole(self._missing(contents)))
+        An attempt that is late may bring back one of them: then the next removal takes it.
+        """
+        files = await self.files.names()
+        removed = await self.files.remove_orphans()
+        for first in range(0, len(files), _SESSIONS_AT_ONCE):
+            some = files[first : first + _SESSIONS_AT_ONCE]
+            # asked after the listing: a file cannot be newer than the answer
+            async with self._database.read() as db:
+                current = await sessions.generations(db, [session_id for session_id, _ in some])
+            stale = [file for file in some if current.get(file[0]) != file[1]]
+            await self.files.remove(stale)
+            removed += len(stale)
+        if removed:
+            _log.info("removed stale memory files", files=removed)
 
-    async def _missing(
-        self, contents: Contents | None
-    ) -> tuple[Contents, int, list[TResponseInputItem]]:
-        """Read, in one snapshot, what the file must hold and from which item on it does not."""
-        claim = self._claim
-        async with self._database.snapshot() as db:
-            counters = await sessions.memory(db, claim.session_id)
-            if counters is None or counters.generation != claim.generation:
-                raise LeaseLost
-            known = Contents(counters.item_count, counters.last_message_id)
-            if contents == known:
-                return known, known.count, []
-            start = 0
-            if contents and 0 < contents.count < known.count:
-                before, after = await sessions.writers_around(
-                    db, claim.session_id, generation=claim.generation, position=contents.count
-                )
-                # a true prefix ends where a message's items end, and with the file's last message
-                if before == contents.applied and before != after:
-                    start = contents.count
-            rows = await sessions.items(
-                db, claim.session_id, generation=claim.generation, start=start
-            )
-        return known, start, [cast(TResponseInputItem, row.item) for row in rows]
-
-    async def _use_ram(self, error: Exception) -> None:
-        _log.warning("memory file cannot be used, working in RAM", error=repr(error))
-        _, _, items = await self._ask(None)
-        self._ram = SQLiteSession(self.session_id)
-        await self._ram.add_items(items)
-
-    async def _in_thread(self, call: Callable[[], T]) -> T:
-        return await _whole(asyncio.get_running_loop().run_in_executor(self._threads, call))
-
-
-async def when_free(
-    call: Callable[[], T],
-    in_thread: Callable[[Callable[[], T]], Awaitable[T]],
-    *,
-    timeout_s: float,
-) -> T:
-    """Call what locks a file; wait for the lock here, not in a thread: there are few."""
-    delay = _LOCKED_AGAIN_S
-    async with asyncio.timeout(timeout_s):
-        while True:
-            with suppress(TimeoutError):
-                return await in_thread(call)
-            await asyncio.sleep(delay)
-            delay = min(2 * delay, 0.02)
-
-
-async def _whole(work: Awaitable[T]) -> T:
-    """Await work that must not be left half done; a cancellation waits for its end too.
-
-    A thread would go on without the file's lock, a connection would be lost to its pool.
-    """
-    task = asyncio.ensure_future(work)
-    try:
-        return await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.gather(task, return_exceptions=True)
-        raise
+    def close(self) -> None:
+        """Close the files and leave the folder to another process."""
+        self.files.close()

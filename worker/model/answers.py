@@ -1,4 +1,4 @@
-"""What a model's server sent: whether it is an answer, what it cost, and what a run makes of it."""
+"""The answers of a model's server: their errors, their usage, and their form for the run."""
 
 import json
 import math
@@ -67,7 +67,7 @@ def encodable(value: Any) -> Any:
 
 
 def parse_json(content: str | bytes) -> Any:
-    """Parse what a server sent into JSON that every database takes.
+    """Parse a server's body into JSON that every database takes.
 
     Raises:
         ValueError, RecursionError: it is no JSON.
@@ -82,7 +82,7 @@ def _float(text: str) -> float | str:
 
 
 def check_body(body: object, response: httpx2.Response) -> None:
-    """Raise what a body of status 200 says went wrong, in the form of either API.
+    """Raise the error that a body of status 200 reports, in the form of either API.
 
     Raises:
         APIStatusError: the body is an error, which another server would have sent with its status.
@@ -113,8 +113,8 @@ def check_body(body: object, response: httpx2.Response) -> None:
 def status_error(error: object, response: httpx2.Response) -> APIStatusError:
     """Make of an error in a body of status 200 the exception that its own status would raise."""
     details = dict(error) if isinstance(error, Mapping) else {"message": str(error or "")}
-    told = {name: value for name, value in response.headers.items() if name.startswith("retry")}
-    own = httpx2.Response(_status_of(details), headers=told, request=response.request)
+    retry = {name: value for name, value in response.headers.items() if name.startswith("retry")}
+    own = httpx2.Response(_status_of(details), headers=retry, request=response.request)
     message = str(details.get("message"))[:_LONGEST_ERROR]
     return APIStatusError(message, response=own, body=details)
 
@@ -138,7 +138,7 @@ def names_an_item(error: APIStatusError) -> bool:
 
 
 def usage_of(body: object) -> dict[str, Any] | None:
-    """Read from a body what the call cost; None: it does not say, or says what cannot be."""
+    """Read the call's tokens from a body; None: it states none, or impossible ones."""
     said = body.get("usage") if isinstance(body, Mapping) else None
     if not isinstance(said, Mapping):
         return None
@@ -167,11 +167,11 @@ def _details(said: Mapping[str, Any], kind: str) -> dict[str, int]:
 
 
 def check_output(output: Sequence[object]) -> None:
-    """Refuse what would break the run later, where nobody could say why.
+    """Refuse an answer that would break the run later, where its cause could not be seen.
 
     Raises:
         EmptyAnswer: there is no text and no call.
-        UnusableAnswer: something in it is not what it should be.
+        UnusableAnswer: a part of it does not have its documented form.
     """
     if not all(map(_is_usable, output)):
         raise UnusableAnswer
@@ -283,7 +283,7 @@ def make_id_unique(call: ResponseFunctionToolCall, taken: set[str]) -> None:
 
 
 def sign(output: Iterable[object], maker: Maker) -> None:
-    """Write on each item who made it, for whoever gets it as history."""
+    """Write its maker on each item, for the model that gets it as history."""
     for item in output:
         if isinstance(item, BaseModel):
             known = getattr(item, "provider_data", None)

@@ -1,13 +1,14 @@
 """Which model answers, over which client, and when its calls are tried again."""
 
 import random
-from contextlib import suppress
-from functools import cache, cached_property
-from hashlib import scrypt
-from typing import Any, cast
+from collections.abc import Mapping
+from functools import cache, cached_property, partial
+from hashlib import scrypt, sha256
+from typing import Any
+from urllib.parse import urlsplit
 
 import httpx2
-from agents import Model, ModelRetrySettings
+from agents import Model, ModelRetrySettings, ModelSettings
 from agents.models.openai_chatcompletions import OpenAIChatCompletionsModel
 from agents.models.openai_responses import OpenAIResponsesModel
 from agents.retry import ModelRetryBackoffSettings, RetryDecision, RetryPolicyContext
@@ -21,18 +22,17 @@ from openai import (
     DefaultAioHttpClient,
     omit,
 )
-from openai._models import FinalRequestOptions
-from openai._streaming import SSEDecoder
 from openai.resources.chat import AsyncChat, AsyncCompletions
 from openai.resources.responses import AsyncResponses
-from openai.types.responses import ResponseCompletedEvent
+from openai.types.responses import Response
 from pydantic_core import PydanticSerializationError, to_json
 from typing_extensions import override
 
 from shared.settings import OFFLINE, Settings
 from shared.workflow.checker import CodeChecker
 from worker.failures import QUOTA, ModelUnavailable
-from worker.memory.history import Maker, first
+from worker.memory.history import Maker, history_prefix
+from worker.model.answers import encodable
 from worker.model.recording import (
     ModelCall,
     RecordingModel,
@@ -42,98 +42,116 @@ from worker.model.recording import (
     hand_over,
     stream_ended,
 )
-from worker.model.streaming import CheckedStream, LeanDecoder, listen_to
+from worker.model.streaming import ChunkStream, ResponseStream
 from worker.offline import OfflineModel
 from worker.tracing import hand_on_trace
 
-__all__ = ["ModelCall", "Models", "RecordingModel", "retry_settings"]
+__all__ = ["ModelCall", "Models", "RecordingModel", "cache_settings", "retry_settings"]
 
 _OPENAI_URL = "https://api.openai.com/v1"
 _NO_KEY = "unused"  # the client insists on a key, local servers do not look at it
 _CONNECT_TIMEOUT_S = 10.0
 _LONGEST_RETRY_AFTER_S = 30.0
+_NOT_IN_THE_BODY = frozenset({"extra_body", "extra_headers", "extra_query", "timeout"})
 _PASSING_STATUSES = frozenset({408, 429, *range(500, 600)})
 
 
-class _PlainResponses(AsyncResponses):
-    """Sends `input` and `tools` as they are, after what the model remembers.
+class _Responses(AsyncResponses):
+    """Sends a request as it is, with the history before its input, and reads events as JSON.
 
-    They are plain JSON already. The client would walk through each item to rename what needs no
-    renaming: with ten turns that is most of what a run costs.
+    The request is plain JSON already. The client would walk through each item to rename members
+    that need no renaming, and build an object of each event of a stream: most of a run's CPU.
     """
 
     # without it the SDK streams by `create`, too
     with_streaming_response = None  # type: ignore[assignment]
 
+    def __init__(self, client: AsyncOpenAI) -> None:
+        super().__init__(client)
+        self._server = client
+
     @override
     async def create(self, **params: Any) -> Any:
-        plain = {name: params.pop(name) for name in ("input", "tools") if name in params}
-        sent = {name: value for name, value in plain.items() if value is not omit}
-        sent["input"] = [*first(), *sent.get("input", [])]
-        body = {**sent, **(params.pop("extra_body", None) or {})}
-        return _checked(await super().create(**params, extra_body=body))
+        body = _body(params)
+        body["input"] = [*history_prefix(), *body.get("input", ())]
+        asked(body)
+        post = partial(
+            self._server.post,
+            "/responses",
+            content=_json(body),
+            options={
+                "headers": params.get("extra_headers") or {},
+                "params": params.get("extra_query") or {},
+            },
+        )
+        if body.get("stream"):
+            stream = await post(cast_to=object, stream=True, stream_cls=AsyncStream[object])
+            return ResponseStream(stream, stream_ended)
+        answer = await post(cast_to=Response)
+        answered(answer)
+        return answer
 
 
 class _Completions(AsyncCompletions):
-    """Checks what a server answers before the SDK makes something of it."""
+    """Records the request, and checks the answer before the SDK reads it."""
 
     @override
     async def create(self, **params: Any) -> Any:
-        return _checked(await super().create(**params))
+        asked(_body(params))
+        try:
+            answer = await super().create(**params)
+        except UnicodeEncodeError:
+            answer = await super().create(**encodable(params))
+        if isinstance(answer, AsyncStream):
+            return ChunkStream(answer, stream_ended)
+        answered(answer)
+        return answer
 
 
 class _Chat(AsyncChat):
-    @cached_property
+    def __init__(self, client: AsyncOpenAI) -> None:
+        super().__init__(client)
+        self._completions = _Completions(client)
+
+    @property
     @override
     def completions(self) -> AsyncCompletions:
-        return _Completions(self._client)
+        return self._completions
 
 
-def _checked(answer: Any) -> Any:
-    if isinstance(answer, AsyncStream):
-        return CheckedStream(answer, stream_ended)
-    answered(answer)
-    return answer
+def _body(params: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the body that a call with these parameters sends."""
+    sent = {
+        name: value
+        for name, value in params.items()
+        if value is not omit and name not in _NOT_IN_THE_BODY
+    }
+    return sent | (params.get("extra_body") or {})
+
+
+def _json(body: Mapping[str, Any]) -> bytes:
+    try:
+        return to_json(body, inf_nan_mode="null")
+    except PydanticSerializationError:
+        return to_json(encodable(body), inf_nan_mode="null")
 
 
 class _Client(AsyncOpenAI):
-    """The OpenAI client, with the above, and with cheap streams."""
-
-    @override
-    async def _prepare_options(self, options: FinalRequestOptions) -> FinalRequestOptions:
-        # here the body is not text yet: to read that takes as long as to write it
-        body = {**cast("dict[str, Any]", options.json_data or {}), **(options.extra_json or {})}
-        asked(body)
-        if body:
-            with suppress(PydanticSerializationError):  # the client writes it, or says why not
-                plain = to_json(body, inf_nan_mode="null")
-                options.json_data, options.extra_json = plain, None
-        return options
+    """The OpenAI client, with the above."""
 
     @cached_property
     @override
     def responses(self) -> AsyncResponses:
-        return _PlainResponses(self)
+        return _Responses(self)
 
     @cached_property
     @override
     def chat(self) -> AsyncChat:
         return _Chat(self)
 
-    @override
-    def _make_sse_decoder(self) -> SSEDecoder:
-        return LeanDecoder()
-
-    @override
-    def _process_response_data(self, *, data: Any, cast_to: Any, response: Any) -> Any:
-        # said by its name, it need not be tried against fifty kinds of events
-        if isinstance(data, dict) and data.get("type") == "response.completed":
-            cast_to = ResponseCompletedEvent
-        return super()._process_response_data(data=data, cast_to=cast_to, response=response)
-
 
 class _Connections(DefaultAioHttpClient):
-    """The client's connections, which say of themselves what became of them."""
+    """The client's connections, whose errors are named by their cause."""
 
     @override
     async def send(self, request: httpx2.Request, **how: Any) -> httpx2.Response:
@@ -196,7 +214,7 @@ class _ChatModel(OpenAIChatCompletionsModel, ServerModel):
 
 @cache
 def _account(settings: Settings) -> str:
-    """Name a server and a key, without saying what they are: clients see it in the items."""
+    """Name a server and a key without revealing them: clients see the name in the items."""
     key = settings.openai_api_key
     secret = key.get_secret_value().encode() if key else b""
     url = (settings.openai_base_url or _OPENAI_URL).rstrip("/").encode()
@@ -209,7 +227,7 @@ def _client(settings: Settings) -> AsyncOpenAI:
     if not key and not url:
         raise ModelUnavailable
     http = _Connections(
-        event_hooks={"request": [hand_on_trace], "response": [hand_over, listen_to]},
+        event_hooks={"request": [hand_on_trace], "response": [hand_over]},
         follow_redirects=False,  # a redirect would carry the prompt to another host
         timeout=httpx2.Timeout(settings.model_timeout_s, connect=_CONNECT_TIMEOUT_S),
         limits=httpx2.Limits(max_connections=settings.worker_concurrency),
@@ -222,8 +240,16 @@ def _client(settings: Settings) -> AsyncOpenAI:
     )
 
 
+def cache_settings(session_key: str, settings: Settings) -> ModelSettings | None:
+    """Let OpenAI cache the beginning of a conversation's prompts; other servers know no key."""
+    if urlsplit(settings.openai_base_url or _OPENAI_URL).hostname != "api.openai.com":
+        return None
+    key = sha256(session_key.encode()).hexdigest()[:32]
+    return ModelSettings(extra_args={"prompt_cache_key": key})
+
+
 def retry_settings(settings: Settings) -> ModelRetrySettings:
-    """Return when a model call is tried again: after what passes by itself, and not for long."""
+    """Return when a model call is tried again: after errors that pass by themselves, and soon."""
     return ModelRetrySettings(
         max_retries=settings.model_retries,
         backoff=ModelRetryBackoffSettings(
@@ -241,7 +267,7 @@ def _retry(context: RetryPolicyContext) -> bool | RetryDecision:
         case APIStatusError(code=code, status_code=status):
             if code == QUOTA or status not in _PASSING_STATUSES:
                 return False
-            return _retry_when_told(context.normalized.retry_after)
+            return _retry_after(context.normalized.retry_after)
         case APITimeoutError(__cause__=cause):
             # A server that took the request may still be working on it: that is a timeout.
             return isinstance(cause, httpx2.ConnectTimeout | httpx2.PoolTimeout)
@@ -253,10 +279,10 @@ def _retry(context: RetryPolicyContext) -> bool | RetryDecision:
             return False
 
 
-def _retry_when_told(seconds: float | None) -> bool | RetryDecision:
+def _retry_after(seconds: float | None) -> bool | RetryDecision:
     if seconds is None:
         return True
     if seconds > _LONGEST_RETRY_AFTER_S:
         return False
-    # Runs that were refused together were told the same moment: spread them after it.
+    # Runs that were refused together got the same moment: spread them after it.
     return RetryDecision(retry=True, delay=seconds * random.uniform(1, 1.25))  # noqa: S311  # nosec B311

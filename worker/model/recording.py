@@ -1,7 +1,7 @@
 """A model that records its calls, gives them the conversation's history, and checks the answers.
 
-The client hands what its server was sent and what it sent to the call under way through a context
-variable, so calls at the same time do not mix.
+The client gives the request and the response to the call under way through a context variable, so
+calls at the same time do not mix.
 """
 
 import asyncio
@@ -30,16 +30,14 @@ from worker.failures import AnswerTruncated, EmptyAnswer, HistoryRejected, Unusa
 from worker.memory.history import (
     History,
     Maker,
-    first,
     ids_of_calls,
     prepare,
-    sent_first,
+    sent_before,
 )
 from worker.metrics import count_call, count_call_error
 from worker.model.answers import (
     check_body,
     check_output,
-    encodable,
     exact_name,
     make_encodable,
     make_id_unique,
@@ -79,7 +77,7 @@ class ModelCall:
 
 
 class ServerModel(Model):
-    """A model that a server answers for; `maker` is who its items are by."""
+    """A model behind a server; `maker` names it in the items that it makes."""
 
     maker: Maker
 
@@ -112,7 +110,7 @@ async def hand_over(response: httpx2.Response) -> None:
 
 
 def answered(answer: Any) -> None:
-    """Check what the server sent in one piece, before the SDK makes something of it."""
+    """Check an answer that came in one piece, before the SDK reads it."""
     exchange = _EXCHANGE.get()
     if exchange and exchange.response is not None:
         exchange.body = body_of(exchange.response)
@@ -121,7 +119,7 @@ def answered(answer: Any) -> None:
 
 
 def stream_ended(body: dict[str, Any]) -> None:
-    """Give the call that is made now what its stream said of the whole answer."""
+    """Give the call that is made now the body that its stream amounts to."""
     if exchange := _EXCHANGE.get():
         exchange.body = body
 
@@ -218,7 +216,7 @@ class RecordingModel(Model):
             await self._budget.check(self.calls)
         before, own = self._conversation(items)
         if self._maker is not None and self._maker.api == "responses":
-            with sent_first(before):
+            with sent_before(before):
                 return await self._recorded(instructions, own, **kwargs)
         if before:
             own = [{"role": "user", "content": own}] if isinstance(own, str) else own
@@ -269,7 +267,7 @@ class RecordingModel(Model):
         return answer
 
     def _fit(self, answer: ModelResponse, tools: Sequence[Any], handoffs: Sequence[Any]) -> None:
-        """Make of an answer what the run can use and the next request can carry."""
+        """Give an answer a form that the run can use and the next request can carry."""
         make_encodable(answer.output)
         names = [*(tool.name for tool in tools), *(one.tool_name for one in handoffs)]
         for item in answer.output:
@@ -282,13 +280,6 @@ class RecordingModel(Model):
             sign(answer.output, self._maker)
 
     async def _ask(self, exchange: _Exchange, *args: Any, **kwargs: Any) -> ModelResponse:
-        try:
-            return await self._ask_once(exchange, *args, **kwargs)
-        except UnicodeEncodeError:
-            with sent_first(encodable(list(first()))):
-                return await self._ask_once(exchange, *encodable(list(args)), **encodable(kwargs))
-
-    async def _ask_once(self, exchange: _Exchange, *args: Any, **kwargs: Any) -> ModelResponse:
         if self._events is None or not self._events.streamed:
             answer = await self._within_time(self._inner.get_response(*args, **kwargs))
             if exchange.response is None:
@@ -313,7 +304,7 @@ class RecordingModel(Model):
 
     @override
     def stream_response(self, *args: Any, **kwargs: Any) -> AsyncIterator[TResponseStreamEvent]:
-        """Refuse: who watches is told by events, whatever becomes of the run's own stream."""
+        """Refuse: watching clients get events; the run itself is not streamed."""
         raise NotImplementedError
 
     @override
@@ -323,15 +314,6 @@ class RecordingModel(Model):
     @override
     async def close(self) -> None:
         await self._inner.close()
-
-    @override
-    async def _cleanup_on_run_end(self, owner: object) -> None:
-        await self._inner._cleanup_on_run_end(owner)  # noqa: SLF001, the SDK calls it on us
-
-    def _supports_default_prompt_cache_key(self) -> bool:
-        # The SDK asks its models by this name whether they take a `prompt_cache_key`.
-        ask = getattr(self._inner, "_supports_default_prompt_cache_key", None)
-        return bool(ask and ask())
 
     def _record(self, exchange: _Exchange, raw: Any, *, error: str | None = None) -> None:
         body = raw if isinstance(raw, dict) else {}
@@ -355,7 +337,7 @@ class RecordingModel(Model):
 
 
 def _streamed_body(streamed: Response, said: Any) -> dict[str, Any]:
-    """Return a streamed answer as a body; of chunks the SDK's response with what they said."""
+    """Return a streamed answer as a body; of chunks the SDK's response with their members."""
     if said and "output" in said:
         return dict(said)
     body = streamed.to_dict(mode="json", warnings=False)
@@ -363,7 +345,7 @@ def _streamed_body(streamed: Response, said: Any) -> dict[str, Any]:
 
 
 def text(value: object) -> str | None:
-    """Return what should be a text; None: it is something else."""
+    """Return a value that should be a text; None: it is something else."""
     return value if isinstance(value, str) else None
 
 
@@ -377,18 +359,18 @@ def kind_of(error: BaseException) -> str:
 
 
 def request_of(body: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what the server is sent; of the conversation, which only grows, how many items.
+    """Return the request with the number of the conversation's items instead of the items.
 
     Stored with each call, a long conversation would take the square of its length.
     """
     items = body.get("input") or body.get("messages") or []
-    told = [item for item in items if item.get("role") in ("system", "developer")]
+    instructions = [item for item in items if item.get("role") in ("system", "developer")]
     rest = {name: value for name, value in body.items() if name not in ("input", "messages")}
-    return rest | {"input": told, "input_items": len(items) - len(told)}
+    return rest | {"input": instructions, "input_items": len(items) - len(instructions)}
 
 
 def body_of(response: httpx2.Response) -> Any:
-    """Read what the server sent; None: it is no JSON."""
+    """Read the body that the server sent; None: it is no JSON."""
     try:
         return parse_json(response.content)
     except (httpx2.ResponseNotRead, ValueError, RecursionError):
@@ -396,7 +378,7 @@ def body_of(response: httpx2.Response) -> Any:
 
 
 def dump(answer: ModelResponse) -> dict[str, Any]:
-    """Give what a model without a server returned in the form of a body."""
+    """Return the answer of a model without a server in the form of a body."""
     return {
         "id": answer.response_id,
         "output": answer.to_input_items(),

@@ -1,28 +1,21 @@
-"""An answer asked for as a stream, so that its text can be told while it is written.
-
-The client would build an object of each event of the stream, most of which say again what the last
-one says: that is four fifths of what a streamed answer costs. So a listener is told the text here.
-"""
+"""An answer asked for as a stream, so that its text can be reported while it is written."""
 
 import asyncio
 import json
-import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import aclosing, contextmanager, nullcontext, suppress
-from contextvars import ContextVar
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing, suppress
 from typing import Any
 
-import httpx2
 from agents import Model, ModelResponse
 from agents.usage import deserialize_usage
 from openai import APIError, AsyncStream
-from openai._streaming import ServerSentEvent, SSEDecoder
+from openai.types.chat import ChatCompletionChunk
 from openai.types.responses import (
     Response,
     ResponseCompletedEvent,
     ResponseOutputMessage,
     ResponseOutputText,
+    ResponseStreamEvent,
     ResponseTextDeltaEvent,
 )
 from typing_extensions import override
@@ -32,77 +25,26 @@ from worker.model.answers import check_body, parse_json, status_error
 from worker.recorder import RunEvents
 
 _END_S = 0.5
-_GATHER_S = 0.1
-_AT_HAND_S = 0.001
-_TEXT = b"response.output_text.delta"
-_LAST = frozenset({b"response.completed", b"response.failed", b"response.incomplete"})
-_KEPT = frozenset({_TEXT, *_LAST, b"response.error", b"error"})
-
-
-@dataclass
-class Listener:
-    """Is told an answer's text as it comes; has, at its end, the `response` as it was sent."""
-
-    wrote: Callable[[str], None]
-    response: Any = None
-    source: Any = None
-
-    @contextmanager
-    def at_rest(self) -> Iterator[None]:
-        """Leave in the kernel what comes meanwhile: ten pieces then cost one waking of the loop."""
-        connection = self.source and self.source.connection
-        transport = connection and connection.transport
-        if transport and not transport.is_closing():
-            transport.pause_reading()
-        try:
-            yield
-        finally:
-            if transport and not transport.is_closing():
-                transport.resume_reading()
-
-
-_LISTENER: ContextVar[Listener | None] = ContextVar("listener", default=None)
-
-
-@contextmanager
-def listening(wrote: Callable[[str], None]) -> Iterator[Listener]:
-    """Listen to the answers that are asked for meanwhile."""
-    listener = Listener(wrote)
-    token = _LISTENER.set(listener)
-    try:
-        yield listener
-    finally:
-        _LISTENER.reset(token)
-
-
-async def listen_to(response: httpx2.Response) -> None:
-    """Let who listens rest from a response's connection; a `response` hook of the HTTP client."""
-    if listener := _LISTENER.get():
-        # of no client but aiohttp's; there is no public way from a response to its connection
-        listener.source = getattr(
-            getattr(response.stream, "_stream", None), "_aiohttp_response", None
-        )
 
 
 async def ask_streaming(
     inner: Model, wrote: Callable[[str], None], /, *args: Any, **kwargs: Any
 ) -> Response:
-    """Ask a model and tell its text piece by piece; return the whole response.
+    """Ask a model and report its text piece by piece; return the whole response.
 
     Raises:
         UnusableAnswer: the stream ended before the response did; and whatever the model raises.
     """
-    with listening(wrote):
-        # closed at once when this run is cancelled: the model's server need not write on
-        stream: Any = inner.stream_response(*args, **kwargs)
-        async with aclosing(stream):
-            async for event in stream:
-                match event:
-                    case ResponseTextDeltaEvent():
-                        wrote(event.delta)
-                    case ResponseCompletedEvent():
-                        await _read_out(stream)
-                        return event.response
+    # closed at once when this run is cancelled: the model's server need not write on
+    stream: Any = inner.stream_response(*args, **kwargs)
+    async with aclosing(stream):
+        async for event in stream:
+            match event:
+                case ResponseTextDeltaEvent():
+                    wrote(event.delta)
+                case ResponseCompletedEvent():
+                    await _read_out(stream)
+                    return event.response
     raise UnusableAnswer
 
 
@@ -115,13 +57,12 @@ async def _read_out(stream: AsyncIterator[object]) -> None:
 
 
 def as_model_response(response: Response) -> ModelResponse:
-    """Make of a streamed response what the model would have returned without a stream."""
+    """Return a streamed response as the model would have returned it without a stream."""
     counts = response.usage.model_dump() if response.usage else {}
     return ModelResponse(
         output=response.output,
         usage=deserialize_usage({"requests": 1, **counts}),
         response_id=response.id,
-        request_id=getattr(response, "_request_id", None),
     )
 
 
@@ -134,11 +75,11 @@ def report_text(answer: ModelResponse, events: RunEvents, call: int) -> None:
                     events.wrote(part.text, call=call)
 
 
-class CheckedStream:
+class _Stream:
     """The events of an answer, which end with an error where the answer is none.
 
-    `ended` gets what the server said of the whole answer: of Responses the response as it was sent,
-    of Chat Completions, whose chunks say it here and there, what they said.
+    `ended` gets the body that the stream amounts to: of Responses the response as it was sent, of
+    Chat Completions the members that the chunks state here and there.
     """
 
     def __init__(self, stream: AsyncStream[Any], ended: Callable[[dict[str, Any]], None]) -> None:
@@ -158,117 +99,66 @@ class CheckedStream:
         await self._stream.close()
 
     async def _checked(self) -> AsyncIterator[Any]:
-        said: dict[str, Any] = {}
         try:
-            async for event in self._stream:
-                match getattr(event, "type", None):
-                    case "response.completed" | "response.failed" | "response.incomplete":
-                        self._check(_sent(event))
-                        event.response.usage = None  # the SDK would choke on a strange one
-                    case "error" | "response.error":
-                        raise status_error(event.to_dict(warnings=False), self.response)
-                    case None:
-                        _note(event, said)
+            async for event in self._read():
                 yield event
         except APIError as error:
             if type(error) is not APIError:
                 raise
             raise status_error(error.body, self.response) from error  # an error amid the stream
-        if said:
-            self._check(said)
+
+    def _read(self) -> AsyncIterator[Any]:
+        raise NotImplementedError
 
     def _check(self, body: dict[str, Any]) -> None:
         self._ended(body)
         check_body(body, self.response)
 
 
-def _sent(event: Any) -> dict[str, Any]:
-    listener = _LISTENER.get()
-    sent: dict[str, Any] = (listener and listener.response) or event.response.to_dict(
-        mode="json", warnings=False
-    )
-    return sent
+class ResponseStream(_Stream):
+    """The events of the Responses API that count: the pieces of text, and the end."""
+
+    @override
+    async def _read(self) -> AsyncIterator[ResponseStreamEvent]:
+        async for event in self._stream:
+            match event:
+                case {"type": "response.output_text.delta"}:
+                    yield ResponseTextDeltaEvent.construct(**event)
+                case {"type": "response.completed" | "response.failed" | "response.incomplete"}:
+                    self._check(_plain(event.get("response")))
+                    # the SDK would choke on a strange usage
+                    response = event["response"] | {"usage": None}
+                    yield ResponseCompletedEvent.construct(**event | {"response": response})
+                case {"type": "error" | "response.error"}:
+                    raise status_error(event, self.response)
+
+
+class ChunkStream(_Stream):
+    """The chunks of Chat Completions."""
+
+    @override
+    async def _read(self) -> AsyncIterator[ChatCompletionChunk]:
+        said: dict[str, Any] = {}
+        async for chunk in self._stream:
+            _note(chunk, said)
+            yield chunk
+        if said:
+            self._check(said)
 
 
 def _note(chunk: Any, said: dict[str, Any]) -> None:
-    """Note what a chunk says of the whole answer."""
+    """Note the members of a chunk that belong to the whole answer."""
     for name in ("id", "model"):
         if value := getattr(chunk, name, None):
             said.setdefault(name, value)
     if (usage := getattr(chunk, "usage", None)) is not None:
-        said["usage"] = _as_json(usage)
+        said["usage"] = _plain(usage)
         chunk.usage = None
     for choice in chunk.choices or ():
         if choice.index in {0, None} and choice.finish_reason:
             said["choices"] = [{"finish_reason": choice.finish_reason}]
 
 
-def _as_json(value: Any) -> Any:
-    told = value.to_dict(warnings=False) if hasattr(value, "to_dict") else value
-    return parse_json(json.dumps(told, default=str))
-
-
-class LeanDecoder(SSEDecoder):
-    """Gives the events that count; of another API, whose events have no names, all.
-
-    To a listener the text is told, and no event of it is given.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._listener = _LISTENER.get()
-        self._whole = False
-
-    @override
-    async def aiter_bytes(self, iterator: AsyncIterator[bytes]) -> AsyncIterator[ServerSentEvent]:
-        rest = b""
-        async for chunk in self._gathered(iterator):
-            rest += chunk
-            if b"\r" in rest:
-                rest = rest.replace(b"\r\n", b"\n")
-            if b"\n\n" in rest:
-                *blocks, rest = rest.split(b"\n\n")
-                for event in self._events(blocks):
-                    yield event
-        for event in self._events([rest]):
-            yield event
-
-    def _events(self, blocks: list[bytes]) -> Iterator[ServerSentEvent]:
-        for block in blocks:
-            name, data = _parsed(block)
-            if not data or (name and name not in _KEPT):
-                continue
-            if self._listener and name == _TEXT:
-                self._listener.wrote(json.loads(data)["delta"])
-                continue
-            self._whole = name in _LAST
-            if self._listener and self._whole:
-                self._listener.response = parse_json(data)["response"]
-            yield ServerSentEvent(event=name.decode() or None, data=data.decode())
-
-    async def _gathered(self, iterator: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        """Read what has come, then let more come: a read costs as much as ten events in it."""
-        while True:
-            asked = time.monotonic()
-            chunk = await anext(iterator, None)
-            if chunk is None:
-                return
-            waited = time.monotonic() - asked > _AT_HAND_S
-            yield chunk
-            if waited and not self._whole:  # for the network: nothing else had come
-                with self._listener.at_rest() if self._listener else nullcontext():
-                    await asyncio.sleep(_GATHER_S)
-
-
-def _parsed(block: bytes) -> tuple[bytes, bytes]:
-    """Return an event's name and data; what is no stream, but JSON, is one event."""
-    if block.lstrip().startswith(b"{"):
-        return b"", block
-    name, data = b"", []
-    for line in block.split(b"\n"):
-        field, _, value = line.partition(b":")
-        if field == b"event":
-            name = value.strip()
-        elif field == b"data":
-            data.append(value.removeprefix(b" "))
-    return name, b"\n".join(data)
+def _plain(value: Any) -> Any:
+    plain = value.to_dict(warnings=False) if hasattr(value, "to_dict") else value
+    return parse_json(json.dumps(plain, default=str))

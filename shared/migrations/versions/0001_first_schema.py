@@ -135,18 +135,6 @@ def upgrade() -> None:
         batch_op.create_index(batch_op.f("ix_webhooks_project_id"), ["project_id"], unique=False)
 
     op.create_table(
-        "checks",
-        sa.Column("id", sa.Uuid(), nullable=False),
-        sa.Column("session_id", sa.Uuid(), nullable=False),
-        sa.Column("trace_id", sa.String(length=38), nullable=False),
-        sa.Column("created_at", sa.Double(), nullable=False),
-        sa.Column("report", sa.JSON(none_as_null=True), nullable=True),
-        sa.ForeignKeyConstraint(
-            ["session_id"], ["sessions.id"], name=op.f("fk_checks_session_id"), ondelete="CASCADE"
-        ),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_checks")),
-    )
-    op.create_table(
         "items",
         sa.Column("session_id", sa.Uuid(), nullable=False),
         sa.Column("generation", sa.Integer(), nullable=False),
@@ -189,7 +177,7 @@ def upgrade() -> None:
         sa.Column("usage", sa.JSON(none_as_null=True), nullable=True),
         sa.Column("error", sa.JSON(none_as_null=True), nullable=True),
         sa.Column("event_count", sa.Integer(), server_default="1", nullable=False),
-        sa.Column("streamed", sa.Boolean(), server_default=sa.false(), nullable=False),
+        sa.Column("streamed", sa.Boolean(), server_default=sa.text("0"), nullable=False),
         sa.ForeignKeyConstraint(
             ["session_id"], ["sessions.id"], name=op.f("fk_messages_session_id"), ondelete="CASCADE"
         ),
@@ -383,7 +371,6 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_items_message_id"))
 
     op.drop_table("items")
-    op.drop_table("checks")
     with op.batch_alter_table("webhooks", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_webhooks_project_id"))
 
