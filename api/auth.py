@@ -14,20 +14,18 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from api.rate_limit import RateLimit
 from shared.database import Database
 from shared.errors import KeyRequired, RoleInsufficient, SettingsError
-from shared.keys import Role, read_key
 from shared.settings import Settings, is_loopback
 from shared.store import keys
-from shared.store.keys import KnownKey
+from shared.store.keys import KnownKey, read_key
+from shared.tables import Role
 
 OPEN = frozenset({"/", "/health", "/ready", "/docs", "/openapi.json"})
 """What is answered to everybody: it tells of the service, and nothing that anybody owns."""
 
 _OPEN_BELOW = ("/console/", "/problems/")
 KEPT_S = 5.0
-"""For so long a process goes by what it read: a revoked key is good for no longer."""
-
+"""Age at which the cached keys are read again: a revoked key is valid no longer than this."""
 _PAUSE_S = 0.2
-
 _READING = {"GET", "HEAD", "OPTIONS"}
 _ANONYMOUS = "anonymous"
 _HOST = re.compile(r"(?:\[([0-9a-f:.]+)\]|([^:\[\]]+))(?::\d*)?")

@@ -6,7 +6,7 @@ import json
 from api.schemas.messages import MessageIn
 from shared.errors import InvalidRequest
 from shared.settings import Settings
-from shared.store.acceptance import Draft
+from shared.store.accept import Draft
 
 _HALF = 32
 
