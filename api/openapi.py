@@ -9,8 +9,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from api.auth import is_open
-from api.kinds import Kind, kind_of
-from api.problems import MEDIA_TYPE
+from api.problems import MEDIA_TYPE, Cause, ProblemType, problem_type
 from api.schemas.common import MESSAGE_ID, TRACE_ID, without_null
 from api.schemas.events import EventData, EventOut
 from api.schemas.full_messages import FullMessageOut
@@ -21,7 +20,7 @@ from api.schemas.sessions import SessionOut, SessionPatch
 from api.schemas.traces import SpanOut, TraceOut
 from api.schemas.webhooks import DeliveryOut
 from shared import errors
-from shared.errors import FailureCode, VibeCoderError
+from shared.errors import FailureCode
 
 TAGS = [
     {"name": "projects", "description": "Workflows under construction: their code, its revisions."},
@@ -86,21 +85,19 @@ _BY_PYDANTIC: list[tuple[type[BaseModel], JsonSchemaMode]] = [
 
 
 def problems(
-    *kinds: type[VibeCoderError] | FailureCode | HTTPStatus,
+    *causes: Cause,
     body: bool = False,
     headers: Sequence[str] = (),
 ) -> Responses:
     """Describe the problems of a route: its own, and those of every route (with a body)."""
-    every = (*kinds, *(_OF_EVERY_BODY if body else ()), *_OF_EVERY_ROUTE)
+    every = (*causes, *(_OF_EVERY_BODY if body else ()), *_OF_EVERY_ROUTE)
     return _by_status(*every, headers=headers)
 
 
-def _by_status(
-    *kinds: type[VibeCoderError] | FailureCode | HTTPStatus, headers: Sequence[str] = ()
-) -> Responses:
-    by_status: dict[HTTPStatus, dict[str, Kind]] = {}
-    for kind in map(kind_of, kinds):
-        by_status.setdefault(kind.status, {})[kind.code] = kind
+def _by_status(*causes: Cause, headers: Sequence[str] = ()) -> Responses:
+    by_status: dict[HTTPStatus, dict[str, ProblemType]] = {}
+    for found in map(problem_type, causes):
+        by_status.setdefault(found.status, {})[found.code] = found
     return {
         int(status): _described(status, by_status[status], headers) for status in sorted(by_status)
     }
@@ -120,34 +117,34 @@ def described(
 
 
 def _described(
-    status: HTTPStatus, kinds: dict[str, Kind], headers: Sequence[str]
+    status: HTTPStatus, types: dict[str, ProblemType], headers: Sequence[str]
 ) -> dict[str, Any]:
     again = ["Retry-After"] if status in _AGAIN_LATER else []
     again += ["WWW-Authenticate"] if status == HTTPStatus.UNAUTHORIZED else []
     return {
-        "description": "; ".join(kind.title for kind in kinds.values()),
+        "description": "; ".join(found.title for found in types.values()),
         "headers": _headers([*headers, *again]),
         "content": {
             MEDIA_TYPE: {
                 "schema": {"$ref": "#/components/schemas/Problem"},
                 "examples": {
-                    kind.code: {"summary": kind.title, "value": _example(kind)}
-                    for kind in kinds.values()
+                    found.code: {"summary": found.title, "value": _example(found)}
+                    for found in types.values()
                 },
             }
         },
     }
 
 
-def _example(kind: Kind) -> dict[str, Any]:
+def _example(found: ProblemType) -> dict[str, Any]:
     return {
-        "type": f"/problems/{kind.code}",
-        "title": kind.title,
-        "status": int(kind.status),
-        "detail": kind.meaning,
+        "type": f"/problems/{found.code}",
+        "title": found.title,
+        "status": int(found.status),
+        "detail": found.meaning,
         "instance": f"/messages/{MESSAGE_ID}",
         "trace_id": TRACE_ID,
-        "code": kind.code,
+        "code": found.code,
     }
 
 

@@ -7,8 +7,8 @@ from fastapi import APIRouter, Response, status
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 
 from api.dependencies import Operator, ServicesDep, TraceId, Who
-from api.kinds import KINDS
 from api.openapi import described, problems
+from api.problems import PROBLEM_TYPES
 from api.schemas.operations import CallerOut, Health, ProblemKind, Readiness
 from shared import errors
 from shared.database import DatabaseAway
@@ -75,17 +75,17 @@ async def get_metrics(services: ServicesDep, _: Operator) -> Response:
     return Response(generate_latest(), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 
-ProblemCode = StrEnum("ProblemCode", {code: code for code in KINDS})  # type: ignore[misc]
+ProblemCode = StrEnum("ProblemCode", {code: code for code in PROBLEM_TYPES})  # type: ignore[misc]
 
 
 @router.get("/problems/{code}", responses={200: described("The kind."), **problems()})
 async def explain_problem(code: ProblemCode, trace_id: TraceId) -> ProblemKind:
     """Tell what a kind of problem means: what the `type` of each problem leads to."""
-    kind = KINDS[code]
+    found = PROBLEM_TYPES[code]
     return ProblemKind(
         trace_id=trace_id,
-        code=kind.code,
-        status=kind.status,
-        title=kind.title,
-        meaning=kind.meaning,
+        code=found.code,
+        status=found.status,
+        title=found.title,
+        meaning=found.meaning,
     )
