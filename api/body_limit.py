@@ -39,7 +39,7 @@ class BodyLimit:
         await self._app(scope, receive, send)
 
     async def _read(self, scope: Scope, receive: Receive) -> Receive:
-        owner = scope["state"]["identity"].owner
+        owner = scope["state"]["caller"].owner
         body = bytearray()
         try:
             async with asyncio.timeout(self._seconds):

@@ -7,7 +7,7 @@ from uuid import UUID
 from fastapi import APIRouter, Body, Request, Response, status
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from api.dependencies import Caller, PageDep, ServicesDep, TraceId
+from api.dependencies import Owner, PageDep, ServicesDep, TraceId
 from api.openapi import Responses, described, problems
 from api.responses import VerbatimJSON, entry_before, link_next
 from api.schemas.sessions import ItemOut, SessionIn, SessionOut
@@ -32,7 +32,7 @@ async def open_session(
     *,
     project_id: UUID,
     services: ServicesDep,
-    owner: Caller,
+    owner: Owner,
     trace_id: TraceId,
     response: Response,
     body: Annotated[SessionIn | None, Body()] = None,
@@ -59,7 +59,7 @@ async def list_sessions(
     *,
     project_id: UUID,
     services: ServicesDep,
-    owner: Caller,
+    owner: Owner,
     page: PageDep,
     trace_id: TraceId,
     request: Request,
@@ -82,7 +82,7 @@ async def list_items(
     *,
     session_id: UUID,
     services: ServicesDep,
-    owner: Caller,
+    owner: Owner,
     page: PageDep,
     request: Request,
     response: Response,

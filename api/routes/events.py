@@ -11,7 +11,7 @@ from fastapi.responses import StreamingResponse
 from starlette.types import Send
 from typing_extensions import override
 
-from api.dependencies import Caller, LastEventId, Services, ServicesDep
+from api.dependencies import LastEventId, Owner, Services, ServicesDep
 from api.middleware import about
 from api.openapi import described, problems
 from api.schemas.events import STREAM
@@ -60,7 +60,7 @@ async def watch_message(
     *,
     message_id: UUID,
     services: ServicesDep,
-    owner: Caller,
+    owner: Owner,
     request: Request,
     last: LastEventId = None,
     after: Annotated[

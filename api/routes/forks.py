@@ -6,7 +6,7 @@ from uuid import UUID
 from fastapi import APIRouter, Body, Response, status
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from api.dependencies import Caller, ServicesDep, TraceId
+from api.dependencies import Owner, ServicesDep, TraceId
 from api.openapi import described, problems
 from api.schemas.forks import ForkIn
 from api.schemas.sessions import SessionOut
@@ -31,7 +31,7 @@ async def fork_message(
     *,
     message_id: UUID,
     services: ServicesDep,
-    owner: Caller,
+    owner: Owner,
     trace_id: TraceId,
     response: Response,
     body: Annotated[ForkIn | None, Body()] = None,

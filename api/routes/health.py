@@ -6,7 +6,7 @@ from enum import StrEnum
 from fastapi import APIRouter, Response, status
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 
-from api.dependencies import Operator, ServicesDep, TraceId, Who
+from api.dependencies import CallerDep, Operator, ServicesDep, TraceId
 from api.openapi import described, problems
 from api.problems import PROBLEM_TYPES
 from api.schemas.operations import CallerOut, Health, ProblemKind, Readiness
@@ -56,9 +56,9 @@ async def get_readiness(services: ServicesDep, trace_id: TraceId, response: Resp
 
 
 @router.get("/caller", responses={200: described("The caller."), **problems()})
-async def get_caller(who: Who, trace_id: TraceId) -> CallerOut:
+async def get_caller(caller: CallerDep, trace_id: TraceId) -> CallerOut:
     """Tell who calls: whether a key is good, and what for."""
-    return CallerOut(trace_id=trace_id, owner=who.owner, role=who.role, key=who.key)
+    return CallerOut(trace_id=trace_id, owner=caller.owner, role=caller.role, key=caller.key)
 
 
 @router.get(

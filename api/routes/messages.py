@@ -5,7 +5,7 @@ from uuid import UUID
 from fastapi import APIRouter, Request, Response, status
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from api.dependencies import Caller, Services, ServicesDep, WaitPreference
+from api.dependencies import Owner, Services, ServicesDep, WaitPreference
 from api.drafts import check_prompt, with_prompt
 from api.middleware import about
 from api.openapi import problems
@@ -60,7 +60,7 @@ async def _unfinished(
 async def get_message(
     message_id: UUID,
     services: ServicesDep,
-    owner: Caller,
+    owner: Owner,
     wait: WaitPreference,
     request: Request,
 ) -> MessageOut:
@@ -85,7 +85,7 @@ async def _wait(
 
 @router.get("/{message_id}/full", response_model=FullMessageOut, responses=_MISSING)
 async def get_full_message(
-    message_id: UUID, services: ServicesDep, owner: Caller, request: Request
+    message_id: UUID, services: ServicesDep, owner: Owner, request: Request
 ) -> VerbatimJSON:
     """Read a message with everything: tool calls, raw model responses, items and attempts."""
     async with services.database.read() as db:
@@ -96,7 +96,7 @@ async def get_full_message(
 
 @router.post("/{message_id}/cancel", responses=_MISSING)
 async def cancel_message(
-    message_id: UUID, services: ServicesDep, owner: Caller, request: Request
+    message_id: UUID, services: ServicesDep, owner: Owner, request: Request
 ) -> MessageOut:
     """Cancel a message, queued or running; one that has ended stays as it is."""
     message, ended = await services.database.write(
@@ -119,7 +119,7 @@ async def _cancel(
     responses=problems(errors.MessageNotFound, errors.MessageNotQueued, body=True),
 )
 async def change_message(
-    message_id: UUID, body: MessagePatch, services: ServicesDep, owner: Caller, request: Request
+    message_id: UUID, body: MessagePatch, services: ServicesDep, owner: Owner, request: Request
 ) -> MessageOut:
     """Give a queued message another prompt, until a worker claims it.
 
@@ -139,7 +139,7 @@ async def _change(db: AsyncSession, message_id: UUID, owner: str, prompt: str) -
 
 @router.delete("/{message_id}", responses=_QUEUED)
 async def withdraw_message(
-    message_id: UUID, services: ServicesDep, owner: Caller, request: Request
+    message_id: UUID, services: ServicesDep, owner: Owner, request: Request
 ) -> MessageOut:
     """Withdraw a queued message, until a worker claims it: it ends as cancelled and stays."""
     message, ended = await services.database.write(

@@ -7,9 +7,9 @@ from fastapi import APIRouter, Request, Response
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from api.dependencies import (
-    Caller,
     IdempotencyKey,
     LastEventId,
+    Owner,
     PageDep,
     Services,
     ServicesDep,
@@ -79,7 +79,7 @@ async def send_message(
     session_id: UUID,
     body: MessageIn,
     services: ServicesDep,
-    owner: Caller,
+    owner: Owner,
     trace_id: TraceId,
     wait: WaitPreference,
     events: WantsEvents,
@@ -143,7 +143,7 @@ async def _accept(services: Services, session_id: UUID, draft: Draft, owner: str
 
 @router.get("/sessions/{session_id}", responses=_MISSING)
 async def get_session(
-    session_id: UUID, services: ServicesDep, owner: Caller, trace_id: TraceId
+    session_id: UUID, services: ServicesDep, owner: Owner, trace_id: TraceId
 ) -> SessionOut:
     """Read a session with its figures."""
     async with services.database.read() as db:
@@ -156,7 +156,7 @@ async def change_session(
     session_id: UUID,
     body: SessionPatch,
     services: ServicesDep,
-    owner: Caller,
+    owner: Owner,
     trace_id: TraceId,
 ) -> SessionOut:
     """Give a session another title or other budgets."""
@@ -171,7 +171,7 @@ async def _change(db: AsyncSession, session_id: UUID, owner: str, body: SessionP
 
 @router.delete("/sessions/{session_id}", responses=_MISSING)
 async def clear_session(
-    session_id: UUID, services: ServicesDep, owner: Caller, trace_id: TraceId
+    session_id: UUID, services: ServicesDep, owner: Owner, trace_id: TraceId
 ) -> SessionCleared:
     """Forget the conversation; the session can be used again, empty.
 
@@ -194,7 +194,7 @@ async def list_messages(
     *,
     session_id: UUID,
     services: ServicesDep,
-    owner: Caller,
+    owner: Owner,
     page: PageDep,
     request: Request,
     response: Response,
