@@ -18,7 +18,7 @@ from starlette.types import Message, Receive, Scope, Send
 from typing_extensions import override
 
 from api import openapi, pages, problems
-from api.auth import Access, Door
+from api.auth import Access, Authenticator
 from api.body_limit import BodyLimit
 from api.dependencies import Services
 from api.embedded import embedded_worker
@@ -194,8 +194,8 @@ async def _open(settings: Settings, celery: Celery, stack: AsyncExitStack) -> Se
         width=max(settings.database_pool // 2, 1), most_waiting=settings.service_queue_limit
     )
     rate_limit = RateLimit(settings, channel.redis)
-    door = Door(settings, database, rate_limit)
-    await door.require_protection()
+    authenticator = Authenticator(settings, database, rate_limit)
+    await authenticator.require_keys()
     scrape = Scrape(database, channel, replies, watchers)
     checker = CodeChecker(most_waiting=_MOST_CHECKS_WAITING)
     stack.push_async_callback(checker.aclose)
@@ -208,7 +208,7 @@ async def _open(settings: Settings, celery: Celery, stack: AsyncExitStack) -> Se
         watchers=watchers,
         gate=gate,
         prices=prices,
-        door=door,
+        authenticator=authenticator,
         scrape=scrape,
         checker=checker,
         unfinished=UnfinishedCount(),

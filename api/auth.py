@@ -104,7 +104,7 @@ def _retrieve(task: asyncio.Task[None]) -> None:
         task.exception()
 
 
-class Door:
+class Authenticator:
     """Finds the caller of a request and counts the request against the rate limit."""
 
     def __init__(self, settings: Settings, database: Database, rate_limit: RateLimit) -> None:
@@ -116,7 +116,7 @@ class Door:
         self._keyring = Keyring(read)
         self._rate_limit = rate_limit
 
-    async def admit(self, scope: Scope) -> Caller:
+    async def authenticate(self, scope: Scope) -> Caller:
         """Return the caller of a request.
 
         Raises:
@@ -139,7 +139,7 @@ class Door:
             raise RoleInsufficient("This key may only read: take one of the role `write`.")
         return Caller(key.owner, key.role, key.name)
 
-    async def require_protection(self) -> None:
+    async def require_keys(self) -> None:
         """Refuse to serve a network without any API key, unless the settings allow it.
 
         Raises:
@@ -159,9 +159,7 @@ class Door:
         any_keys = await self._keyring.any_ever()
         allowed = self._settings.anonymous
         if allowed is None:
-            inside = (
-                self._settings.publish is not None
-            )  # of a container: no connection comes in on loopback
+            inside = self._settings.publish is not None  # a container has no loopback
             local = self._settings.on_loopback and (inside or _came_on_loopback(scope))
             allowed = local and not any_keys
         if not allowed:
@@ -221,6 +219,6 @@ class Access:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
         if scope["type"] == "http" and not is_open(scope["path"]):
-            door: Door = scope["app"].state.services.door
-            scope["state"]["caller"] = await door.admit(scope)
+            authenticator: Authenticator = scope["app"].state.services.authenticator
+            scope["state"]["caller"] = await authenticator.authenticate(scope)
         await self._app(scope, receive, send)

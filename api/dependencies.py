@@ -10,7 +10,7 @@ from uuid import UUID
 
 from fastapi import Depends, Header, Query, Request
 
-from api.auth import Caller, Door
+from api.auth import Authenticator, Caller
 from api.gate import Gate
 from api.metrics import Scrape
 from api.middleware import trace_id_of
@@ -41,7 +41,7 @@ class Services:
     watchers: Watchers
     gate: Gate
     prices: Prices
-    door: Door
+    authenticator: Authenticator
     scrape: Scrape
     checker: CodeChecker
     unfinished: UnfinishedCount
