@@ -45,7 +45,7 @@ def is_open(path: str) -> bool:
     return path in OPEN or path.startswith(_OPEN_BELOW)
 
 
-class Keyring:
+class ApiKeyCache:
     """All API keys, read again every few seconds by one statement for all requests that wait.
 
     So the check of a key costs a request no statement.
@@ -113,7 +113,7 @@ class Authenticator:
                 return list(await keys.listing(db))
 
         self._settings = settings
-        self._keyring = Keyring(read)
+        self._keys = ApiKeyCache(read)
         self._rate_limit = rate_limit
 
     async def authenticate(self, scope: Scope) -> Caller:
@@ -131,7 +131,7 @@ class Authenticator:
             client = scope.get("client")
             await self._rate_limit.count(f"address {client[0] if client else ''}")
             return caller
-        key = await self._keyring.find(text.strip())
+        key = await self._keys.find(text.strip())
         if key is None:
             raise KeyRequired("This key is not valid: it is unknown, was revoked or has expired.")
         await self._rate_limit.count(f"key {key.id}")
@@ -147,7 +147,7 @@ class Authenticator:
         """
         settings = self._settings
         said = settings.anonymous is not None or settings.publish is not None
-        if said or settings.on_loopback or await self._keyring.any_ever():
+        if said or settings.on_loopback or await self._keys.any_ever():
             return
         raise SettingsError(
             f"VIBECODER_HOST={settings.host} is not loopback and there are no API keys: make one "
@@ -156,7 +156,7 @@ class Authenticator:
         )
 
     async def _anonymous(self, scope: Scope, headers: Headers) -> Caller:
-        any_keys = await self._keyring.any_ever()
+        any_keys = await self._keys.any_ever()
         allowed = self._settings.anonymous
         if allowed is None:
             inside = self._settings.publish is not None  # a container has no loopback
