@@ -18,11 +18,11 @@ from starlette.types import Message, Receive, Scope, Send
 from typing_extensions import override
 
 from api import openapi, pages, problems
+from api.accept_limiter import AcceptLimiter
 from api.auth import Access, Authenticator
 from api.body_limit import BodyLimit
 from api.dependencies import Services
 from api.embedded import embedded_worker
-from api.gate import Gate
 from api.metrics import Scrape
 from api.middleware import RequestContext, RequestSpans
 from api.rate_limit import RateLimit
@@ -190,7 +190,7 @@ async def _open(settings: Settings, celery: Celery, stack: AsyncExitStack) -> Se
     look_s = min(_LOOK_S, settings.queue_timeout_s / 4)
     await stack.enter_async_context(running(every(look_s, overdue, "overdue messages")))
     # half of the connections stay free for what else changes something: cancels, sweeps, patches
-    gate = Gate(
+    accept_limiter = AcceptLimiter(
         width=max(settings.database_pool // 2, 1), most_waiting=settings.service_queue_limit
     )
     rate_limit = RateLimit(settings, channel.redis)
@@ -206,7 +206,7 @@ async def _open(settings: Settings, celery: Celery, stack: AsyncExitStack) -> Se
         announcer=announcer,
         replies=replies,
         watchers=watchers,
-        gate=gate,
+        accept_limiter=accept_limiter,
         prices=prices,
         authenticator=authenticator,
         scrape=scrape,

@@ -10,8 +10,8 @@ from uuid import UUID
 
 from fastapi import Depends, Header, Query, Request
 
+from api.accept_limiter import AcceptLimiter
 from api.auth import Authenticator, Caller
-from api.gate import Gate
 from api.metrics import Scrape
 from api.middleware import trace_id_of
 from api.streams import Watchers
@@ -39,7 +39,7 @@ class Services:
     announcer: Announcer
     replies: Replies
     watchers: Watchers
-    gate: Gate
+    accept_limiter: AcceptLimiter
     prices: Prices
     authenticator: Authenticator
     scrape: Scrape

@@ -98,7 +98,7 @@ async def send_message(
     """
     streamed = events or wait == 0
     draft = make_draft(body, services.settings, key=key, trace_id=trace_id, streamed=streamed)
-    async with services.gate.passing():
+    async with services.accept_limiter.turn():
         accepted = await _accept(services, session_id, draft, owner)  # commit 1: accepted
     count_accepted(accepted)
     message = accepted.message
