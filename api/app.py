@@ -42,7 +42,7 @@ from api.routes import (
 )
 from api.routes import workflow as workflows
 from api.streams import EventReader, Watchers
-from api.waiting import Replies
+from api.waiting import EndWaiters
 from shared.announcer import Announcer
 from shared.background import every, running
 from shared.channels import Channel
@@ -158,7 +158,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.telemetry = telemetry
         celery = app.state.celery or make_celery(settings)
         app.state.services = services = await _open(settings, celery, stack)
-        _answer_before_draining(services.replies)
+        _answer_before_draining(services.end_waiters)
         yield
 
 
@@ -182,9 +182,9 @@ async def _open(settings: Settings, celery: Celery, stack: AsyncExitStack) -> Se
             return await event_store.counts(db, ids)
 
     watchers = Watchers(EventReader(database).read, event_counts)
-    replies = Replies(channel, ended_among, watchers)
-    replies.start()
-    stack.push_async_callback(replies.close)
+    end_waiters = EndWaiters(channel, ended_among, watchers)
+    end_waiters.start()
+    stack.push_async_callback(end_waiters.close)
     # without any worker, messages still end
     overdue = partial(end_overdue, database, announcer, settings)
     look_s = min(_LOOK_S, settings.queue_timeout_s / 4)
@@ -196,7 +196,7 @@ async def _open(settings: Settings, celery: Celery, stack: AsyncExitStack) -> Se
     rate_limit = RateLimit(settings, channel.redis)
     authenticator = Authenticator(settings, database, rate_limit)
     await authenticator.require_keys()
-    scrape = Scrape(database, channel, replies, watchers)
+    scrape = Scrape(database, channel, end_waiters, watchers)
     checker = CodeChecker(most_waiting=_MOST_CHECKS_WAITING)
     stack.push_async_callback(checker.aclose)
     return Services(
@@ -204,7 +204,7 @@ async def _open(settings: Settings, celery: Celery, stack: AsyncExitStack) -> Se
         database=database,
         channel=channel,
         announcer=announcer,
-        replies=replies,
+        end_waiters=end_waiters,
         watchers=watchers,
         accept_limiter=accept_limiter,
         prices=prices,
@@ -215,7 +215,7 @@ async def _open(settings: Settings, celery: Celery, stack: AsyncExitStack) -> Se
     )
 
 
-def _answer_before_draining(replies: Replies) -> None:
+def _answer_before_draining(end_waiters: EndWaiters) -> None:
     """Answer all waits at SIGTERM and SIGINT: the server drains before the lifespan ends."""
     if threading.current_thread() is not threading.main_thread():
         return  # in tests: no signals here
@@ -224,7 +224,7 @@ def _answer_before_draining(replies: Replies) -> None:
         previous: Any = signal.getsignal(number)
 
         def answer(number: int, frame: FrameType | None, previous: Any = previous) -> None:
-            replies.give_up_soon()
+            end_waiters.abort_from_signal()
             if callable(previous):
                 previous(number, frame)
 

@@ -15,7 +15,7 @@ from api.auth import Authenticator, Caller
 from api.metrics import Scrape
 from api.middleware import trace_id_of
 from api.streams import Watchers
-from api.waiting import Replies
+from api.waiting import EndWaiters
 from shared.announcer import Announcer
 from shared.channels import Channel
 from shared.database import Database
@@ -37,7 +37,7 @@ class Services:
     database: Database
     channel: Channel
     announcer: Announcer
-    replies: Replies
+    end_waiters: EndWaiters
     watchers: Watchers
     accept_limiter: AcceptLimiter
     prices: Prices

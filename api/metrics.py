@@ -7,7 +7,7 @@ from prometheus_client import Counter, Gauge, Histogram
 from starlette.types import Scope
 
 from api.streams import Watchers
-from api.waiting import Replies
+from api.waiting import EndWaiters
 from shared.channels import Channel
 from shared.database import Database, DatabaseAway
 from shared.metrics import DELAYS_S
@@ -62,18 +62,18 @@ class Scrape:
     """Bring the gauges up to date: one reading a second, however many scrape."""
 
     def __init__(
-        self, database: Database, channel: Channel, replies: Replies, watchers: Watchers
+        self, database: Database, channel: Channel, end_waiters: EndWaiters, watchers: Watchers
     ) -> None:
         self._database = database
         self._channel = channel
-        self._replies = replies
+        self._end_waiters = end_waiters
         self._watchers = watchers
         self._lock = asyncio.Lock()
         self._read_at = -_FRESH_S
 
     async def refresh(self) -> None:
         """Read what is not counted; what cannot be read is NaN, so that no rule takes it for 0."""
-        _WAITING.set(self._replies.count)
+        _WAITING.set(self._end_waiters.count)
         _WATCHING.set(self._watchers.count)
         async with self._lock:
             if time.monotonic() - self._read_at < _FRESH_S:

@@ -101,7 +101,7 @@ class Watchers:
         self._read = read
         self._event_counts = event_counts
         self._watched: dict[UUID, _Watched] = {}
-        self.given_up = False
+        self.aborted = False
 
     @asynccontextmanager
     async def watching(self, message_id: UUID) -> AsyncIterator[Watcher]:
@@ -135,9 +135,9 @@ class Watchers:
         """Count those who watch."""
         return sum(len(watched.watchers) for watched in self._watched.values())
 
-    def give_up(self) -> None:
+    def abort(self) -> None:
         """End every stream of this process: clients go on at another one."""
-        self.given_up = True
+        self.aborted = True
         self.wake(list(self._watched))
 
 

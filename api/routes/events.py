@@ -113,7 +113,7 @@ async def _source(services: Services, message_id: UUID, after: int) -> AsyncGene
             if part.content:
                 yield begun + part.content
                 begun = b""
-            if part.ended or services.watchers.given_up:
+            if part.ended or services.watchers.aborted:
                 return
             if not part.more and not await watcher.news(within_s=_KEEP_ALIVE_S):
                 yield begun + _KEEP_ALIVE

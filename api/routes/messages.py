@@ -74,7 +74,7 @@ async def get_message(
 async def _wait(
     services: Services, message: Message, request: Request, *, seconds: float
 ) -> Message:
-    with services.replies.expecting(message.id) as ended:
+    with services.end_waiters.register(message.id) as ended:
         async with services.database.read() as db:  # it may have ended before the registration
             message = await messages.reread(db, message.id)
         if not messages.has_ended(message):

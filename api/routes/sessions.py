@@ -110,7 +110,7 @@ async def send_message(
     if events:
         await services.announcer.announce(accepted.ended)
         return await stream(services, message, request, after=last or 0)
-    with services.replies.expecting(message.id) as ended:
+    with services.end_waiters.register(message.id) as ended:
         hints = await services.announcer.announce(accepted.ended)
         if not messages.has_ended(message):
             seconds = services.settings.sync_wait_s if wait is None else wait
