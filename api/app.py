@@ -41,7 +41,7 @@ from api.routes import (
     webhooks,
 )
 from api.routes import workflow as workflows
-from api.streams import EventReader, Watchers
+from api.streams import EventReader, Subscribers
 from api.waiting import EndWaiters
 from shared.announcer import Announcer
 from shared.background import every, running
@@ -181,8 +181,8 @@ async def _open(settings: Settings, celery: Celery, stack: AsyncExitStack) -> Se
         async with database.read() as db:
             return await event_store.counts(db, ids)
 
-    watchers = Watchers(EventReader(database).read, event_counts)
-    end_waiters = EndWaiters(channel, ended_among, watchers)
+    subscribers = Subscribers(EventReader(database).read, event_counts)
+    end_waiters = EndWaiters(channel, ended_among, subscribers)
     end_waiters.start()
     stack.push_async_callback(end_waiters.close)
     # without any worker, messages still end
@@ -196,7 +196,7 @@ async def _open(settings: Settings, celery: Celery, stack: AsyncExitStack) -> Se
     rate_limit = RateLimit(settings, channel.redis)
     authenticator = Authenticator(settings, database, rate_limit)
     await authenticator.require_keys()
-    scrape = Scrape(database, channel, end_waiters, watchers)
+    scrape = Scrape(database, channel, end_waiters, subscribers)
     checker = CodeChecker(most_waiting=_MOST_CHECKS_WAITING)
     stack.push_async_callback(checker.aclose)
     return Services(
@@ -205,7 +205,7 @@ async def _open(settings: Settings, celery: Celery, stack: AsyncExitStack) -> Se
         channel=channel,
         announcer=announcer,
         end_waiters=end_waiters,
-        watchers=watchers,
+        subscribers=subscribers,
         accept_limiter=accept_limiter,
         prices=prices,
         authenticator=authenticator,

@@ -14,7 +14,7 @@ from api.accept_limiter import AcceptLimiter
 from api.auth import Authenticator, Caller
 from api.metrics import Scrape
 from api.middleware import trace_id_of
-from api.streams import Watchers
+from api.streams import Subscribers
 from api.waiting import EndWaiters
 from shared.announcer import Announcer
 from shared.channels import Channel
@@ -38,7 +38,7 @@ class Services:
     channel: Channel
     announcer: Announcer
     end_waiters: EndWaiters
-    watchers: Watchers
+    subscribers: Subscribers
     accept_limiter: AcceptLimiter
     prices: Prices
     authenticator: Authenticator

@@ -37,29 +37,29 @@ class Part:
 
 
 Read = Callable[[UUID, int], asyncio.Future[Part]]
-"""Reads and encodes what follows an event of a message."""
+"""Reads and encodes the events that follow an event of a message."""
 
 
 @dataclass
-class _Watched:
-    """A message that somebody here watches; only the newest part that was read is kept."""
+class _WatchedMessage:
+    """A message with subscribers in this process, and the newest part that was read of it."""
 
-    watchers: set["Watcher"] = field(default_factory=set)
+    subscribers: set["Subscriber"] = field(default_factory=set)
     version: int = 0
     newest: tuple[int, int, "asyncio.Future[Part]"] | None = None
 
     def wake(self, count: float = math.inf) -> None:
-        """Let those read on who have not read so many events, or all."""
+        """Wake the subscribers that have read fewer events than `count`."""
         self.version += 1
-        for watcher in self.watchers:
-            if watcher.at < count:
-                watcher.woken.set()
+        for subscriber in self.subscribers:
+            if subscriber.at < count:
+                subscriber.woken.set()
 
 
-class Watcher:
+class Subscriber:
     """One client's place in the stream of a message."""
 
-    def __init__(self, message_id: UUID, watched: _Watched, read: Read) -> None:
+    def __init__(self, message_id: UUID, watched: _WatchedMessage, read: Read) -> None:
         self.at = 0
         self.woken = asyncio.Event()
         self._message_id = message_id
@@ -67,25 +67,25 @@ class Watcher:
         self._read = read
 
     async def read(self, after: int) -> Part:
-        """Read on; clients that are at the same place share one reading."""
-        self.woken.clear()  # before the reading: what comes during it wakes again
+        """Read the next part; clients at the same place share one reading."""
+        self.woken.clear()  # before the reading: news that come during it wake again
         watched = self._watched
         here = (after, watched.version)
         if watched.newest is None or watched.newest[:2] != here:
             watched.newest = (*here, self._read(self._message_id, after))
         reading = watched.newest[2]
         try:
-            # a client that leaves must not break off what others wait for, nor lose a connection
+            # a client that leaves must not cancel the reading of others, nor lose a connection
             part = await asyncio.shield(reading)
         except Exception:
             if watched.newest[2] is reading:
-                watched.newest = None  # not to be told again
+                watched.newest = None  # the next reading tries again
             raise
         self.at = part.last
         return part
 
     async def news(self, *, within_s: float) -> bool:
-        """Wait until there may be news; False: there was none for so long."""
+        """Wait until there may be news; return False if none came within the time."""
         try:
             async with asyncio.timeout(within_s):
                 await self.woken.wait()
@@ -94,36 +94,36 @@ class Watcher:
         return True
 
 
-class Watchers:
-    """All who watch at this process."""
+class Subscribers:
+    """All clients that watch a message at this process."""
 
     def __init__(self, read: Read, event_counts: EventCounts) -> None:
         self._read = read
         self._event_counts = event_counts
-        self._watched: dict[UUID, _Watched] = {}
+        self._watched: dict[UUID, _WatchedMessage] = {}
         self.aborted = False
 
     @asynccontextmanager
-    async def watching(self, message_id: UUID) -> AsyncIterator[Watcher]:
-        """Be woken when a message has news, from here on."""
-        watched = self._watched.setdefault(message_id, _Watched())
-        watcher = Watcher(message_id, watched, self._read)
-        watched.watchers.add(watcher)
+    async def subscribe(self, message_id: UUID) -> AsyncIterator[Subscriber]:
+        """Subscribe to the news of a message, until the block ends."""
+        watched = self._watched.setdefault(message_id, _WatchedMessage())
+        subscriber = Subscriber(message_id, watched, self._read)
+        watched.subscribers.add(subscriber)
         try:
-            yield watcher
+            yield subscriber
         finally:
-            watched.watchers.discard(watcher)
-            if not watched.watchers and self._watched.get(message_id) is watched:
+            watched.subscribers.discard(subscriber)
+            if not watched.subscribers and self._watched.get(message_id) is watched:
                 del self._watched[message_id]
 
     def wake(self, message_ids: Iterable[UUID]) -> None:
-        """Let those read on who watch one of the messages."""
+        """Wake the subscribers of the messages."""
         for message_id in message_ids:
             if watched := self._watched.get(message_id):
                 watched.wake()
 
     async def ask(self) -> None:
-        """Wake whom no channel told of news: one query for all messages that are watched."""
+        """Ask the database for lost news, by one query for all watched messages."""
         if not self._watched:
             return
         counts = await self._event_counts(list(self._watched))
@@ -132,11 +132,11 @@ class Watchers:
 
     @property
     def count(self) -> int:
-        """Count those who watch."""
-        return sum(len(watched.watchers) for watched in self._watched.values())
+        """Count the clients that watch."""
+        return sum(len(watched.subscribers) for watched in self._watched.values())
 
     def abort(self) -> None:
-        """End every stream of this process: clients go on at another one."""
+        """End every stream of this process: clients continue at another one."""
         self.aborted = True
         self.wake(list(self._watched))
 
@@ -157,7 +157,7 @@ class EventReader:
         self._reading: set[asyncio.Task[None]] = set()
 
     def read(self, message_id: UUID, after: int) -> "asyncio.Future[Part]":
-        """Read and encode what follows an event; the future raises what the database raises."""
+        """Read and encode the events that follow one; the future raises the database's errors."""
         loop = asyncio.get_running_loop()
         if not self._asked:
             reading = loop.create_task(self._read_all())
@@ -198,13 +198,13 @@ async def _part(db: AsyncSession, place: _Place, page: Page) -> Part:
 
 
 def _estimate(state: Any) -> dict[str, Any]:
-    """Say what a message may expect, to who hears that it is queued."""
+    """Return the estimate that the event `queued` carries."""
     estimate = estimates.estimate_of(state)
     return {"position": estimate.position, "starts_in_s": estimate.starts_in_s}
 
 
 def _end(message: Message) -> dict[str, Any]:
-    """Give the message, and the problem that a POST which waited would be answered with."""
+    """Return the message, and the problem with which a waiting POST would be answered."""
     shown: dict[str, Any] = {"message": MessageOut.of(message).model_dump(mode="json")}
     if message.error is not None:
         error = MessageFailed(message.error, message_id=message.id)

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from starlette.types import Receive
 
-from api.streams import Watchers
+from api.streams import Subscribers
 from shared.background import cancel_all, every
 from shared.channels import Channel, Topic
 
@@ -23,10 +23,10 @@ class EndWaiters:
     The news of the channel also wakes the subscribers of events: one subscription serves both.
     """
 
-    def __init__(self, channel: Channel, ended_among: EndedAmong, watchers: Watchers) -> None:
+    def __init__(self, channel: Channel, ended_among: EndedAmong, subscribers: Subscribers) -> None:
         self._channel = channel
         self._ended_among = ended_among
-        self._watchers = watchers
+        self._subscribers = subscribers
         self._waiting: dict[UUID, set[asyncio.Future[bool]]] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._reconnected = asyncio.Event()
@@ -69,7 +69,7 @@ class EndWaiters:
     def abort(self) -> None:
         """Resolve all futures, and all that follow, with False: this process waits no longer."""
         self._aborted = True
-        self._watchers.abort()
+        self._subscribers.abort()
         for message_id in list(self._waiting):
             self._resolve(message_id, ended=False)
 
@@ -81,12 +81,12 @@ class EndWaiters:
         async for topic, ids in self._channel.listen(Topic.ENDED, Topic.EVENTS):
             if not ids:  # just (re)connected: ids published before are lost
                 self._reconnected.set()
-            self._watchers.wake(ids)
+            self._subscribers.wake(ids)
             for message_id in ids if topic is Topic.ENDED else ():
                 self._resolve(message_id, ended=True)
 
     async def _ask(self) -> None:
-        await self._watchers.ask()
+        await self._subscribers.ask()
         ended = await self._ended_among(list(self._waiting)) if self._waiting else ()
         for message_id in ended:
             self._resolve(message_id, ended=True)

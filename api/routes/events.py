@@ -27,7 +27,7 @@ router = APIRouter(prefix="/messages", tags=["messages"])
 _MISSING = problems(errors.MessageNotFound)
 _KEEP_ALIVE_S = 15.0
 _AGAIN_S = 1.0
-# without an empty line, as the keep-alive: some clients take it for an event that says nothing
+# no empty line here and in the keep-alive: some clients take one for an empty event
 _FIRST = b"retry: 1000\n"
 _KEEP_ALIVE = b": keep-alive\n"
 _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
@@ -35,7 +35,7 @@ _log = get_logger(__name__)
 
 
 class EventStream(StreamingResponse):
-    """A stream that ends its source too, however it ends itself."""
+    """A stream that closes its source, however the response ends."""
 
     media_type = "text/event-stream"
     source: AsyncGenerator[bytes, None]
@@ -88,7 +88,7 @@ async def watch_message(
 async def stream(
     services: Services, message: Message, request: Request, *, after: int
 ) -> EventStream:
-    """Answer with the events of a message after a number, until its end."""
+    """Answer with the events of a message that follow a number, until the message ends."""
     quiet = not message.streamed and not messages.has_ended(message)
     if quiet and await services.database.write(events.want, message.id):
         await services.channel.publish(Topic.WATCHED, [message.id])
@@ -101,10 +101,10 @@ async def stream(
 
 async def _source(services: Services, message_id: UUID, after: int) -> AsyncGenerator[bytes, None]:
     begun = _FIRST
-    async with services.watchers.watching(message_id) as watcher:
+    async with services.subscribers.subscribe(message_id) as subscriber:
         while True:
             try:
-                part = await watcher.read(after)
+                part = await subscriber.read(after)
             except (DatabaseAway, OSError) as error:
                 _log.info("the database is away, reading again", error=type(error).__name__)
                 await asyncio.sleep(_AGAIN_S)
@@ -113,8 +113,8 @@ async def _source(services: Services, message_id: UUID, after: int) -> AsyncGene
             if part.content:
                 yield begun + part.content
                 begun = b""
-            if part.ended or services.watchers.aborted:
+            if part.ended or services.subscribers.aborted:
                 return
-            if not part.more and not await watcher.news(within_s=_KEEP_ALIVE_S):
+            if not part.more and not await subscriber.news(within_s=_KEEP_ALIVE_S):
                 yield begun + _KEEP_ALIVE
                 begun = b""

@@ -16,7 +16,7 @@ import httpx2
 import pytest
 from starlette.types import Message
 
-from api.streams import Watchers
+from api.streams import Subscribers
 from api.waiting import EndWaiters, wait_for_end
 from shared.channels import Channel, Topic
 from shared.database import DatabaseAway
@@ -50,7 +50,7 @@ class Ended:
 @asynccontextmanager
 async def listening(settings: Settings, ended: Ended) -> AsyncIterator[EndWaiters]:
     channel = Channel(settings)
-    end_waiters = EndWaiters(channel, ended.among, Watchers(AsyncMock(), AsyncMock()))
+    end_waiters = EndWaiters(channel, ended.among, Subscribers(AsyncMock(), AsyncMock()))
     end_waiters.start()
     yield end_waiters
     await end_waiters.close()
