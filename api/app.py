@@ -28,9 +28,7 @@ from api.middleware import RequestContext, RequestSpans
 from api.rate_limit import RateLimit
 from api.routes import (
     checks,
-    conversations,
     events,
-    forks,
     health,
     messages,
     operations,
@@ -111,7 +109,7 @@ def create_app(settings: Settings, *, celery: Celery | None = None) -> FastAPI:
     _add_middleware(app, settings)
     problems.install(app)
     for module in (
-        *(projects, workflows, conversations, sessions, checks, messages, forks, events),
+        *(projects, workflows, sessions, checks, messages, events),
         *(traces, usage, webhooks, operations, health),
     ):
         app.include_router(module.router)

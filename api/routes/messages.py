@@ -1,21 +1,25 @@
-"""Messages: what became of them, in short and in full, and how to stop one."""
+"""Messages: read one in short or in full, change, cancel, withdraw or fork it."""
 
+from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Request, Response, status
+from fastapi import APIRouter, Body, Request, Response, status
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from api.dependencies import Owner, Services, ServicesDep, WaitPreference
+from api.dependencies import Owner, Services, ServicesDep, TraceId, WaitPreference
 from api.drafts import check_prompt, with_prompt
 from api.middleware import about
-from api.openapi import problems
+from api.openapi import described, problems
 from api.responses import VerbatimJSON
+from api.schemas.forks import ForkIn
 from api.schemas.full_messages import FullMessageOut
 from api.schemas.messages import MessageOut, MessagePatch
+from api.schemas.sessions import SessionOut
 from api.waiting import wait_for_end
 from shared import errors
 from shared.errors import MessageFailed
-from shared.store import estimates, messages, transitions
+from shared.store import estimates, forks, messages, projects, sessions, transitions
+from shared.store.sessions import SessionSummary
 from shared.store.transitions import Ended
 from shared.tables import Message, MessageStatus
 
@@ -154,6 +158,45 @@ async def _withdraw(
 ) -> tuple[Message, Ended]:
     message = await messages.get(db, message_id, owner=owner)
     return message, await transitions.withdraw(db, message, limit=limit)
+
+
+@router.post(
+    "/{message_id}/fork",
+    status_code=status.HTTP_201_CREATED,
+    responses={
+        201: described("Begun.", "Location"),
+        **problems(
+            errors.MessageNotFound, errors.MessageUnfinished, errors.MemoryIncomplete, body=True
+        ),
+    },
+)
+async def fork_message(
+    *,
+    message_id: UUID,
+    services: ServicesDep,
+    owner: Owner,
+    trace_id: TraceId,
+    response: Response,
+    body: Annotated[ForkIn | None, Body()] = None,
+) -> SessionOut:
+    """Begin a session that remembers exactly what was remembered after an ended message.
+
+    After a message that failed or was cancelled that is what it was before. The new session's
+    list of messages is empty: the old ones stay where they were sent, and
+    `forked_from_message_id` names the last of them. With `copy_project` the session works on a
+    copy of the project, whose first revision is the code as it was then.
+    """
+    summary = await services.database.write(_fork, message_id, owner, body or ForkIn())
+    response.headers["Location"] = f"/sessions/{summary.session.id}"
+    return SessionOut.of(summary, trace_id=trace_id)
+
+
+async def _fork(db: AsyncSession, message_id: UUID, owner: str, body: ForkIn) -> SessionSummary:
+    message = await messages.get(db, message_id, owner=owner)
+    # locked, so that a session cannot appear in a project while it is deleted
+    project = await projects.lock(db, message.project_id, owner=owner)
+    session = await forks.fork(db, message, project, copy_project=body.copy_project)
+    return await sessions.summary(db, session.id)
 
 
 async def _get(services: Services, message_id: UUID, owner: str) -> Message:
