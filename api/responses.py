@@ -39,7 +39,7 @@ def link_next(
         response.headers["Link"] = f'<{url.path}?{url.query}>; rel="next"'
 
 
-class VerbatimJSON(JSONResponse):
+class AsciiJSONResponse(JSONResponse):
     """JSON in escaped ASCII: it can hold half of a surrogate pair, UTF-8 cannot."""
 
     @override

@@ -10,7 +10,7 @@ from api.dependencies import Owner, Services, ServicesDep, TraceId, WaitPreferen
 from api.drafts import check_prompt, with_prompt
 from api.middleware import about
 from api.openapi import described, problems
-from api.responses import VerbatimJSON
+from api.responses import AsciiJSONResponse
 from api.schemas.forks import ForkIn
 from api.schemas.full_messages import FullMessageOut
 from api.schemas.messages import MessageOut, MessagePatch
@@ -90,12 +90,12 @@ async def _wait(
 @router.get("/{message_id}/full", response_model=FullMessageOut, responses=_MISSING)
 async def get_full_message(
     message_id: UUID, services: ServicesDep, owner: Owner, request: Request
-) -> VerbatimJSON:
+) -> AsciiJSONResponse:
     """Read a message with everything: tool calls, raw model responses, items and attempts."""
     async with services.database.read() as db:
         full = await messages.full(db, message_id, owner=owner)
     about(request, full.message)
-    return VerbatimJSON(FullMessageOut.of_full(full).model_dump(mode="json"))
+    return AsciiJSONResponse(FullMessageOut.of_full(full).model_dump(mode="json"))
 
 
 @router.post("/{message_id}/cancel", responses=_MISSING)

@@ -22,7 +22,7 @@ from api.drafts import make_draft
 from api.metrics import count_accepted, observe_reply
 from api.middleware import about
 from api.openapi import Responses, described, problems
-from api.responses import VerbatimJSON, entry_before, link_next
+from api.responses import AsciiJSONResponse, entry_before, link_next
 from api.routes.events import stream
 from api.routes.messages import answer
 from api.schemas.events import STREAM
@@ -276,7 +276,7 @@ async def list_items(
     page: PageDep,
     request: Request,
     response: Response,
-) -> VerbatimJSON:
+) -> AsciiJSONResponse:
     """List what the model remembers, oldest first."""
     after = page.after_number()
     async with services.database.read() as db:
@@ -290,4 +290,4 @@ async def list_items(
         )
     link_next(request, response, found, limit=page.limit, after=found[-1].position if found else "")
     shown = [ItemOut.of(item).model_dump(mode="json") for item in found]
-    return VerbatimJSON(shown, headers=dict(response.headers))
+    return AsciiJSONResponse(shown, headers=dict(response.headers))
