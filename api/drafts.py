@@ -11,7 +11,7 @@ from shared.store.accept import Draft
 _HALF = 32
 
 
-def make_draft(
+def new_message(
     body: MessageIn, settings: Settings, *, key: str | None, trace_id: str, streamed: bool
 ) -> Draft:
     """Check a prompt and its options.
@@ -27,7 +27,7 @@ def make_draft(
         model=body.model or settings.default_model,
         on_busy=body.on_busy,
         idempotency_key=key,
-        request_hash=fingerprint(body.prompt, body.on_busy, body.model),
+        request_hash=request_hash(body.prompt, body.on_busy, body.model),
         trace_id=trace_id,
         streamed=streamed,
     )
@@ -39,7 +39,7 @@ def check_prompt(prompt: str, settings: Settings) -> None:
         raise _invalid("prompt", f"longer than the {settings.prompt_limit} characters allowed")
 
 
-def fingerprint(prompt: str, *options: object) -> str:
+def request_hash(prompt: str, *options: object) -> str:
     """Hash the options and the prompt, each into one half, so that `with_prompt` can replace one.
 
     Two requests with the same Idempotency-Key are the same if their hashes are equal.

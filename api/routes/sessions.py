@@ -18,7 +18,7 @@ from api.dependencies import (
     WaitPreference,
     WantsEvents,
 )
-from api.drafts import make_draft
+from api.drafts import new_message
 from api.metrics import count_accepted, observe_reply
 from api.middleware import about
 from api.openapi import Responses, described, problems
@@ -154,7 +154,7 @@ async def send_message(
     With `Accept: text/event-stream` the answer is a stream, as of `GET /messages/{id}/events`.
     """
     streamed = events or wait == 0
-    draft = make_draft(body, services.settings, key=key, trace_id=trace_id, streamed=streamed)
+    draft = new_message(body, services.settings, key=key, trace_id=trace_id, streamed=streamed)
     async with services.accept_limiter.turn():
         accepted = await _accept(services, session_id, draft, owner)  # commit 1: accepted
     count_accepted(accepted)
