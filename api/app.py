@@ -1,4 +1,4 @@
-"""The application: what an API process is made of, how it starts and how it ends."""
+"""The application: the parts of an API process, its start and its end."""
 
 import asyncio
 import signal
@@ -73,7 +73,7 @@ Build multi-agent workflows by talking to VibeCoder, an agent on the OpenAI Agen
 
 
 class Application(FastAPI):
-    """FastAPI, but what prevents a start is said in one sentence."""
+    """FastAPI whose failed start prints one sentence instead of a traceback."""
 
     @override
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -90,8 +90,8 @@ class Application(FastAPI):
 def create_app(settings: Settings, *, celery: Celery | None = None) -> FastAPI:
     """Wire an API process; nothing is opened before its lifespan begins.
 
-    With a Celery app its worker and the schema are the caller's business: hints go through that
-    app, and nothing is embedded.
+    With a Celery app, the caller provides its worker and the schema: the process sends tasks
+    through that app and embeds nothing.
     """
     app = Application(
         title="VibeCoder sessions",
@@ -119,7 +119,7 @@ def create_app(settings: Settings, *, celery: Celery | None = None) -> FastAPI:
 
 
 def _add_middleware(app: FastAPI, settings: Settings) -> None:
-    """Put around the routes what every request passes; what is added last comes first."""
+    """Add the middleware of all routes; the one that is added last runs first."""
     app.add_middleware(BodyLimit, limit=settings.body_limit)
     app.add_middleware(Access)
     if settings.otlp_endpoint:
@@ -187,7 +187,7 @@ async def _open(settings: Settings, celery: Celery, stack: AsyncExitStack) -> Se
     overdue = partial(end_overdue, database, announcer, settings)
     look_s = min(_LOOK_S, settings.queue_timeout_s / 4)
     await stack.enter_async_context(running(every(look_s, overdue, "overdue messages")))
-    # half of the connections stay free for what else changes something: cancels, sweeps, patches
+    # half of the connections stay free for other writes: cancels, sweeps, patches
     accept_limiter = AcceptLimiter(
         width=max(settings.database_pool // 2, 1), most_waiting=settings.service_queue_limit
     )

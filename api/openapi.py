@@ -1,4 +1,4 @@
-"""The OpenAPI document: what FastAPI cannot know by itself."""
+"""The OpenAPI document: the parts that FastAPI does not derive from the routes."""
 
 from collections.abc import Iterable, Sequence
 from http import HTTPStatus
@@ -28,8 +28,8 @@ TAGS = [
     {"name": "messages", "description": "One prompt and what became of it."},
     {"name": "traces", "description": "What happened to a message, step by step."},
     {"name": "usage", "description": "Tokens and money that were spent."},
-    {"name": "webhooks", "description": "Who is told when a project's messages end."},
-    {"name": "operations", "description": "What the service says about itself."},
+    {"name": "webhooks", "description": "Addresses that get the ends of a project's messages."},
+    {"name": "operations", "description": "Health, metrics and figures of the service."},
 ]
 
 _HEADERS = {
@@ -38,7 +38,7 @@ _HEADERS = {
     "Retry-After": ("Seconds after which to try or to ask again.", "1"),
     "ETag": ("The code's revision, for `If-Match`.", '"1"'),
     "Link": ('The next page, if this one is full: `<...>; rel="next"`.', ""),
-    "WWW-Authenticate": ("How to say who calls.", 'Bearer realm="vibecoder"'),
+    "WWW-Authenticate": ("The scheme of authentication.", 'Bearer realm="vibecoder"'),
     "Idempotency-Replayed": ("`true` when the key was known: this is the first one's.", "true"),
 }
 ANSWER_HEADERS = tuple(_HEADERS)
@@ -153,7 +153,7 @@ def _headers(names: Iterable[str]) -> dict[str, Any]:
 
 
 def install(app: FastAPI) -> None:
-    """Let the app's document have what all answers share: problems and the trace id."""
+    """Add to the app's document the problems and the trace id that all answers share."""
     generate = app.openapi
 
     def openapi() -> dict[str, Any]:
@@ -186,7 +186,7 @@ def _complete(document: dict[str, Any]) -> None:
 
 
 def _protect(method: str, operation: dict[str, Any]) -> None:
-    """Describe that a key is wanted, unless the service serves without, and what comes of none."""
+    """Describe the security of an operation: a key or none, and the problems without one."""
     operation["security"] = [{"key": []}, {}]
     writing = () if method == "get" else (errors.RoleInsufficient,)
     responses = operation["responses"]

@@ -73,8 +73,8 @@ async def watch_message(
     Each has an `id` without gaps, an `event` and JSON as `data`: `queued`, `claimed` (a worker
     begins an attempt, and what was written before it counts no more), `text` (as the model writes
     it; another `call` begins another text), `tool_called`, `tool_answered`, `code_changed`, and at
-    last `completed`, `failed` or `cancelled` with the message. Who comes late gets what was
-    recorded from the start: text and tools of a message that somebody watched while it ran.
+    last `completed`, `failed` or `cancelled` with the message. A client that comes late gets all
+    recorded events: text and tools only if a client watched the message while it ran.
     """
     async with services.database.read() as db:
         message = await messages.get(db, message_id, owner=owner)

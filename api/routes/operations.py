@@ -1,4 +1,4 @@
-"""How the service does, for its operator's page."""
+"""Figures of the service, for the operator's page."""
 
 from collections.abc import Iterable, Sequence
 

@@ -1,4 +1,4 @@
-"""What was spent: tokens and money of a project, a session, a message."""
+"""Usage: tokens and money that a project, a session or a message spent."""
 
 import asyncio
 import datetime as dt

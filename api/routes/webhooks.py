@@ -1,4 +1,4 @@
-"""Webhooks: who is told when a project's messages end, and whether they took it."""
+"""Webhooks: the addresses that get the ends of a project's messages, and the deliveries."""
 
 from functools import partial
 from uuid import UUID

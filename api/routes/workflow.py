@@ -1,4 +1,4 @@
-"""What a project's code defines: the module itself, its agents, their picture."""
+"""The workflow of a project: its code, its nodes, their picture."""
 
 import asyncio
 from typing import Annotated
