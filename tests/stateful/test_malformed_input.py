@@ -128,7 +128,10 @@ def test_malformed_headers_have_no_effect(target: Target, kind: str) -> None:
 
 def test_a_client_that_goes_away_in_the_middle_of_its_body_leaves_nothing(target: Target) -> None:
     session_id = new_session(target.client)
-    head = f"POST /sessions/{session_id}/messages HTTP/1.1\r\nHost: localhost\r\nContent-Length: 500\r\n"
+    head = (
+        f"POST /sessions/{session_id}/messages HTTP/1.1\r\nHost: localhost\r\n"
+        "Content-Length: 500\r\n"
+    )
     with socket.create_connection(("127.0.0.1", target.service.port)) as peer:
         peer.sendall(head.encode() + b"Content-Type: application/json\r\n\r\n" + PAYLOAD)
     assert statuses(target.client, session_id) == []
