@@ -32,6 +32,7 @@ from shared.settings import OFFLINE, Settings
 from shared.workflow.checker import CodeChecker
 from worker.failures import QUOTA, ModelUnavailable
 from worker.memory.history import Maker, history_prefix
+from worker.model.answer_limit import ACCEPT_ENCODING, limit_answer
 from worker.model.answers import encodable
 from worker.model.recording import (
     ModelCall,
@@ -227,7 +228,8 @@ def _client(settings: Settings) -> AsyncOpenAI:
     if not key and not url:
         raise ModelUnavailable
     http = _Connections(
-        event_hooks={"request": [hand_on_trace], "response": [hand_over]},
+        event_hooks={"request": [hand_on_trace], "response": [hand_over, limit_answer]},
+        headers={"Accept-Encoding": ACCEPT_ENCODING},
         follow_redirects=False,  # a redirect would carry the prompt to another host
         timeout=httpx2.Timeout(settings.model_timeout_s, connect=_CONNECT_TIMEOUT_S),
         limits=httpx2.Limits(max_connections=settings.worker_concurrency),
