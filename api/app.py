@@ -50,9 +50,9 @@ from shared.background import every, running
 from shared.channels import Channel
 from shared.database import Database
 from shared.errors import SettingsError
-from shared.expiry import end_overdue
 from shared.logging import configure_logging
-from shared.metrics import watch_pools
+from shared.metrics import watch_pool
+from shared.overdue import end_overdue
 from shared.prices import load_prices
 from shared.process import allow_open_files, keep_files_private
 from shared.queue import Hinter, make_celery
@@ -60,6 +60,7 @@ from shared.schema import require_schema
 from shared.settings import Settings, load_settings
 from shared.store import events as event_store
 from shared.store import messages as message_store
+from shared.store.accept import UnfinishedCount
 from shared.telemetry import open_telemetry
 from shared.version import VERSION
 from shared.workflow.checker import CodeChecker
@@ -167,7 +168,7 @@ async def _open(settings: Settings, celery: Celery, stack: AsyncExitStack) -> Se
     prices = load_prices(settings.prices)
     database = Database(settings, name="api")
     stack.push_async_callback(database.close)
-    watch_pools(database.pools(), process="api")
+    watch_pool(database.pool.in_use, most=database.pool.most, process="api")
     channel = Channel(settings)
     stack.push_async_callback(channel.close)
     hinter = Hinter(celery)
@@ -212,6 +213,7 @@ async def _open(settings: Settings, celery: Celery, stack: AsyncExitStack) -> Se
         door=door,
         scrape=scrape,
         checker=checker,
+        unfinished=UnfinishedCount(),
     )
 
 

@@ -11,9 +11,9 @@ from api.keyring import Keyring
 from api.rate_limit import RateLimit
 from shared.database import Database
 from shared.errors import KeyRequired, RoleInsufficient, SettingsError
-from shared.keys import Role
 from shared.settings import Settings, is_loopback
 from shared.store import keys
+from shared.tables import Role
 
 OPEN = frozenset({"/", "/health", "/ready", "/docs", "/openapi.json"})
 """What is answered to everybody: it tells of the service, and nothing that anybody owns."""

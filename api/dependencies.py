@@ -20,9 +20,10 @@ from shared.announcer import Announcer
 from shared.channels import Channel
 from shared.database import Database
 from shared.errors import InvalidRequest, RoleInsufficient
-from shared.keys import Role
 from shared.prices import Prices
 from shared.settings import Settings
+from shared.store.accept import UnfinishedCount
+from shared.tables import Role
 from shared.workflow.checker import CodeChecker
 
 _LONGEST_WAIT_S = 3600.0
@@ -43,6 +44,7 @@ class Services:
     door: Door
     scrape: Scrape
     checker: CodeChecker
+    unfinished: UnfinishedCount
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from api.request_hash import fingerprint
 from api.schemas.messages import MessageIn
 from shared.errors import InvalidRequest
 from shared.settings import Settings
-from shared.store.acceptance import Draft
+from shared.store.accept import Draft
 
 
 def make_draft(

@@ -12,7 +12,7 @@ from shared.database import Database
 from shared.errors import SettingsError
 from shared.schema import migrate
 from shared.settings import Settings
-from shared.store import sweeps, workers
+from shared.store import dispatch, workers
 
 
 @asynccontextmanager
@@ -50,5 +50,5 @@ async def _end_what_was(settings: Settings) -> None:
     database = Database(settings, name="start")
     async with database.begin() as db:
         await workers.end_all_leases(db)
-        await sweeps.forget_hints(db)
+        await dispatch.forget_enqueued(db)
     await database.close()

@@ -16,7 +16,7 @@ from api.schemas.messages import MessageOut
 from api.streams import Part
 from shared.database import Database
 from shared.errors import MessageFailed
-from shared.store import events, messages, rates
+from shared.store import estimates, events, messages
 from shared.store.events import Page, Told
 from shared.tables import EventKind, Message
 
@@ -64,7 +64,7 @@ async def _part(db: AsyncSession, place: _Place, page: Page) -> Part:
         data: dict[str, Any] = {"message_id": str(message_id), "at": _time(told.created_at)}
         match told.kind:
             case EventKind.QUEUED:
-                data |= told.data | _outlook(page.state)
+                data |= told.data | _estimate(page.state)
             case EventKind.COMPLETED | EventKind.FAILED | EventKind.CANCELLED if message:
                 data |= {"attempt": told.attempt} | _end(message)
             case _:
@@ -74,10 +74,10 @@ async def _part(db: AsyncSession, place: _Place, page: Page) -> Part:
     return Part(b"".join(frames), last, ended=page.ended, more=page.more)
 
 
-def _outlook(state: Any) -> dict[str, Any]:
+def _estimate(state: Any) -> dict[str, Any]:
     """Say what a message may expect, to who hears that it is queued."""
-    outlook = rates.outlook_of(state)
-    return {"position": outlook.position, "starts_in_s": outlook.starts_in_s}
+    estimate = estimates.estimate_of(state)
+    return {"position": estimate.position, "starts_in_s": estimate.starts_in_s}
 
 
 def _end(message: Message) -> dict[str, Any]:

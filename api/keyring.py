@@ -5,8 +5,7 @@ import hmac
 import time
 from collections.abc import Awaitable, Callable, Sequence
 
-from shared.keys import read_key
-from shared.store.keys import KnownKey
+from shared.store.keys import KnownKey, read_key
 
 KEPT_S = 5.0
 """For so long a process goes by what it read: a revoked key is good for no longer."""

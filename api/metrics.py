@@ -4,16 +4,15 @@ import asyncio
 import time
 
 from prometheus_client import Counter, Gauge, Histogram
-from sqlalchemy.exc import SQLAlchemyError
 from starlette.types import Scope
 
 from api.streams import Watchers
 from api.waiting import Replies
 from shared.channels import Channel
-from shared.database import Database
+from shared.database import Database, DatabaseAway
 from shared.metrics import DELAYS_S
-from shared.store import deliveries, rates, workers
-from shared.store.acceptance import Accepted
+from shared.store import deliveries, estimates, workers
+from shared.store.accept import Accepted
 from shared.tables import Message
 
 _FRESH_S = 1.0
@@ -86,17 +85,17 @@ class Scrape:
     async def _read(self) -> bool:
         try:
             async with self._database.read() as db:
-                backlog = await rates.backlog(db)
+                backlog = await estimates.backlog(db)
                 alive, slots = await workers.alive(db)
                 overdue_s = await deliveries.overdue_s(db)
-        except (SQLAlchemyError, OSError):
+        except (DatabaseAway, OSError):
             single = (_HEADS, _OLDEST, _WORKERS, _SLOTS, _OVERDUE)
             for gauge in (*map(_MESSAGES.labels, _STATES), *single):
                 gauge.set(float("nan"))
             return False
         for status, count in zip(_STATES, (backlog.queued, backlog.in_progress), strict=True):
             _MESSAGES.labels(status).set(count)
-        _HEADS.set(backlog.heads)
+        _HEADS.set(backlog.ready)
         _OLDEST.set(backlog.oldest_s)
         _WORKERS.set(alive)
         _SLOTS.set(slots)

@@ -8,15 +8,14 @@ from urllib.parse import quote
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.exc import InterfaceError, OperationalError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.routing import Match
 
 from api.kinds import Kind, kind_of
 from shared import errors
-from shared.database import CommitUnknownError
+from shared.database import DatabaseAway
 from shared.errors import FailureCode, VibeCoderError
 from shared.logging import get_logger
 
@@ -164,6 +163,4 @@ def unexpected(request: Request, error: Exception) -> JSONResponse:
 
 
 def _database_lost(error: Exception) -> bool:
-    refused = isinstance(error, OperationalError | InterfaceError)
-    broken = isinstance(error, DBAPIError) and error.connection_invalidated
-    return refused or broken or isinstance(error, CommitUnknownError | PoolTimeout)
+    return isinstance(error, DatabaseAway | OperationalError | InterfaceError)

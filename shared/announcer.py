@@ -36,6 +36,6 @@ class Announcer:
         count_ended(ended.codes)
         await self._channel.publish(Topic.ENDED, ended.ids)
         await self._channel.publish(Topic.STOPPED, ended.stopped)
-        if ended.outbox and self._on_outbox:
+        if ended.has_outbox and self._on_outbox:
             self._on_outbox()
-        return {head: self._hinter.enqueue_message(head) for head in ended.heads}
+        return {head: self._hinter.enqueue_message(head) for head in ended.ready}

@@ -5,14 +5,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Itera
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
-
-from shared.database import CommitUnknownError
+from shared.database import DatabaseAway
 from shared.logging import get_logger
 
-AWAY = (DBAPIError, PoolTimeout, CommitUnknownError, OSError)
-"""The errors of a database that does not answer, or not with what was asked for."""
+AWAY = (DatabaseAway, OSError)
+"""The errors of a database or a broker that does not answer."""
 
 _CANCEL_AGAIN_S = 1.0
 _log = get_logger(__name__)

@@ -1,150 +1,198 @@
-"""The database as one event loop sees it: transactions, the clock, and which errors pass."""
+"""The database as one event loop sees it: one pool of connections, and transactions on them."""
 
 import asyncio
 import functools
 import math
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
-from typing import Any, ParamSpec, TypeVar, cast
+from contextlib import asynccontextmanager, suppress
+from typing import Concatenate, ParamSpec, TypeVar
 
-from sqlalchemy import Double
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession
-from sqlalchemy.ext.compiler import compiles
-from sqlalchemy.sql.functions import FunctionElement
 
-from shared.engines import postgresql_engine, sqlite_engine
+from shared.dialects import Dialect, dialect_of
 from shared.logging import get_logger
-from shared.prepared import Db
 from shared.settings import Settings
-from shared.singles import Pool, Singles
+from shared.statements import Driver, driver_of
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 _RETRY_DELAYS_S = (0.02, 0.1, 0.4)
 _AWAY_S = 0.3
-_DEADLOCK_OR_SERIALIZATION = {"40P01", "40001"}
+_IDLE_S = 60.0
+_WAIT_S = 60.0
 _log = get_logger(__name__)
 
 
-class clock(FunctionElement[float]):  # noqa: N801 -- an SQL function, named like one
-    """Give the database's time in seconds since 1970, also in the middle of a transaction."""
-
-    type = Double()
-    inherit_cache = True
+class DatabaseAway(Exception):
+    """The database cannot be reached or refuses for the moment; nothing was changed."""
 
 
-@compiles(clock, "postgresql")
-def _clock_postgresql(*_: Any, **__: Any) -> str:
-    # now() is when the transaction began: stale after a wait for a lock
-    return "extract(epoch from clock_timestamp())::float8"
-
-
-@compiles(clock, "sqlite")
-def _clock_sqlite(*_: Any, **__: Any) -> str:
-    return "((julianday('now') - 2440587.5) * 86400.0)"
-
-
-def insert_new(table: Any, dialect: str) -> Any:
-    """Begin an INSERT that leaves alone what is there already, by whichever unique key."""
-    insert = sqlite.insert if dialect == "sqlite" else postgresql.insert
-    return insert(table).on_conflict_do_nothing()
-
-
-class CommitUnknownError(Exception):
+class CommitUnknown(DatabaseAway):
     """The connection broke during COMMIT: it may have happened or not."""
 
 
-class Database:
-    """Open transactions for one event loop; an engine must not be shared between two.
+class Pool:
+    """Connections of a process, at most so many; those that were idle for a minute are closed.
 
-    On SQLite one connection writes, so that writers of a loop queue here instead of in the
-    file's busy handler, and a few others read.
+    The last one used is the next: so a few know their statements. When one broke the idle ones go
+    too: they were made before.
+    """
+
+    def __init__(self, engine: AsyncEngine, dialect: Dialect, *, most: int) -> None:
+        self._engine = engine
+        self._dialect = dialect
+        self.most = most
+        self._free = asyncio.Semaphore(most)
+        self._idle: deque[Driver] = deque()
+        self._used = 0
+
+    @asynccontextmanager
+    async def take(self) -> AsyncIterator[Driver]:
+        """Have a connection to oneself.
+
+        Raises:
+            DatabaseAway: all have been in use for a minute.
+        """
+        try:
+            async with asyncio.timeout(_WAIT_S):
+                await self._free.acquire()
+        except TimeoutError:
+            raise DatabaseAway("every connection of this process is in use") from None
+        self._used += 1
+        try:
+            driver = self._idle.pop() if self._idle else await self._open()
+            try:
+                yield driver
+            except BaseException:
+                # whatever it says of itself: SQLite's thread may still begin what was cancelled
+                with suppress(Exception):
+                    await asyncio.shield(driver.roll_back())
+                raise
+            finally:
+                await self._give_back(driver)
+        finally:
+            self._used -= 1
+            self._free.release()
+
+    def in_use(self) -> int:
+        """Count the connections in use."""
+        return self._used
+
+    async def close(self) -> None:
+        """Close every idle connection."""
+        while self._idle:
+            await self._idle.pop().close()
+        await self._engine.dispose()
+
+    async def _open(self) -> Driver:
+        return await driver_of(await self._engine.connect(), self._dialect)
+
+    async def _give_back(self, driver: Driver) -> None:
+        if not driver.is_idle:
+            await driver.close()
+            while self._idle:
+                await self._idle.pop().close()
+            return
+        driver.used_at = time.monotonic()
+        self._idle.append(driver)
+        while self._idle[0].used_at < driver.used_at - _IDLE_S:
+            await self._idle.popleft().close()
+
+
+class Database:
+    """Open transactions for one event loop; connections must not be shared between two.
+
+    A session runs statements of SQLAlchemy and `CompiledStatement`s in the same transaction. Every
+    way to one raises `DatabaseAway` for an error that passes.
     """
 
     def __init__(self, settings: Settings, *, name: str) -> None:
-        self.dialect = settings.dialect
-        self._singles: Singles | None
-        if self.dialect == "sqlite":
-            self._writer = sqlite_engine(settings, begin="BEGIN IMMEDIATE", pool_size=1)
-            self._reader = sqlite_engine(settings, begin="BEGIN", pool_size=4)
-            self._snapshot = self._reader
-            self._singles = None
-        else:
-            self._writer = postgresql_engine(settings, name=name)
-            # of its own: to change a connection's isolation and back takes as long as a statement
-            self._reader = postgresql_engine(settings, name=name, isolation_level="AUTOCOMMIT")
-            self._snapshot = self._writer.execution_options(isolation_level="REPEATABLE READ")
-            single = postgresql_engine(settings, name=name, isolation_level="AUTOCOMMIT")
-            self._singles = Singles(single, most=settings.database_pool)
+        self._dialect = dialect_of(settings)
+        engine = self._dialect.async_engine(settings, name=name)
+        most = self._dialect.most_connections(settings)
+        self.pool = Pool(engine, self._dialect, most=most)
+        self._writers = asyncio.Semaphore(self._dialect.most_writers(settings))
 
     @asynccontextmanager
     async def begin(self) -> AsyncIterator[AsyncSession]:
         """Open a writing transaction; commit at the end, roll back on any exception.
 
         Raises:
-            CommitUnknownError: the connection was lost during the commit itself.
+            CommitUnknown: the connection was lost during the commit itself.
         """
-        async with _session(self._writer) as db:
+        async with self._writers, self._session(self._dialect.begin_write) as db:
             yield db
-            try:
-                await db.commit()
-            except DBAPIError as error:
-                if error.connection_invalidated:
-                    raise CommitUnknownError from error
-                raise
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:
         """Open a reading session; each statement sees the latest commits."""
-        async with _session(self._reader) as db:
+        async with self._session() as db:
             yield db
 
     @asynccontextmanager
     async def snapshot(self) -> AsyncIterator[AsyncSession]:
         """Open a reading transaction in which all statements see the same state."""
-        async with _session(self._snapshot) as db:
+        async with self._session(self._dialect.begin_snapshot) as db:
             yield db
-            await db.commit()  # psycopg forgets its prepared statements at each ROLLBACK
 
-    @asynccontextmanager
-    async def single(self) -> AsyncIterator[Db]:
-        """Open what runs one statement, a transaction of its own; on SQLite one that reads.
+    async def write(
+        self,
+        verb: Callable[Concatenate[AsyncSession, P], Awaitable[T]],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Run a verb of the store as one transaction, again after an error that passes.
 
         Raises:
-            CommitUnknownError: the connection was lost; it may have happened or not.
+            CommitUnknown: the commit may have happened; it is never repeated.
+            DatabaseAway: it did not pass soon.
         """
-        if self._singles is None:
-            async with self.read() as db:
-                yield db
-            return
-        async with self._singles.take() as driver:
-            try:
-                yield driver
-            except DBAPIError as error:
-                if error.connection_invalidated:
-                    raise CommitUnknownError from error
-                raise
 
-    def pools(self) -> dict[str, Pool]:
-        """Return the pools of connections by what they are for."""
-        engines = {"transactions": self._writer, "reads": self._reader}
-        pools = {name: cast("Pool", engine.pool) for name, engine in engines.items()}
-        return pools | ({"single": self._singles} if self._singles else {})
+        @retried
+        async def once() -> T:
+            async with self.begin() as db:
+                return await verb(db, *args, **kwargs)
+
+        return await once()
 
     async def close(self) -> None:
         """Close every connection."""
-        if self._singles:
-            await self._singles.close()
-        for engine in {self._writer, self._reader}:
-            await engine.dispose()
+        await self.pool.close()
+
+    @asynccontextmanager
+    async def _session(self, begin: str | None = None) -> AsyncIterator[AsyncSession]:
+        try:
+            async with self.pool.take() as driver:
+                db = AsyncSession(driver.connection, expire_on_commit=False, autoflush=False)
+                db.info["driver"] = driver
+                try:
+                    if begin:
+                        await driver.begin(begin)
+                    yield db
+                    if begin:
+                        await _commit(db, driver)
+                finally:
+                    if db.in_transaction():
+                        await db.close()
+        except DBAPIError as error:
+            if not self._dialect.will_pass(error):
+                raise
+            raise DatabaseAway(type(error.orig).__name__) from error
 
 
-def _session(engine: AsyncEngine) -> AsyncSession:
-    return AsyncSession(engine, expire_on_commit=False, autoflush=False)
+async def _commit(db: AsyncSession, driver: Driver) -> None:
+    """Commit, snapshots too: psycopg forgets its prepared statements at each ROLLBACK."""
+    try:
+        # a session that SQLAlchemy used has objects to flush
+        await (db.commit() if db.in_transaction() else driver.commit())
+    except DBAPIError as error:
+        if error.connection_invalidated:
+            raise CommitUnknown(type(error.orig).__name__) from error
+        raise
 
 
 def retried(step: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
@@ -160,41 +208,30 @@ def retried(step: Callable[P, Awaitable[T]]) -> Callable[P, Awaitable[T]]:
         for delay in _RETRY_DELAYS_S:
             try:
                 return await step(*args, **kwargs)
-            except DBAPIError as error:
-                if not will_pass(error):
-                    raise
-            await asyncio.sleep(delay)
+            except CommitUnknown:
+                raise
+            except DatabaseAway:
+                await asyncio.sleep(delay)
         return await step(*args, **kwargs)
 
     return run
 
 
 async def until_done(step: Callable[[], Awaitable[T]], *, limit_s: float = math.inf) -> T:
-    """Run a step again and again while the database is away or locked, for at most so long.
+    """Run a step again and again while the database is away, for at most so long.
 
     Also after a commit whose outcome is unknown: only for steps that may be repeated then, since
     they read, or since a fence stands before what they write.
     """
     deadline = time.monotonic() + limit_s
-    told = False
+    logged = False
     while True:
         try:
             return await step()
-        except (DBAPIError, CommitUnknownError) as error:
-            if not will_pass(error) or time.monotonic() > deadline:
+        except DatabaseAway as error:
+            if time.monotonic() > deadline:
                 raise
-            if not told:
-                _log.info("the database is away, trying on", error=type(error).__name__)
-            told = True
+            if not logged:
+                _log.info("the database is away, trying on", error=str(error))
+            logged = True
         await asyncio.sleep(_AWAY_S)
-
-
-def will_pass(error: DBAPIError | CommitUnknownError) -> bool:
-    """Tell whether an error is the moment's, not the statement's: the same may succeed later."""
-    if isinstance(error, CommitUnknownError) or error.connection_invalidated:
-        return True
-    # PostgreSQL gives its errors a state, but for those of a connection that was never made
-    sqlstate = getattr(error.orig, "sqlstate", "")
-    unreached = isinstance(error, OperationalError) and sqlstate is None
-    locked = "database is locked" in str(error.orig)
-    return unreached or locked or sqlstate in _DEADLOCK_OR_SERIALIZATION

@@ -4,12 +4,11 @@ Counters tell rates, not records: what a process counted ends with it, and an en
 acknowledgement was lost is not counted. The database is the record.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable
 
 from prometheus_client import Counter, Gauge, disable_created_metrics
 
 from shared.errors import FailureCode
-from shared.singles import Pool
 
 # a second series for each counter that nobody reads
 disable_created_metrics()  # type: ignore[no-untyped-call]
@@ -20,8 +19,8 @@ DELAYS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 600)
 HINTS = Counter("vibecoder_hints", "Hints by whether the broker took them in time.", ["outcome"])
 _ENDED = Counter("vibecoder_messages_ended", "Messages that ended.", ["status", "code"])
 _LOST = Counter("vibecoder_attempts_lost", "Attempts whose worker was lost.")
-_POOL = Gauge("vibecoder_pool_in_use", "Database connections in use.", ["process", "pool"])
-_POOL_SIZE = Gauge("vibecoder_pool_size", "Database connections at the most.", ["process", "pool"])
+_POOL = Gauge("vibecoder_pool_in_use", "Database connections in use.", ["process"])
+_POOL_SIZE = Gauge("vibecoder_pool_size", "Database connections at the most.", ["process"])
 _CANCELS = {FailureCode.CANCELLED, FailureCode.WITHDRAWN}
 
 
@@ -55,8 +54,7 @@ def _begin_at_zero() -> None:
 _begin_at_zero()
 
 
-def watch_pools(pools: Mapping[str, Pool], *, process: str) -> None:
+def watch_pool(in_use: Callable[[], int], *, most: int, process: str) -> None:
     """Let each scrape ask how many of a process's connections are in use."""
-    for name, pool in pools.items():
-        _POOL.labels(process, name).set_function(pool.checkedout)
-        _POOL_SIZE.labels(process, name).set(pool.size())
+    _POOL.labels(process).set_function(in_use)
+    _POOL_SIZE.labels(process).set(most)

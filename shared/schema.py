@@ -7,7 +7,7 @@ from pathlib import Path
 from sqlalchemy import Connection, inspect, text
 from sqlalchemy.exc import OperationalError
 
-from shared.engines import sync_engine
+from shared.dialects import sync_engine
 from shared.errors import SchemaOutdated, ServiceUnavailable
 from shared.settings import Settings
 

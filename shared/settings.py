@@ -160,8 +160,8 @@ class Settings(BaseSettings):
         10,
         ge=1,
         le=200,
-        description="Connections to PostgreSQL that a process keeps for transactions, and as many "
-        "for single statements and for reads, at the most.",
+        description="Connections to PostgreSQL that a process has at the most; it closes those "
+        "that were idle for a minute.",
     )
 
     webhook_private: bool = Field(

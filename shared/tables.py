@@ -1,10 +1,12 @@
 """The tables. Times are the database's clock in seconds since 1970; what they mean: DESIGN."""
 
+from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     Boolean,
     Double,
     ForeignKey,
@@ -20,14 +22,66 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-from shared.columns import Budgeted, Counted
-from shared.database import clock
-from shared.statuses import AttemptOutcome, EventKind, MessageStatus
+from shared.dialects import clock, new_uuid
 
-__all__ = ["AttemptOutcome", "EventKind", "MessageStatus"]
+
+class MessageStatus(StrEnum):
+    """Where a message is in its life; the first two are unfinished, the others final."""
+
+    QUEUED = "queued"
+    IN_PROGRESS = "in_progress"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class AttemptOutcome(StrEnum):
+    """How one try at a message ended; None while it runs."""
+
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    RELEASED = "released"
+    CONFLICT = "conflict"
+    LOST = "lost"
+
+
+class DeliveryStatus(StrEnum):
+    """What became of telling a webhook that a message ended; the first is unfinished."""
+
+    PENDING = "pending"
+    DELIVERED = "delivered"
+    GIVEN_UP = "given_up"
+
+
+class EventKind(StrEnum):
+    """What can happen to a message; the last three are the end."""
+
+    QUEUED = "queued"
+    CLAIMED = "claimed"
+    TEXT = "text"
+    TOOL_CALLED = "tool_called"
+    TOOL_ANSWERED = "tool_answered"
+    CODE_CHANGED = "code_changed"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class Role(StrEnum):
+    """What a key is good for; each includes the one before."""
+
+    READ = "read"
+    """Look at all that the owner has, change nothing."""
+    WRITE = "write"
+    """Do everything with what the owner has."""
+    ADMIN = "admin"
+    """See the operator's pages besides: figures of all owners, never their contents."""
+
 
 UNFINISHED = (MessageStatus.QUEUED, MessageStatus.IN_PROGRESS)
 _UNFINISHED_SQL = text("status IN ('queued', 'in_progress')")
+_PENDING_SQL = text("status = 'pending'")
 
 
 class Base(DeclarativeBase):
@@ -48,6 +102,25 @@ class Base(DeclarativeBase):
         dict[str, Any]: JSON(none_as_null=True),
         list[Any]: JSON,
     }
+
+
+class Budgeted:
+    """What may be spent on all that is below; None: as much as anybody likes. USD as decimal text.
+
+    A float would not hold cents, and SQLite has no decimals.
+    """
+
+    budget_tokens: Mapped[int | None] = mapped_column(BigInteger)
+    budget_usd: Mapped[str | None] = mapped_column(String(20))
+
+
+class Counted:
+    """Tokens; cached ones are a part of the input, reasoning a part of the output."""
+
+    input_tokens: Mapped[int | None] = mapped_column(BigInteger)
+    cached_tokens: Mapped[int | None] = mapped_column(BigInteger)
+    output_tokens: Mapped[int | None] = mapped_column(BigInteger)
+    reasoning_tokens: Mapped[int | None] = mapped_column(BigInteger)
 
 
 class Project(Budgeted, Base):
@@ -157,7 +230,7 @@ class Message(Base):
     worker_id: Mapped[UUID | None] = mapped_column(Uuid)
     created_at: Mapped[float] = mapped_column(default=clock())
     queued_at: Mapped[float] = mapped_column(default=clock())
-    hinted_at: Mapped[float | None]
+    enqueued_at: Mapped[float | None]
     claimed_at: Mapped[float | None]
     ended_at: Mapped[float | None]
     idempotency_key: Mapped[str | None] = mapped_column(String(255))
@@ -285,3 +358,68 @@ class Worker(Base):
     lease_expires_at: Mapped[float]
     running: Mapped[int] = mapped_column(default=0)
     slots: Mapped[int]
+
+
+class ApiKey(Base):
+    """A key, without the key."""
+
+    __tablename__ = "api_keys"
+
+    id: Mapped[str] = mapped_column(String(16), primary_key=True)
+    name: Mapped[str] = mapped_column(String(200))
+    owner: Mapped[str] = mapped_column(String(200))
+    role: Mapped[str] = mapped_column(String(10))
+    hash: Mapped[str] = mapped_column(String(64))
+    created_at: Mapped[float] = mapped_column(default=clock())
+    expires_at: Mapped[float | None]
+    revoked_at: Mapped[float | None]
+
+
+class Webhook(Base):
+    """An address that is told when a message of the project ends as one of `statuses`.
+
+    The secret is kept as it is: whoever signs needs it.
+    """
+
+    __tablename__ = "webhooks"
+
+    id: Mapped[UUID] = mapped_column(Uuid, primary_key=True)
+    project_id: Mapped[UUID] = mapped_column(
+        ForeignKey("projects.id", ondelete="CASCADE"), index=True
+    )
+    url: Mapped[str]
+    secret: Mapped[str]
+    statuses: Mapped[list[Any]]
+    created_at: Mapped[float] = mapped_column(default=clock())
+
+
+class Delivery(Base):
+    """That a message ended, for one webhook: written by the transition that ends it.
+
+    Pending, it is due at `next_at`. Who tries it counts `tries` up and puts `next_at` off, which
+    is the lease: when it has run out and nothing was recorded, it is due again. `tries` is the
+    fence.
+    """
+
+    __tablename__ = "deliveries"
+    __table_args__ = (
+        UniqueConstraint("message_id", "webhook_id"),
+        Index(None, "webhook_id", "created_at"),
+        Index(
+            "ix_deliveries_pending",
+            "next_at",
+            postgresql_where=_PENDING_SQL,
+            sqlite_where=_PENDING_SQL,
+        ),
+    )
+
+    id: Mapped[UUID] = mapped_column(Uuid, primary_key=True, default=new_uuid())
+    webhook_id: Mapped[UUID] = mapped_column(ForeignKey("webhooks.id", ondelete="CASCADE"))
+    message_id: Mapped[UUID] = mapped_column(ForeignKey("messages.id", ondelete="CASCADE"))
+    status: Mapped[str] = mapped_column(String(20), default=DeliveryStatus.PENDING)
+    tries: Mapped[int] = mapped_column(default=0)
+    next_at: Mapped[float] = mapped_column(default=clock())
+    http_status: Mapped[int | None]
+    error: Mapped[str | None] = mapped_column(String(40))
+    created_at: Mapped[float] = mapped_column(default=clock())
+    delivered_at: Mapped[float | None]

@@ -3,6 +3,7 @@
 import ast
 import importlib
 import inspect
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -50,6 +51,15 @@ def test_a_process_loads_only_what_it_needs(
     assert done.returncode == 0, done.stderr
     assert not unwanted & set(done.stdout.split())
     assert not any(tmp_path.iterdir()), "importing a module has no side effect"
+
+
+def test_one_module_alone_asks_which_database_it_is() -> None:
+    asked = re.compile(r"dialect\.name\b|sqlalchemy\.dialects|\"(sqlite|postgresql)\"")
+    # the settings say it, Alembic writes SQLite's tables anew to change them
+    may = {"shared/dialects.py", "shared/settings.py", "shared/migrations/env.py"}
+    files = [path for name in ("api", "worker", "shared") for path in (ROOT / name).rglob("*.py")]
+    found = {str(path.relative_to(ROOT)) for path in files if asked.search(path.read_text())}
+    assert found == may
 
 
 OURS = ("api", "shared", "worker")

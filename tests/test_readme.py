@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from shared.webhooks import new_secret
+from shared.store.webhooks import new_secret
 from tests import reference
 from tests.services import ROOT
 from tests.worker.test_webhook_client import delivery_to

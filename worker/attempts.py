@@ -9,14 +9,14 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from agents import RunResult
-from sqlalchemy.exc import DBAPIError, StatementError
+from sqlalchemy.exc import StatementError
+from sqlalchemy.ext.asyncio import AsyncSession
 from structlog.contextvars import bound_contextvars
 
-from shared import commits
-from shared.database import CommitUnknownError, retried, until_done, will_pass
+from shared.database import DatabaseAway, until_done
 from shared.errors import Failure, FailureCode
 from shared.logging import get_logger
-from shared.store import records, traces, transitions
+from shared.store import claims, records, traces, transitions
 from shared.store.transitions import Claim, CodeMoved, Ended, LeaseLost, Outcome
 from shared.tables import AttemptOutcome
 from shared.workflow.text import unified_diff
@@ -48,13 +48,16 @@ async def run_message(message_id: UUID, *, parts: Parts) -> None:
     if parts.runs.closed:  # this worker stops: not even what it released may begin here again
         return
     try:
-        claimed = await commits.claim(
-            parts.database, message_id, worker_id=parts.worker_id, settings=parts.settings
+        claimed = await parts.database.write(
+            claims.claim,
+            message_id,
+            worker_id=parts.worker_id,
+            max_lost=parts.settings.max_lost,
+            run_limit_s=parts.settings.run_limit_s,
+            limit=parts.settings.project_concurrency,
         )  # commit 2: claimed
-    except (DBAPIError, CommitUnknownError) as error:
-        if not will_pass(error):
-            raise
-        _log.info("hint dropped, the database is away", message_id=str(message_id))
+    except DatabaseAway:
+        _log.info("task dropped, the database is away", message_id=str(message_id))
         return
     while isinstance(claimed, Claim):
         with bound_contextvars(
@@ -231,54 +234,50 @@ class _Attempt:
 
     async def _commit(self, outcome: Outcome) -> Ended:
         failpoints.hit("before_commit")
-        database, limit = self._parts.database, self._limit
-        return await commits.complete(  # commit 3: done
-            database, self._claim, outcome, self._calls, limit=limit, **self._told()
+        return await self._write(  # commit 3: done
+            transitions.complete, self._claim, outcome, self._calls, **self._last()
         )
 
-    @retried
     async def _commit_failure(self, failure: Failure, *, recorded: bool) -> Ended:
-        calls, told = (self._calls, self._told()) if recorded else ((), {})
-        async with self._parts.database.begin() as db:  # commit 3: done, in vain
-            return await transitions.fail(
-                db, self._claim, failure, calls, limit=self._limit, **told
-            )
+        calls, last = (self._calls, self._last()) if recorded else ((), {})
+        return await self._write(  # commit 3: done, in vain
+            transitions.fail, self._claim, failure, calls, **last
+        )
 
     async def _ended_as(self) -> AttemptOutcome | None:
         async with self._parts.database.read() as db:
             return await transitions.ended_as(db, self._claim)
 
-    @retried
     async def _release(self) -> Ended:
-        async with self._parts.database.begin() as db:
-            return await transitions.release(
-                db, self._claim, self._calls, limit=self._limit, **self._told()
-            )
+        return await self._write(transitions.release, self._claim, self._calls, **self._last())
 
-    @retried
     async def _run_again(self) -> Claim:
-        async with self._parts.database.begin() as db:
-            return await transitions.run_again(db, self._claim, self._calls, **self._told())
+        return await self._parts.database.write(
+            claims.run_again, self._claim, self._calls, **self._last()
+        )
+
+    async def _write(
+        self, verb: Callable[..., Awaitable[Ended]], *args: Any, **named: Any
+    ) -> Ended:
+        limit = self._settings.project_concurrency
+        return await self._parts.database.write(verb, *args, limit=limit, **named)
 
     async def _keep_calls(self) -> None:
         try:
             await self._finish(self._record_calls)
-        except (StatementError, CommitUnknownError) as error:
+        except (StatementError, DatabaseAway) as error:
             _log.info("the calls of a lost attempt are not recorded", error=type(error).__name__)
 
-    @retried
     async def _record_calls(self) -> None:
-        async with self._parts.database.begin() as db:
-            await records.record_calls(db, (self._claim, self._calls))
-            await traces.keep(db, [self._spans.so_far()], ended=True)
+        await self._parts.database.write(self._store_calls)
 
-    def _told(self) -> dict[str, Any]:
-        """Return what of the run comes with its end, however it ends."""
-        return {"told": self._events.batch(), "spans": self._spans.all()}
+    async def _store_calls(self, db: AsyncSession) -> None:
+        await records.record_calls(db, (self._claim, self._calls))
+        await traces.keep(db, [self._spans.so_far()], ended=True)
 
-    @property
-    def _limit(self) -> int:
-        return self._settings.project_concurrency
+    def _last(self) -> dict[str, Any]:
+        """Return the events and spans that are stored with the attempt's end, however it ends."""
+        return {"pending_events": self._events.batch(), "spans": self._spans.all()}
 
     @property
     def _calls(self) -> list[ModelCall]:

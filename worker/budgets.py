@@ -10,8 +10,8 @@ from shared.database import Database, until_done
 from shared.errors import Failure, FailureCode
 from shared.prices import CURRENCY, Prices, in_digits
 from shared.store import usage
-from shared.store.attempts import Call, Claim
 from shared.store.records import counted
+from shared.store.types import Call, Claim
 from shared.store.usage import Usage
 from worker.failures import OverBudget
 

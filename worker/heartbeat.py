@@ -10,7 +10,7 @@ from uuid import uuid4
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from shared.engines import sync_engine
+from shared.dialects import sync_engine
 from shared.logging import get_logger
 from shared.settings import Settings
 from shared.store import workers

@@ -2,10 +2,8 @@
 
 from uuid import UUID
 
-from sqlalchemy.exc import SQLAlchemyError
-
 from shared.channels import Channel, Topic
-from shared.database import Database
+from shared.database import Database, DatabaseAway
 from shared.logging import get_logger
 from shared.store import events
 from worker.recorder import Recorder
@@ -49,7 +47,7 @@ class SignalListener:
         try:
             async with self._database.read() as db:
                 wanted = await events.wanted_of(db, self._worker_id)
-        except (SQLAlchemyError, OSError) as error:
+        except (DatabaseAway, OSError) as error:
             _log.info("the database is away: some runs do not report", error=type(error).__name__)
             return
         self._recorder.watch(wanted)

@@ -9,14 +9,16 @@ import time
 from collections.abc import Sequence
 from uuid import UUID
 
+from sqlalchemy.ext.asyncio import AsyncSession
+
 from shared.announcer import Announcer
 from shared.background import AWAY, every
-from shared.database import Database, retried
-from shared.expiry import end_overdue
+from shared.database import Database
 from shared.logging import get_logger
+from shared.overdue import end_overdue
 from shared.queue import Hinter
 from shared.settings import Settings
-from shared.store import retention, sweeps, usage, workers
+from shared.store import dispatch, retention, usage, workers
 from shared.store.retention import Deleted
 from worker.memory.session import Memories
 from worker.metrics import count_rescued, count_sweep
@@ -109,22 +111,22 @@ class Sweeper:
     async def _lost_hints(self, waiting: int) -> tuple[UUID, ...]:
         settings = self._settings
         async with self._database.begin() as db:
-            if not await sweeps.lead(db, settings.namespace):
+            if not await dispatch.lead(db, settings.namespace):
                 return ()
             _, slots = await workers.alive(db)
             # a backlog looks like lost hints: never more of them than workers could soon take
             room = 2 * slots - waiting
             if room <= 0:
                 return ()
-            lost = await sweeps.take_lost_hints(
+            lost = await dispatch.mark_lost(
                 db,
                 waiting=waiting,
-                hinted_before_s=_HINT_LOST_S if waiting else settings.heartbeat_s,
+                enqueued_before_s=_HINT_LOST_S if waiting else settings.heartbeat_s,
                 run_limit_s=settings.run_limit_s,
                 limit=room,
                 counted_s_ago=time.monotonic() - self._asked_at,
             )
-            return lost + await sweeps.take_unhinted(
+            return lost + await dispatch.mark_waiting(
                 db, project_limit=settings.project_concurrency, limit=room - len(lost)
             )
 
@@ -132,14 +134,14 @@ class Sweeper:
         async with self._database.begin() as db:
             await workers.forget_dead(db, dead_for_s=_DEAD_WORKER_S)
             # what a late attempt may still record is over by then
-            await sweeps.purge_projects(db, deleted_before_s=2 * self._settings.run_limit_s)
+            await dispatch.purge_projects(db, deleted_before_s=2 * self._settings.run_limit_s)
         self._calls_incomplete = True
         await self._memories.remove_stale()
 
     async def _complete_calls(self) -> bool:
         """Complete calls that an older version recorded; tell whether there may be more of them."""
         async with self._database.begin() as db:
-            if not await sweeps.lead(db, self._settings.namespace):
+            if not await dispatch.lead(db, self._settings.namespace):
                 return False
             return await usage.adopt(db, limit=_CALLS_AT_ONCE) == _CALLS_AT_ONCE
 
@@ -162,7 +164,7 @@ class Retention:
         total, last = Deleted(), None
         try:
             while ids := await self._find(after=last):
-                total += await self._delete(ids)
+                total += await self._database.write(self._delete, ids)
                 last = ids[-1]
         finally:
             if total.sessions:
@@ -181,9 +183,7 @@ class Retention:
                 db, unused_s=self._days * _DAY_S, after=after, limit=_SESSIONS_AT_ONCE
             )
 
-    @retried
-    async def _delete(self, ids: Sequence[UUID]) -> Deleted:
-        async with self._database.begin() as db:
-            if not await sweeps.lead(db, self._leadership):
-                return Deleted()
-            return await retention.delete_sessions(db, ids, unused_s=self._days * _DAY_S)
+    async def _delete(self, db: AsyncSession, ids: Sequence[UUID]) -> Deleted:
+        if not await dispatch.lead(db, self._leadership):
+            return Deleted()
+        return await retention.delete_sessions(db, ids, unused_s=self._days * _DAY_S)

@@ -13,16 +13,16 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy.exc import DBAPIError, StatementError
+from sqlalchemy.exc import StatementError
 
 from shared.background import every
 from shared.channels import Channel, Topic
-from shared.database import Database, retried, will_pass
+from shared.database import Database
 from shared.logging import get_logger
 from shared.store import events, records, traces
-from shared.store.attempts import Call
 from shared.store.events import Batch, RunEvent
 from shared.store.transitions import Claim
+from shared.store.types import Call
 from shared.tables import AttemptOutcome, EventKind
 from shared.telemetry import Telemetry
 from worker.tracing import RunSpans, spans_of_run
@@ -176,7 +176,7 @@ class Recorder:
         found = [(run, batch) for run in self._runs.values() if (batch := run.events.batch())]
         for first in range(0, len(found), _AT_ONCE):
             some = found[first : first + _AT_ONCE]
-            await self._append([batch for _, batch in some])
+            await self._database.write(events.append, [batch for _, batch in some])
             for run, batch in some:
                 run.events.stored(batch)
                 self._news.add(run.claim.message_id)
@@ -193,10 +193,9 @@ class Recorder:
         if not found:
             return
         try:
-            await self._record([(run.claim, calls) for run, calls in found])
+            made = [(run.claim, calls) for run, calls in found]
+            await self._database.write(records.record_calls, *made)
         except StatementError as error:
-            if isinstance(error, DBAPIError) and will_pass(error):
-                raise
             # one call cannot be stored and must not hold up the others: the attempts' ends try
             _log.info("calls of the model cannot be stored", error=type(error).__name__)
         for run, calls in found:
@@ -212,24 +211,9 @@ class Recorder:
         ]
         for first in range(0, len(found), _AT_ONCE):
             some = found[first : first + _AT_ONCE]
-            await self._keep([run.spans for run, _ in some])
+            await self._database.write(traces.keep, [run.spans.so_far() for run, _ in some])
             for run, changes in some:
                 run.changes_stored = changes
-
-    @retried
-    async def _append(self, batches: list[Batch]) -> None:
-        async with self._database.begin() as db:
-            await events.append(db, batches)
-
-    @retried
-    async def _record(self, made: Sequence[tuple[Claim, Sequence[Call]]]) -> None:
-        async with self._database.begin() as db:
-            await records.record_calls(db, *made)
-
-    @retried
-    async def _keep(self, runs: list[RunSpans]) -> None:
-        async with self._database.begin() as db:
-            await traces.keep(db, [run.so_far() for run in runs])
 
 
 def pause_s(messages: int) -> float:

@@ -11,15 +11,14 @@ from celery import Celery
 from shared.announcer import Announcer
 from shared.background import cancel_all
 from shared.channels import Channel
-from shared.database import Database, retried
+from shared.database import Database
 from shared.logging import get_logger
-from shared.metrics import watch_pools
+from shared.metrics import watch_pool
 from shared.prices import load_prices
 from shared.queue import Hinter
 from shared.schema import require_schema
 from shared.settings import Settings
-from shared.store import claims, transitions
-from shared.store.transitions import Ended, LeaseLost
+from shared.store import claims
 from shared.telemetry import open_telemetry
 from shared.workflow.checker import CodeChecker
 from worker import failpoints
@@ -103,7 +102,8 @@ class Runtime:
         process = this_process(settings)
         self.runs = Runs()
         self._database = Database(settings, name="worker")
-        watch_pools(self._database.pools(), process="worker")
+        pool = self._database.pool
+        watch_pool(pool.in_use, most=pool.most, process="worker")
         self._channel = Channel(settings)
         self._hinter = Hinter(self._app)
         self._webhooks = WebhookDispatcher(self._database, private=settings.webhook_private)
@@ -158,21 +158,11 @@ class Runtime:
 
     async def _release_stray(self, stray: RunKey) -> None:
         _log.info("releasing a message that nobody here runs", message_id=str(stray[0]))
-        await self._announcer.announce(await self._commit_release(stray))
-
-    @retried
-    async def _commit_release(self, stray: RunKey) -> Ended:
         message_id, attempt = stray
-        async with self._database.begin() as db:
-            claim = await claims.reclaim(db, message_id, attempt)
-            try:
-                if claim is not None:
-                    return await transitions.release(
-                        db, claim, (), limit=self.settings.project_concurrency
-                    )
-            except LeaseLost:
-                pass  # it ended in the meantime
-            return Ended()
+        ended = await self._database.write(
+            claims.release_orphaned, message_id, attempt, limit=self.settings.project_concurrency
+        )
+        await self._announcer.announce(ended)
 
     def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

@@ -9,7 +9,6 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from redis import Redis
@@ -17,14 +16,13 @@ from redis.exceptions import RedisError
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from shared.engines import sync_engine
+from shared.dialects import Dialect, dialect_of, sync_engine
 from shared.errors import SettingsError
 from shared.schema import current_revision, is_outdated
 from shared.settings import Settings, load_settings
 from shared.store import diagnosis
 from shared.version import VERSION
 
-_TRIED_POSTGRESQL = 15
 _FILES = 4096
 _SKEW_S = 2.0
 _CONNECT_S = 3.0
@@ -92,13 +90,14 @@ def _open_files(settings: Settings) -> Finding:
 
 
 def _database(settings: Settings) -> Iterator[Finding]:
-    if settings.dialect == "sqlite" and not Path(settings.database_location).exists():
+    dialect = dialect_of(settings)
+    if dialect.is_missing(settings):
         yield Finding("database", f"{settings.database_location} is made at the first start")
         return
     engine = sync_engine(settings, name="doctor")
     try:
         with engine.connect() as db:
-            yield from _inside(db, settings)
+            yield from _inside(db, dialect, settings)
     except DBAPIError as error:
         reason = str(error.orig).strip().splitlines()[0]
         yield Finding("database", reason, "check VIBECODER_DATABASE_URL, and that its server runs")
@@ -106,11 +105,10 @@ def _database(settings: Settings) -> Iterator[Finding]:
         engine.dispose()
 
 
-def _inside(db: Connection, settings: Settings) -> Iterator[Finding]:
+def _inside(db: Connection, dialect: Dialect, settings: Settings) -> Iterator[Finding]:
     version = db.dialect.server_version_info or ()
-    name = f"{db.dialect.name} {'.'.join(map(str, version))}"
-    old = db.dialect.name == "postgresql" and version < (_TRIED_POSTGRESQL,)
-    yield Finding("database", name, f"use PostgreSQL {_TRIED_POSTGRESQL} or newer" if old else "")
+    name = f"{settings.dialect} {'.'.join(map(str, version))}"
+    yield Finding("database", name, dialect.advice(db))
     skew = time.time() - diagnosis.now(db)
     advice = "let both hosts keep time (NTP)" if abs(skew) > _SKEW_S else ""
     yield Finding("clock", f"this host is {skew:+.1f} s from the database", advice)
@@ -145,7 +143,7 @@ def _workers(workers: Sequence[diagnosis.WorkerSeen], settings: Settings) -> Ite
 def _connections(most: int | None, processes: int, settings: Settings) -> Iterator[Finding]:
     if most is None:
         return
-    wanted = processes * (2 * settings.database_pool + 1)
+    wanted = processes * (settings.database_pool + 1)
     detail = f"up to {wanted} for one API process and the living workers, the server takes {most}"
     short = "raise max_connections, or lower VIBECODER_DATABASE_POOL"
     yield Finding("connections", detail, short if wanted > most else "")

@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 
 from shared.database import Database
 from shared.errors import SettingsError
-from shared.keys import Role
 from shared.schema import migrate, require_schema
 from shared.settings import Settings
 from shared.store import keys
 from shared.store.keys import KnownKey
+from shared.tables import Role
 
 _LIFETIME = re.compile(r"([1-9][0-9]{0,5})([mhd])")
 _SECONDS = {"m": 60, "h": 3600, "d": 86_400}

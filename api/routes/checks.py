@@ -3,6 +3,7 @@
 from uuid import UUID
 
 from fastapi import APIRouter
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from api.dependencies import Caller, Services, ServicesDep, TraceId
 from api.openapi import problems
@@ -45,7 +46,7 @@ async def repair_session(
     Counters and attempts follow the rows, and items move up over lost ones. What stays in
     `findings` needs a person: `advice` says what to do.
     """
-    before, snapshot = await _repair(services, session_id, owner)
+    before, snapshot = await services.database.write(_repair, session_id, owner)
     found = checks.inspect(snapshot)
     left = {(problem.code, problem.message_id) for problem in found}
     repaired = [one for one in before if (one.code, one.message_id) not in left]
@@ -60,16 +61,14 @@ async def _read(services: Services, session_id: UUID, owner: str) -> SessionSnap
         return await checks.read(db, await sessions.get(db, session_id, owner=owner))
 
 
-@retried
 async def _repair(
-    services: Services, session_id: UUID, owner: str
+    db: AsyncSession, session_id: UUID, owner: str
 ) -> tuple[list[IntegrityProblem], SessionSnapshot]:
     """Repair a session; return what was wrong before, and the rows after."""
-    async with services.database.begin() as db:
-        await sessions.get(db, session_id, owner=owner)
-        session = await sessions.lock(db, session_id)
-        if session is None:
-            raise SessionNotFound(f"There is no session {session_id}.")
-        before = checks.inspect(await checks.read(db, session))
-        await checks.repair(db, session)
-        return before, await checks.read(db, session)
+    await sessions.get(db, session_id, owner=owner)
+    session = await sessions.lock(db, session_id)
+    if session is None:
+        raise SessionNotFound(f"There is no session {session_id}.")
+    before = checks.inspect(await checks.read(db, session))
+    await checks.repair(db, session)
+    return before, await checks.read(db, session)

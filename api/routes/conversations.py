@@ -5,14 +5,14 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Body, Request, Response, status
+from sqlalchemy.ext.asyncio import AsyncSession
 
-from api.dependencies import Caller, PageDep, Services, ServicesDep, TraceId
+from api.dependencies import Caller, PageDep, ServicesDep, TraceId
 from api.openapi import Responses, described, problems
 from api.responses import entry_before, link_next
 from api.schemas.sessions import ItemOut, SessionIn, SessionOut
 from api.verbatim import VerbatimJSON
 from shared import errors
-from shared.database import retried
 from shared.store import projects, sessions
 from shared.store.sessions import SessionSummary
 
@@ -39,22 +39,20 @@ async def open_session(
     body: Annotated[SessionIn | None, Body()] = None,
 ) -> SessionOut:
     """Find or begin a conversation: on the project, or on one of its agents."""
-    summary, created = await _open(services, project_id, owner, body or SessionIn())
+    summary, created = await services.database.write(_open, project_id, owner, body or SessionIn())
     if created:
         response.status_code = status.HTTP_201_CREATED
         response.headers["Location"] = f"/sessions/{summary.session.id}"
     return SessionOut.of(summary, trace_id=trace_id)
 
 
-@retried
 async def _open(
-    services: Services, project_id: UUID, owner: str, body: SessionIn
+    db: AsyncSession, project_id: UUID, owner: str, body: SessionIn
 ) -> tuple[SessionSummary, bool]:
-    async with services.database.begin() as db:
-        # locked, so that a session cannot appear in a project while it is deleted
-        await projects.lock(db, project_id, owner=owner)
-        session, created = await sessions.ensure(db, project_id=project_id, **body.model_dump())
-        return await sessions.summary(db, session.id), created
+    # locked, so that a session cannot appear in a project while it is deleted
+    await projects.lock(db, project_id, owner=owner)
+    session, created = await sessions.ensure(db, project_id=project_id, **body.model_dump())
+    return await sessions.summary(db, session.id), created
 
 
 @router.get("/projects/{project_id}/sessions", responses=_PAGE | problems(errors.ProjectNotFound))

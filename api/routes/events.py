@@ -8,7 +8,6 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Request, Response, status
 from fastapi.responses import StreamingResponse
-from sqlalchemy.exc import SQLAlchemyError
 from starlette.types import Send
 from typing_extensions import override
 
@@ -19,7 +18,7 @@ from api.schemas.events import STREAM
 from api.streams import Part
 from shared import errors
 from shared.channels import Topic
-from shared.database import Database, retried
+from shared.database import DatabaseAway
 from shared.logging import get_logger
 from shared.store import events, messages
 from shared.tables import Message
@@ -91,7 +90,7 @@ async def stream(
 ) -> EventStream:
     """Answer with the events of a message after a number, until its end."""
     quiet = not message.streamed and not messages.has_ended(message)
-    if quiet and await _want(services.database, message.id):
+    if quiet and await services.database.write(events.want, message.id):
         await services.channel.publish(Topic.WATCHED, [message.id])
     about(request, message)
     source = _source(services, message.id, after)
@@ -100,19 +99,13 @@ async def stream(
     return response
 
 
-@retried
-async def _want(database: Database, message_id: UUID) -> bool:
-    async with database.begin() as db:
-        return await events.want(db, message_id)
-
-
 async def _source(services: Services, message_id: UUID, after: int) -> AsyncGenerator[bytes, None]:
     begun = _FIRST
     async with services.watchers.watching(message_id) as watcher:
         while True:
             try:
                 part = await watcher.read(after)
-            except (SQLAlchemyError, OSError) as error:
+            except (DatabaseAway, OSError) as error:
                 _log.info("the database is away, reading again", error=type(error).__name__)
                 await asyncio.sleep(_AGAIN_S)
                 part = Part(b"", after, ended=False, more=True)

@@ -4,13 +4,13 @@ from typing import Annotated
 from uuid import UUID
 
 from fastapi import APIRouter, Body, Response, status
+from sqlalchemy.ext.asyncio import AsyncSession
 
-from api.dependencies import Caller, Services, ServicesDep, TraceId
+from api.dependencies import Caller, ServicesDep, TraceId
 from api.openapi import described, problems
 from api.schemas.forks import ForkIn
 from api.schemas.sessions import SessionOut
 from shared import errors
-from shared.database import retried
 from shared.store import forks, messages, projects, sessions
 from shared.store.sessions import SessionSummary
 
@@ -43,16 +43,14 @@ async def fork_message(
     `forked_from_message_id` names the last of them. With `copy_project` the session works on a
     copy of the project, whose first revision is the code as it was then.
     """
-    summary = await _fork(services, message_id, owner, body or ForkIn())
+    summary = await services.database.write(_fork, message_id, owner, body or ForkIn())
     response.headers["Location"] = f"/sessions/{summary.session.id}"
     return SessionOut.of(summary, trace_id=trace_id)
 
 
-@retried
-async def _fork(services: Services, message_id: UUID, owner: str, body: ForkIn) -> SessionSummary:
-    async with services.database.begin() as db:
-        message = await messages.get(db, message_id, owner=owner)
-        # locked, so that a session cannot appear in a project while it is deleted
-        project = await projects.lock(db, message.project_id, owner=owner)
-        session = await forks.fork(db, message, project, copy_project=body.copy_project)
-        return await sessions.summary(db, session.id)
+async def _fork(db: AsyncSession, message_id: UUID, owner: str, body: ForkIn) -> SessionSummary:
+    message = await messages.get(db, message_id, owner=owner)
+    # locked, so that a session cannot appear in a project while it is deleted
+    project = await projects.lock(db, message.project_id, owner=owner)
+    session = await forks.fork(db, message, project, copy_project=body.copy_project)
+    return await sessions.summary(db, session.id)

@@ -5,13 +5,13 @@ from enum import StrEnum
 
 from fastapi import APIRouter, Response, status
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
-from sqlalchemy.exc import SQLAlchemyError
 
 from api.dependencies import Operator, ServicesDep, TraceId, Who
 from api.kinds import KINDS
 from api.openapi import described, problems
 from api.schemas.operations import CallerOut, Health, ProblemKind, Readiness
 from shared import errors
+from shared.database import DatabaseAway
 from shared.schema import current_revision, is_outdated
 from shared.store import workers
 from shared.version import VERSION
@@ -36,7 +36,7 @@ async def get_readiness(services: ServicesDep, trace_id: TraceId, response: Resp
     """Tell whether database, schema, broker and at least one worker are there."""
     broker = await services.channel.ping()
     database, schema, alive = False, False, 0
-    with suppress(SQLAlchemyError, OSError):
+    with suppress(DatabaseAway, OSError):
         async with services.database.read() as db:
             found = await (await db.connection()).run_sync(current_revision)
             database, schema = True, not is_outdated(found)

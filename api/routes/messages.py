@@ -3,6 +3,7 @@
 from uuid import UUID
 
 from fastapi import APIRouter, Request, Response, status
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from api.dependencies import Caller, Services, ServicesDep, WaitPreference
 from api.drafts import check_prompt
@@ -14,9 +15,8 @@ from api.schemas.messages import MessageOut, MessagePatch
 from api.verbatim import VerbatimJSON
 from api.waiting import wait_for_end
 from shared import errors
-from shared.database import retried
 from shared.errors import MessageFailed
-from shared.store import cancels, messages, queued, rates
+from shared.store import estimates, messages, transitions
 from shared.store.transitions import Ended
 from shared.tables import Message, MessageStatus
 
@@ -53,8 +53,8 @@ async def _unfinished(
     services: Services, message: Message, *, rolled_back: tuple[UUID, ...] = ()
 ) -> MessageOut:
     async with services.database.read() as db:
-        outlook = await rates.outlook(db, message)
-    return MessageOut.of(message, outlook=outlook, rolled_back=rolled_back)
+        estimate = await estimates.estimate(db, message)
+    return MessageOut.of(message, estimate=estimate, rolled_back=rolled_back)
 
 
 @router.get("/{message_id}", responses=_MISSING)
@@ -100,17 +100,19 @@ async def cancel_message(
     message_id: UUID, services: ServicesDep, owner: Caller, request: Request
 ) -> MessageOut:
     """Cancel a message, queued or running; one that has ended stays as it is."""
-    message, ended = await _cancel(services, message_id, owner)
+    message, ended = await services.database.write(
+        _cancel, message_id, owner, limit=services.settings.project_concurrency
+    )
     await services.announcer.announce(ended)
     return await _shown(services, message, request)
 
 
-@retried
-async def _cancel(services: Services, message_id: UUID, owner: str) -> tuple[Message, Ended]:
-    async with services.database.begin() as db:
-        message = await messages.get(db, message_id, owner=owner)
-        ended = await cancels.cancel(db, message, limit=services.settings.project_concurrency)
-        return message, ended
+async def _cancel(
+    db: AsyncSession, message_id: UUID, owner: str, *, limit: int
+) -> tuple[Message, Ended]:
+    message = await messages.get(db, message_id, owner=owner)
+    ended = await transitions.cancel(db, message, limit=limit)
+    return message, ended
 
 
 @router.patch(
@@ -125,17 +127,15 @@ async def change_message(
     A POST that is repeated with its `Idempotency-Key` is then the same only with the new prompt.
     """
     check_prompt(body.prompt, services.settings)
-    message = await _change(services, message_id, owner, body.prompt)
+    message = await services.database.write(_change, message_id, owner, body.prompt)
     return await _shown(services, message, request)
 
 
-@retried
-async def _change(services: Services, message_id: UUID, owner: str, prompt: str) -> Message:
-    async with services.database.begin() as db:
-        message = await messages.get(db, message_id, owner=owner)
-        changed = with_prompt(message.request_hash, prompt)
-        await queued.change(db, message, prompt=prompt, request_hash=changed)
-        return message
+async def _change(db: AsyncSession, message_id: UUID, owner: str, prompt: str) -> Message:
+    message = await messages.get(db, message_id, owner=owner)
+    changed = with_prompt(message.request_hash, prompt)
+    await transitions.change(db, message, prompt=prompt, request_hash=changed)
+    return message
 
 
 @router.delete("/{message_id}", responses=_QUEUED)
@@ -143,17 +143,18 @@ async def withdraw_message(
     message_id: UUID, services: ServicesDep, owner: Caller, request: Request
 ) -> MessageOut:
     """Withdraw a queued message, until a worker claims it: it ends as cancelled and stays."""
-    message, ended = await _withdraw(services, message_id, owner)
+    message, ended = await services.database.write(
+        _withdraw, message_id, owner, limit=services.settings.project_concurrency
+    )
     await services.announcer.announce(ended)
     return await _shown(services, message, request)
 
 
-@retried
-async def _withdraw(services: Services, message_id: UUID, owner: str) -> tuple[Message, Ended]:
-    async with services.database.begin() as db:
-        message = await messages.get(db, message_id, owner=owner)
-        limit = services.settings.project_concurrency
-        return message, await queued.withdraw(db, message, limit=limit)
+async def _withdraw(
+    db: AsyncSession, message_id: UUID, owner: str, *, limit: int
+) -> tuple[Message, Ended]:
+    message = await messages.get(db, message_id, owner=owner)
+    return message, await transitions.withdraw(db, message, limit=limit)
 
 
 async def _get(services: Services, message_id: UUID, owner: str) -> Message:

@@ -21,9 +21,8 @@ from api.schemas.projects import (
     RevisionOut,
 )
 from shared import errors
-from shared.database import retried
 from shared.errors import InvalidWorkflow, RevisionMismatch
-from shared.store import cancels, projects
+from shared.store import projects, transitions
 from shared.store.transitions import Ended
 from shared.tables import Project
 from shared.workflow.text import EMPTY_WORKFLOW, unified_diff
@@ -52,7 +51,7 @@ async def create_project(
     """
     code = EMPTY_WORKFLOW if body.code is None else body.code
     await _check(code, services, owner)
-    project = await _create(services, owner, body, code)
+    project = await services.database.write(_create, owner, body, code)
     response.headers["Location"] = f"/projects/{project.id}"
     return await _shown(project, services, response, trace_id)
 
@@ -105,7 +104,7 @@ async def change_project(
     """
     if body.code is not None:
         await _check(body.code, services, owner)
-    project = await _change(services, project_id, owner, body, revision)
+    project = await services.database.write(_change, project_id, owner, body, revision)
     return await _shown(project, services, response, trace_id)
 
 
@@ -114,7 +113,9 @@ async def delete_project(
     project_id: UUID, services: ServicesDep, owner: Caller, trace_id: TraceId
 ) -> ProjectDeleted:
     """Delete a project and all below it; its unfinished messages are cancelled."""
-    ended = await _delete(services, project_id, owner)
+    ended = await services.database.write(
+        _delete, project_id, owner, limit=services.settings.project_concurrency
+    )
     await services.announcer.announce(ended)
     return ProjectDeleted(id=project_id, trace_id=trace_id)
 
@@ -165,7 +166,7 @@ async def restore_revision(
     response: Response,
 ) -> ProjectOut:
     """Make an earlier state the newest revision; nothing between is lost."""
-    project = await _restore(services, project_id, owner, number)
+    project = await services.database.write(_restore, project_id, owner, number)
     return await _shown(project, services, response, trace_id)
 
 
@@ -189,51 +190,45 @@ async def _get(services: Services, project_id: UUID, owner: str) -> Project:
         return await projects.get(db, project_id, owner=owner)
 
 
-@retried
-async def _create(services: Services, owner: str, body: ProjectIn, code: str) -> Project:
-    async with services.database.begin() as db:
-        return await projects.create(
-            db,
-            owner=owner,
-            name=body.name,
-            instructions=body.instructions,
-            code=code,
-            budget_tokens=body.budget_tokens,
-            budget_usd=body.budget_usd,
-        )
+async def _create(db: AsyncSession, owner: str, body: ProjectIn, code: str) -> Project:
+    return await projects.create(
+        db,
+        owner=owner,
+        name=body.name,
+        instructions=body.instructions,
+        code=code,
+        budget_tokens=body.budget_tokens,
+        budget_usd=body.budget_usd,
+    )
 
 
-@retried
 async def _change(
-    services: Services, project_id: UUID, owner: str, body: ProjectPatch, revision: int | None
+    db: AsyncSession, project_id: UUID, owner: str, body: ProjectPatch, revision: int | None
 ) -> Project:
-    async with services.database.begin() as db:
-        project = await projects.lock(db, project_id, owner=owner)
-        if revision is not None and revision != project.revision:
-            raise RevisionMismatch(
-                f"The project is at revision {project.revision}, not {revision}. "
-                "Read it again and repeat the change on the new code.",
-                revision=project.revision,
-            )
-        project.name = body.name or project.name
-        if body.instructions is not None:
-            project.instructions = body.instructions
-        for name in ("budget_tokens", "budget_usd"):
-            if name in body.model_fields_set:  # null takes a budget away
-                setattr(project, name, getattr(body, name))
-        if body.code is not None:
-            await _revise(db, project, body.code)
-        await db.flush()
-        return project
+    project = await projects.lock(db, project_id, owner=owner)
+    if revision is not None and revision != project.revision:
+        raise RevisionMismatch(
+            f"The project is at revision {project.revision}, not {revision}. "
+            "Read it again and repeat the change on the new code.",
+            revision=project.revision,
+        )
+    project.name = body.name or project.name
+    if body.instructions is not None:
+        project.instructions = body.instructions
+    for name in ("budget_tokens", "budget_usd"):
+        if name in body.model_fields_set:  # null takes a budget away
+            setattr(project, name, getattr(body, name))
+    if body.code is not None:
+        await _revise(db, project, body.code)
+    await db.flush()
+    return project
 
 
-@retried
-async def _restore(services: Services, project_id: UUID, owner: str, number: int) -> Project:
-    async with services.database.begin() as db:
-        project = await projects.lock(db, project_id, owner=owner)
-        earlier = await projects.revision(db, project_id, number=number)
-        await _revise(db, project, earlier.code)
-        return project
+async def _restore(db: AsyncSession, project_id: UUID, owner: str, number: int) -> Project:
+    project = await projects.lock(db, project_id, owner=owner)
+    earlier = await projects.revision(db, project_id, number=number)
+    await _revise(db, project, earlier.code)
+    return project
 
 
 async def _revise(db: AsyncSession, project: Project, code: str) -> None:
@@ -242,8 +237,6 @@ async def _revise(db: AsyncSession, project: Project, code: str) -> None:
         await projects.revise(db, project, code=code, diff=diff, message_id=None)
 
 
-@retried
-async def _delete(services: Services, project_id: UUID, owner: str) -> Ended:
-    async with services.database.begin() as db:
-        project = await projects.lock(db, project_id, owner=owner)
-        return await cancels.delete_project(db, project)
+async def _delete(db: AsyncSession, project_id: UUID, owner: str, *, limit: int) -> Ended:
+    project = await projects.lock(db, project_id, owner=owner)
+    return await transitions.delete_project(db, project, limit=limit)

@@ -4,6 +4,7 @@ from functools import partial
 from uuid import UUID
 
 from fastapi import APIRouter, Request, Response
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from api.dependencies import (
     Caller,
@@ -27,11 +28,12 @@ from api.schemas.events import STREAM
 from api.schemas.messages import MessageIn, MessageOut
 from api.schemas.sessions import SessionCleared, SessionOut, SessionPatch
 from api.waiting import wait_for_end
-from shared import commits, errors
-from shared.database import retried
+from shared import errors
+from shared.database import CommitUnknown
 from shared.errors import FailureCode
-from shared.store import cancels, messages, sessions
-from shared.store.transitions import Ended
+from shared.store import messages, sessions, transitions
+from shared.store.accept import Accepted, Draft, accept
+from shared.store.types import Ended
 from shared.telemetry import request_span_id
 
 router = APIRouter(tags=["sessions"])
@@ -97,9 +99,7 @@ async def send_message(
     streamed = events or wait == 0
     draft = make_draft(body, services.settings, key=key, trace_id=trace_id, streamed=streamed)
     async with services.gate.passing():
-        accepted = await commits.accept(
-            services.database, session_id, draft, owner=owner, settings=services.settings
-        )  # commit 1: accepted
+        accepted = await _accept(services, session_id, draft, owner)  # commit 1: accepted
     count_accepted(accepted)
     message = accepted.message
     if accepted.replayed:
@@ -118,10 +118,27 @@ async def send_message(
             if hint is None and services.announcer.broker_lost:
                 seconds = 0  # nothing before it can be answered soon either
             await wait_for_end(ended, seconds=seconds, receive=request.receive, hint=hint)
-    async with services.database.single() as db:
+    async with services.database.read() as db:
         message = await messages.reread(db, message.id)
     observe_reply(message, ended)
     return await answer(services, message, response, rolled_back=accepted.ended.ids)
+
+
+async def _accept(services: Services, session_id: UUID, draft: Draft, owner: str) -> Accepted:
+    async def write() -> Accepted:
+        return await services.database.write(
+            accept,
+            session_id,
+            draft,
+            owner=owner,
+            settings=services.settings,
+            unfinished=services.unfinished,
+        )
+
+    try:
+        return await write()
+    except CommitUnknown:  # the draft's id tells whether it happened
+        return await write()
 
 
 @router.get("/sessions/{session_id}", responses=_MISSING)
@@ -143,15 +160,13 @@ async def change_session(
     trace_id: TraceId,
 ) -> SessionOut:
     """Give a session another title or other budgets."""
-    await _change(services, session_id, owner, body)
+    await services.database.write(_change, session_id, owner, body)
     return await get_session(session_id, services, owner, trace_id)
 
 
-@retried
-async def _change(services: Services, session_id: UUID, owner: str, body: SessionPatch) -> None:
-    async with services.database.begin() as db:
-        await sessions.get(db, session_id, owner=owner)
-        await sessions.change(db, session_id, body.model_dump(exclude_unset=True))
+async def _change(db: AsyncSession, session_id: UUID, owner: str, body: SessionPatch) -> None:
+    await sessions.get(db, session_id, owner=owner)
+    await sessions.change(db, session_id, body.model_dump(exclude_unset=True))
 
 
 @router.delete("/sessions/{session_id}", responses=_MISSING)
@@ -162,18 +177,16 @@ async def clear_session(
 
     What is unfinished is cancelled. The old messages leave the list; each can still be read.
     """
-    ended = await _clear(services, session_id, owner)
+    ended = await services.database.write(
+        _clear, session_id, owner, limit=services.settings.project_concurrency
+    )
     await services.announcer.announce(ended)
     return SessionCleared(session_id=session_id, trace_id=trace_id)
 
 
-@retried
-async def _clear(services: Services, session_id: UUID, owner: str) -> Ended:
-    async with services.database.begin() as db:
-        await sessions.get(db, session_id, owner=owner)
-        return await cancels.clear_session(
-            db, session_id, limit=services.settings.project_concurrency
-        )
+async def _clear(db: AsyncSession, session_id: UUID, owner: str, *, limit: int) -> Ended:
+    await sessions.get(db, session_id, owner=owner)
+    return await transitions.clear_session(db, session_id, limit=limit)
 
 
 @router.get("/sessions/{session_id}/messages", responses=_PAGE | _MISSING)

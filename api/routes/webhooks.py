@@ -5,19 +5,18 @@ from uuid import UUID
 
 from fastapi import APIRouter, Request, Response, status
 from pydantic import HttpUrl
+from sqlalchemy.ext.asyncio import AsyncSession
 
-from api.dependencies import Caller, PageDep, Services, ServicesDep, TraceId
+from api.dependencies import Caller, PageDep, ServicesDep, TraceId
 from api.openapi import Responses, described, problems
 from api.responses import entry_before, link_next
 from api.schemas.webhooks import DeliveryOut, NewWebhookOut, WebhookDeleted, WebhookIn, WebhookOut
 from shared import errors
 from shared.addresses import is_public
-from shared.database import retried
 from shared.errors import InvalidRequest
 from shared.settings import Settings
-from shared.statuses import MessageStatus
 from shared.store import projects, webhooks
-from shared.webhooks import Delivery, Webhook
+from shared.tables import Delivery, MessageStatus, Webhook
 
 router = APIRouter(tags=["webhooks"])
 _MISSING = problems(errors.WebhookNotFound)
@@ -47,7 +46,7 @@ async def create_webhook(
     it is answered with 2xx; the same `webhook-id` may come twice.
     """
     _check(body.url, services.settings)
-    webhook = await _create(services, project_id, owner, body)
+    webhook = await services.database.write(_create, project_id, owner, body)
     response.headers["Location"] = f"/webhooks/{webhook.id}"
     return NewWebhookOut.of(webhook, trace_id=trace_id)
 
@@ -77,13 +76,9 @@ def _invalid(detail: str) -> InvalidRequest:
     return InvalidRequest(f"#/url: {detail}.", errors=[{"pointer": "#/url", "detail": detail}])
 
 
-@retried
-async def _create(services: Services, project_id: UUID, owner: str, body: WebhookIn) -> Webhook:
+async def _create(db: AsyncSession, project_id: UUID, owner: str, body: WebhookIn) -> Webhook:
     statuses = [MessageStatus(name) for name in body.statuses]
-    async with services.database.begin() as db:
-        return await webhooks.create(
-            db, project_id, owner=owner, url=str(body.url), statuses=statuses
-        )
+    return await webhooks.create(db, project_id, owner=owner, url=str(body.url), statuses=statuses)
 
 
 @router.get("/projects/{project_id}/webhooks", responses=problems(errors.ProjectNotFound))
@@ -112,14 +107,12 @@ async def delete_webhook(
     webhook_id: UUID, services: ServicesDep, owner: Caller, trace_id: TraceId
 ) -> WebhookDeleted:
     """Delete a webhook with its deliveries: what is pending is not sent any more."""
-    await _delete(services, webhook_id, owner)
+    await services.database.write(_delete, webhook_id, owner)
     return WebhookDeleted(id=webhook_id, trace_id=trace_id)
 
 
-@retried
-async def _delete(services: Services, webhook_id: UUID, owner: str) -> None:
-    async with services.database.begin() as db:
-        await webhooks.remove(db, await webhooks.get(db, webhook_id, owner=owner))
+async def _delete(db: AsyncSession, webhook_id: UUID, owner: str) -> None:
+    await webhooks.remove(db, await webhooks.get(db, webhook_id, owner=owner))
 
 
 @router.get("/webhooks/{webhook_id}/deliveries", responses=_PAGE | _MISSING)
@@ -150,12 +143,10 @@ async def retry_delivery(
     webhook_id: UUID, delivery_id: UUID, services: ServicesDep, owner: Caller, trace_id: TraceId
 ) -> DeliveryOut:
     """Send a delivery anew that was given up or taken; one that is pending stays as it is."""
-    delivery = await _retry(services, webhook_id, delivery_id, owner)
+    delivery = await services.database.write(_retry, webhook_id, delivery_id, owner)
     return DeliveryOut.of(delivery, trace_id=trace_id)
 
 
-@retried
-async def _retry(services: Services, webhook_id: UUID, delivery_id: UUID, owner: str) -> Delivery:
-    async with services.database.begin() as db:
-        await webhooks.get(db, webhook_id, owner=owner)
-        return await webhooks.retry(db, webhook_id, delivery_id)
+async def _retry(db: AsyncSession, webhook_id: UUID, delivery_id: UUID, owner: str) -> Delivery:
+    await webhooks.get(db, webhook_id, owner=owner)
+    return await webhooks.retry(db, webhook_id, delivery_id)

@@ -17,8 +17,8 @@ from api.schemas.common import (
     Text,
     columns,
 )
-from shared.store.acceptance import OnBusy
-from shared.store.rates import Outlook
+from shared.store.accept import OnBusy
+from shared.store.estimates import QueueEstimate
 from shared.tables import Attempt, Message, MessageStatus
 
 MESSAGE: dict[str, Any] = {
@@ -151,14 +151,14 @@ class MessageOut(Answer):
         cls,
         message: Message,
         *,
-        outlook: Outlook | None = None,
+        estimate: QueueEstimate | None = None,
         rolled_back: tuple[UUID, ...] = (),
     ) -> Self:
         """Show a message."""
         return cls(
             message_id=message.id,
-            position=outlook.position if outlook else None,
-            starts_in_s=outlook.starts_in_s if outlook else None,
+            position=estimate.position if estimate else None,
+            starts_in_s=estimate.starts_in_s if estimate else None,
             rolled_back=list(rolled_back),
             **columns(message, cls),
         )

@@ -7,8 +7,7 @@ from uuid import UUID
 from pydantic import ConfigDict, Field
 
 from api.schemas.common import Answer, Traced, columns
-from shared.keys import Role
-from shared.tables import Message, Worker
+from shared.tables import Message, Role, Worker
 
 
 class ProblemKind(Traced):

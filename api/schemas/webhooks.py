@@ -7,8 +7,7 @@ from uuid import UUID
 from pydantic import ConfigDict, Field, HttpUrl
 
 from api.schemas.common import MESSAGE_ID, PROJECT_ID, TIME, TRACE_ID, Body, Traced, columns
-from shared.statuses import DeliveryStatus
-from shared.webhooks import Delivery, Webhook
+from shared.tables import Delivery, DeliveryStatus, Webhook
 
 _WEBHOOK_ID = "c0b7c7a4-51d5-4f0e-8a53-8d1f9be7a6d2"
 _DELIVERY_ID = "e2a9e0f6-2a3b-4c51-9a0e-0f1c55d0b9a7"

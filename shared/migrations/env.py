@@ -3,9 +3,7 @@
 from alembic import context
 from sqlalchemy import Connection
 
-import shared.keys
-import shared.webhooks  # noqa: F401 -- its tables belong to the schema
-from shared.engines import sync_engine
+from shared.dialects import sync_engine
 from shared.settings import load_settings
 from shared.tables import Base
 

@@ -12,9 +12,9 @@ from sqlalchemy import bindparam, case, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import load_only
 
-from shared.database import clock
+from shared.dialects import clock
 from shared.errors import FailureCode, SessionBusy
-from shared.store.states import is_running
+from shared.store.dispatch import is_in_progress
 from shared.tables import (
     UNFINISHED,
     Attempt,
@@ -126,7 +126,7 @@ async def repair(db: AsyncSession, session: VibeSession) -> None:
     Raises:
         SessionBusy: a message is in progress; its attempt relies on the counters.
     """
-    running = select(Message.id).where(Message.session_id == session.id, is_running())
+    running = select(Message.id).where(Message.session_id == session.id, is_in_progress())
     if await db.scalar(running.limit(1)):
         raise SessionBusy("A message of the session is in progress. Repair when it has ended.")
     await _close_gaps(db, session)

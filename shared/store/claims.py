@@ -1,38 +1,33 @@
-"""Taking a message: the one place that decides who answers it."""
+"""Taking a message: the one place that decides which worker answers it."""
 
+from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
     ColumnElement,
     Double,
-    Label,
-    and_,
+    Integer,
     bindparam,
+    case,
     func,
     insert,
+    or_,
     select,
     update,
 )
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from shared.database import clock
-from shared.errors import Failure, FailureCode
-from shared.prepared import Prepared
-from shared.store import heads
-from shared.store.attempts import CLAIMED, as_claim
-from shared.store.ends import end
-from shared.store.records import close_attempt
-from shared.store.states import is_running, is_unfinished
-from shared.store.transitions import Claim, Ended
-from shared.tables import (
-    Attempt,
-    AttemptOutcome,
-    Message,
-    MessageStatus,
-    VibeSession,
-    Worker,
-)
+from shared.dialects import clock
+from shared.statements import CompiledStatement
+from shared.store import events
+from shared.store.dispatch import is_in_progress, is_lost, is_next, is_queued
+from shared.store.events import Batch
+from shared.store.records import Spans, end_attempts, record_calls
+from shared.store.transitions import end_lost, release
+from shared.store.types import Call, Claim, Ended, LeaseLost
+from shared.tables import Attempt, AttemptOutcome, Message, MessageStatus, Project, VibeSession
 
 
 async def claim(
@@ -44,110 +39,156 @@ async def claim(
     run_limit_s: float,
     limit: int,
 ) -> Claim | Ended | None:
-    """Take the message for this worker if it is its session's head and nobody's: commit 2.
+    """Take the message for this worker if it is its session's next and no other's: commit 2.
 
-    A head whose worker's lease has run out is taken over with the next attempt, or failed as
-    `worker_lost` if that happened too often: then the answer is what ended. None: the hint was
-    late or doubled, or another worker has it.
+    One whose worker's lease has run out is taken over with the next attempt, or failed as
+    `worker_lost` if that happened too often: then the answer is what ended. None: the task message
+    was late or doubled, or another worker has it.
     """
-    session = await _LOCK_SESSION_OF.first(db, {"of_message": message_id})
-    if session is None:
+    place = await _LOCK_PLACE.first(db, {"of_message": message_id})
+    if place is None:
         return None
-    head = await _HEAD.first(db, {"of_session": session.id, "run_limit_s": run_limit_s})
-    if head is None or head.message_id != message_id or head.held:
-        return None
-    if head.status == MessageStatus.IN_PROGRESS and await _lost_again(db, message_id) >= max_lost:
-        return await _give_up(db, message_id, limit=limit)
-    taken = await _TAKE.first(db, {"of_message": message_id, "by_worker": worker_id})
-    assert taken is not None, "its session is locked"
-    begun = {"message_id": message_id, "number": taken.attempt, "worker_id": worker_id}
-    await _BEGIN.all(db, begun | {"event": taken.event_count})
-    # of the row as it is now: a lost attempt numbers its events without the session's lock
-    waited_s = taken.waited_s if head.status == MessageStatus.QUEUED else None
-    return replace(as_claim(head), **taken._asdict() | {"waited_s": waited_s})
+    bounds = {"of_message": message_id, "run_limit_s": run_limit_s}
+    taken = await _TAKE.first(db, bounds | {"max_lost": max_lost, "by_worker": worker_id})
+    if taken is None:
+        given_up = await _LOST.first(db, bounds)
+        return await end_lost(db, given_up, limit=limit) if given_up else None
+    was_lost = False
+    if taken.attempt > 1:
+        was_lost = bool(await end_attempts(db, (message_id,), AttemptOutcome.LOST))
+    await _begin(db, taken)
+    claimed = _as_claim(place, taken)
+    return replace(claimed, waited_s=None) if was_lost else claimed
 
 
-def _held(run_limit_s: ColumnElement[float]) -> Label[bool]:
-    """Say in SQL that a message runs, at a worker whose lease holds, not for too long."""
-    return func.coalesce(
-        and_(
-            is_running(),
-            Worker.lease_expires_at > clock(),
-            Message.claimed_at > clock() - run_limit_s,
-        ),
-        False,
-    ).label("held")
+async def run_again(
+    db: AsyncSession,
+    claim: Claim,
+    calls: Sequence[Call],
+    *,
+    pending_events: Batch | None = None,
+    spans: Spans = None,
+) -> Claim:
+    """Begin the next attempt of this worker on the code as it is now, after a conflict.
+
+    Raises:
+        LeaseLost: the message ended or went to another attempt.
+    """
+    place = await _LOCK_PLACE.first(db, {"of_message": claim.message_id})
+    fence = {"of_message": claim.message_id, "of_attempt": claim.attempt}
+    last_event = pending_events.last if pending_events else None
+    taken = await _TAKE_AGAIN.first(db, fence | {"last_event": last_event})
+    if taken is None:
+        raise LeaseLost
+    await end_attempts(db, (claim.message_id,), AttemptOutcome.CONFLICT, spans=spans)
+    await record_calls(db, (claim, calls))
+    if pending_events:
+        await events.insert(db, pending_events)
+    await _begin(db, taken)
+    return replace(_as_claim(place, taken), waited_s=0.0)  # it ran: it waited for no worker
 
 
-# built once: to build a statement takes longer than to run it
-_LOCK_SESSION_OF = Prepared(
-    select(VibeSession.id)
-    .where(
-        VibeSession.id
-        == select(Message.session_id).where(Message.id == bindparam("of_message")).scalar_subquery()
+async def release_orphaned(
+    db: AsyncSession, message_id: UUID, attempt: int, *, limit: int
+) -> Ended:
+    """Release a message that the database believes to run here; tolerates that it just ended."""
+    place = await _LOCK_PLACE.first(db, {"of_message": message_id})
+    held = await _HELD.first(db, {"of_message": message_id, "of_attempt": attempt})
+    if place is None or held is None:
+        return Ended()
+    return await release(db, _as_claim(place, held), (), limit=limit)
+
+
+def _as_claim(place: Any, taken: Any) -> Claim:
+    told = taken._asdict()
+    del told["worker_id"]
+    return Claim(**place._asdict(), **told)
+
+
+async def _begin(db: AsyncSession, taken: Any) -> None:
+    begun = {"message_id": taken.message_id, "number": taken.attempt, "event": taken.event_count}
+    await _BEGIN.all(db, begun | {"worker_id": taken.worker_id})
+
+
+_OF_MESSAGE = Message.id == bindparam("of_message")
+_FENCE = (_OF_MESSAGE, Message.attempt == bindparam("of_attempt"), is_in_progress())
+_RUN_LIMIT_S: ColumnElement[float] = bindparam("run_limit_s", type_=Double())
+_CLAIMED = (
+    Message.id.label("message_id"),
+    Message.attempt,
+    Message.generation,
+    Message.content.label("prompt"),
+    Message.model,
+    Message.trace_id,
+    Message.conflict_count,
+    Message.queued_at,
+    Message.claimed_at,
+    Message.event_count,
+    Message.streamed,
+    Message.worker_id,
+    (Message.claimed_at - Message.queued_at).label("waited_s"),
+)
+"""What a claim says of the message, by the names of its fields."""
+_LOCK_PLACE = CompiledStatement(
+    select(
+        VibeSession.id.label("session_id"),
+        VibeSession.project_id,
+        VibeSession.openai_session_key,
+        VibeSession.node_id,
+        VibeSession.item_count,
+        VibeSession.last_message_id,
+        VibeSession.budget_tokens.label("session_budget_tokens"),
+        VibeSession.budget_usd.label("session_budget_usd"),
+        Project.owner,
+        Project.instructions,
+        Project.code,
+        Project.revision,
+        Project.budget_tokens.label("project_budget_tokens"),
+        Project.budget_usd.label("project_budget_usd"),
     )
-    .with_for_update(key_share=True)
+    .join(Project, Project.id == VibeSession.project_id)
+    .where(VibeSession.id == select(Message.session_id).where(_OF_MESSAGE).scalar_subquery())
+    .with_for_update(of=VibeSession, key_share=True)
 )
-_HEAD = Prepared(
-    CLAIMED.add_columns(Message.status, _held(bindparam("run_limit_s", type_=Double())))
-    .outerjoin(Worker, Worker.id == Message.worker_id)
-    .where(Message.session_id == bindparam("of_session"), is_unfinished())
-    .order_by(Message.seq)
-    .limit(1)
-)
-_TAKE = Prepared(
+"""Locks the session of a message, and reads what a claim says of it and of its project."""
+_TAKE = CompiledStatement(
     update(Message)
-    .where(Message.id == bindparam("of_message"))
+    .where(
+        _OF_MESSAGE,
+        is_next(),
+        or_(
+            is_queued(),
+            is_lost(_RUN_LIMIT_S)
+            & (Message.lost_count + 1 < bindparam("max_lost", type_=Integer())),
+        ),
+    )
     .values(
         status=MessageStatus.IN_PROGRESS,
         attempt=Message.attempt + 1,
+        lost_count=Message.lost_count + case((is_in_progress(), 1), else_=0),
         worker_id=bindparam("by_worker"),
-        hinted_at=None,
+        enqueued_at=None,
         claimed_at=clock(),
         event_count=Message.event_count + 1,
     )
-    .returning(
-        Message.attempt,
-        Message.claimed_at,
-        Message.event_count,
-        Message.streamed,
-        (Message.claimed_at - Message.queued_at).label("waited_s"),
+    .returning(*_CLAIMED)
+)
+_TAKE_AGAIN = CompiledStatement(
+    update(Message)
+    .where(*_FENCE)
+    .values(
+        attempt=Message.attempt + 1,
+        conflict_count=Message.conflict_count + 1,
+        claimed_at=clock(),
+        event_count=func.coalesce(bindparam("last_event", type_=Integer()), Message.event_count)
+        + 1,
+    )
+    .returning(*_CLAIMED)
+)
+_HELD = CompiledStatement(select(*_CLAIMED).where(*_FENCE))
+_LOST = CompiledStatement(
+    select(Message.id, Message.project_id, Message.lost_count).where(
+        _OF_MESSAGE, is_next(), is_lost(_RUN_LIMIT_S)
     )
 )
-_BEGIN = Prepared(insert(Attempt))
-
-
-async def _lost_again(db: AsyncSession, message_id: UUID) -> int:
-    head = await db.get_one(Message, message_id)
-    await record_loss(db, head)
-    await db.flush()
-    return head.lost_count
-
-
-async def record_loss(db: AsyncSession, message: Message) -> None:
-    """Count the present attempt of a running message as lost."""
-    message.lost_count += 1
-    await close_attempt(db, message.id, message.attempt, AttemptOutcome.LOST)
-
-
-async def _give_up(db: AsyncSession, message_id: UUID, *, limit: int) -> Ended:
-    head = await db.get_one(Message, message_id)
-    failure = lost(head.lost_count)
-    ended = await end(db, head, MessageStatus.FAILED, failure)
-    return ended | Ended(heads=await heads.take_hints(db, head.project_id, limit=limit))
-
-
-def lost(count: int) -> Failure:
-    """Describe the failure of a message whose workers died `count` times."""
-    return Failure(
-        FailureCode.WORKER_LOST,
-        f"The worker that ran the message was lost ({count} times). Send it again with a new key.",
-        retryable=True,
-    )
-
-
-async def reclaim(db: AsyncSession, message_id: UUID, attempt: int) -> Claim | None:
-    """Read again what was claimed, for a worker that holds an attempt and does not run it."""
-    await _LOCK_SESSION_OF.all(db, {"of_message": message_id})
-    row = (await db.execute(CLAIMED.where(Message.id == message_id))).one_or_none()
-    return as_claim(row) if row and row.attempt == attempt else None
+_BEGIN = CompiledStatement(insert(Attempt))

@@ -1,16 +1,25 @@
-"""Deliveries as workers see them: those that are due, their tries and the outcomes."""
+"""The outbox: deliveries written with a message's end, which are due, and what became of each."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, case, func, literal_column, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Text,
+    case,
+    cast,
+    exists,
+    func,
+    insert,
+    literal_column,
+    select,
+    update,
+)
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from shared.database import clock
-from shared.statuses import DeliveryStatus
-from shared.tables import Message
-from shared.webhooks import Delivery, Webhook
+from shared.dialects import clock
+from shared.tables import Delivery, DeliveryStatus, Message, Webhook
 
 _OLDEST = 200
 
@@ -25,6 +34,26 @@ class DeliveryAttempt:
     url: str
     secret: str
     message: Message
+
+
+def has_webhooks(project_id: ColumnElement[UUID]) -> ColumnElement[bool]:
+    """Say in SQL that `write` may have something to do in a project."""
+    return exists().where(Webhook.project_id == project_id)
+
+
+async def write(db: AsyncSession, message_ids: Sequence[UUID]) -> None:
+    """Write a delivery of each of these messages, all just ended, for all who want it."""
+    wanted = (
+        select(Webhook.id, Message.id)
+        .join(Message, Message.project_id == Webhook.project_id)
+        .where(
+            Message.id.in_(message_ids),
+            cast(Webhook.statuses, Text).contains('"' + Message.status + '"'),
+        )
+        # one that is deleted at this moment is left out, and not refused as a key at the insert
+        .with_for_update(of=Webhook, read=True, key_share=True)
+    )
+    await db.execute(insert(Delivery).from_select(["webhook_id", "message_id"], wanted))
 
 
 async def due(

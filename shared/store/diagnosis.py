@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, Row, func, select
+from sqlalchemy import Connection, Row, select
 
-from shared.database import clock
+from shared import dialects
+from shared.dialects import clock
 from shared.tables import Worker
 
 
@@ -26,10 +27,8 @@ def now(db: Connection) -> float:
 
 
 def most_connections(db: Connection) -> int | None:
-    """Read how many connections a PostgreSQL server takes; None: it is another database."""
-    if db.dialect.name != "postgresql":
-        return None
-    return int(db.execute(select(func.current_setting("max_connections"))).scalar_one())
+    """Read how many connections the server takes; None: there is no server."""
+    return db.execute(select(dialects.most_connections())).scalar()
 
 
 def living_workers(db: Connection) -> Sequence[WorkerSeen]:

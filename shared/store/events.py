@@ -23,11 +23,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from shared.database import insert_new
-from shared.prepared import Db, Prepared, PreparedRows, Step, insert_rows, together
-from shared.store import rates
-from shared.store.among import is_among
-from shared.store.states import is_running, is_unfinished
+from shared.dialects import any_of, insert_new
+from shared.statements import CompiledRows, CompiledStatement, insert_rows
+from shared.store import estimates
+from shared.store.dispatch import is_in_progress, is_unfinished
 from shared.tables import UNFINISHED, Attempt, Event, EventKind, Message
 
 
@@ -90,10 +89,10 @@ async def append(db: AsyncSession, batches: Sequence[Batch]) -> None:
         for batch in sorted(batches, key=lambda batch: batch.message_id)
     ]
     passed = {counted.id for counted in await _COUNT.all(db, fences)}
-    await together(db, inserting(*(batch for batch in batches if batch.message_id in passed)))
+    await insert(db, *(batch for batch in batches if batch.message_id in passed))
 
 
-def inserting(*batches: Batch) -> list[Step]:
+async def insert(db: AsyncSession, *batches: Batch) -> None:
     """Store the rows alone: for a transaction that has passed the fence and counted them."""
     rows = [
         {
@@ -107,7 +106,7 @@ def inserting(*batches: Batch) -> list[Step]:
         for batch in batches
         for event in batch.events
     ]
-    return _INSERT.steps(rows)
+    await _INSERT.all(db, rows)
 
 
 async def want(db: AsyncSession, message_id: UUID) -> bool:
@@ -119,19 +118,17 @@ async def want(db: AsyncSession, message_id: UUID) -> bool:
 
 async def wanted_of(db: AsyncSession, worker_id: UUID) -> Sequence[UUID]:
     """Name the messages that run at a worker and are watched."""
-    here = (Message.worker_id == worker_id) & is_running() & Message.streamed
+    here = (Message.worker_id == worker_id) & is_in_progress() & Message.streamed
     return (await db.scalars(select(Message.id).where(here))).all()
 
 
-async def counts(db: Db, message_ids: Sequence[UUID]) -> Mapping[UUID, int]:
+async def counts(db: AsyncSession, message_ids: Sequence[UUID]) -> Mapping[UUID, int]:
     """Count the events of messages."""
     return {row.id: row.event_count for row in await _COUNTS.all(db, {"ids": message_ids})}
 
 
-_COUNTS = Prepared(
-    lambda dialect: select(Message.id, Message.event_count).where(
-        is_among(Message.id, "ids", dialect)
-    )
+_COUNTS = CompiledStatement(
+    select(Message.id, Message.event_count).where(any_of(Message.id, "ids"))
 )
 
 
@@ -200,9 +197,9 @@ def _claimed(rows: Sequence[Any], place: int) -> Told:
     return Told(row.event or 0, EventKind.CLAIMED, row.number, data, row.started_at)
 
 
-def _counted(given: CTE, _: str) -> Executable:
+def _counted(given: CTE) -> Executable:
     current = and_(
-        Message.id == given.c.message_id, Message.attempt == given.c.attempt, is_running()
+        Message.id == given.c.message_id, Message.attempt == given.c.attempt, is_in_progress()
     )
     # in the order of the messages' ids, as everyone locks them who locks several
     locked = select(Message.id, given.c.event_count).join(given, current).order_by(Message.id)
@@ -211,7 +208,7 @@ def _counted(given: CTE, _: str) -> Executable:
     return counted.values(event_count=passed.c.event_count).returning(Message.id)
 
 
-def _pages(given: CTE, _: str) -> Executable:
+def _pages(given: CTE) -> Executable:
     state = _states(given).cte("state").prefix_with("MATERIALIZED")
     # a range, not a number of rows: so they can be read for many at once
     next_ones = and_(
@@ -240,20 +237,19 @@ def _states(given: CTE) -> Select[Any]:
             Attempt.number,
             Attempt.event,
             Attempt.started_at,
-            *rates.figures(given.c.after == 0),
+            *estimates.estimate_columns(given.c.after == 0),
         )
         .join(given, given.c.message_id == Message.id)
         .outerjoin(Attempt, newest)
     )
 
 
-# built once: to build a statement takes longer than to run it
-_COUNT = PreparedRows((Event.message_id, Event.attempt, Message.event_count), _counted)
+_COUNT = CompiledRows((Event.message_id, Event.attempt, Message.event_count), _counted)
 _NOTHING = (UUID(int=0), 0)
 _ROOMS = (1, 4, 16, 64)
 _INSERT = insert_rows(Event, insert_new)
-_PAGES = PreparedRows((Event.message_id, column("after", Integer())), _pages)
-_ATTEMPTS = Prepared(
+_PAGES = CompiledRows((Event.message_id, column("after", Integer())), _pages)
+_ATTEMPTS = CompiledStatement(
     select(Attempt.number, Attempt.event, Attempt.started_at, Attempt.outcome)
     .where(Attempt.message_id == bindparam("of_message"))
     .order_by(Attempt.number)

@@ -1,13 +1,43 @@
-"""API keys: made, listed, revoked, and read by who checks them."""
+"""API keys: made, listed, revoked, and read to check one.
 
+A key is `vck_`, 16 hex digits that name it, `_` and 256 random bits. Only its SHA-256 is kept: what
+is as random as that cannot be guessed from its hash, however fast the hash is.
+"""
+
+import hashlib
+import re
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from shared.database import clock
-from shared.keys import ApiKey, Role, new_key, read_key
+from shared.dialects import clock
+from shared.tables import ApiKey, Role
+
+_FORM = re.compile(r"vck_([0-9a-f]{16})_[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class Presented:
+    """A key as a client shows it: which one it says it is, and its hash."""
+
+    key_id: str
+    hash: str
+
+
+def new_key() -> str:
+    """Make a key; it is shown once and never stored."""
+    return f"vck_{secrets.token_hex(8)}_{secrets.token_hex(32)}"
+
+
+def read_key(text: str) -> Presented | None:
+    """Read what a client shows; None if it is no key of ours."""
+    form = _FORM.fullmatch(text)
+    if form is None:
+        return None
+    return Presented(form[1], hashlib.sha256(text.encode()).hexdigest())
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,10 @@ from sqlalchemy import Select, bindparam, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
-from shared.database import clock
-from shared.errors import (
-    MessageNotFound,
-)
-from shared.prepared import Db, Prepared
-from shared.store.among import is_among
-from shared.store.states import is_unfinished
+from shared.dialects import any_of, clock
+from shared.errors import MessageNotFound
+from shared.statements import CompiledStatement
+from shared.store.dispatch import is_unfinished
 from shared.tables import (
     UNFINISHED,
     Attempt,
@@ -44,7 +41,7 @@ async def get(db: AsyncSession, message_id: UUID, *, owner: str) -> Message:
     return message
 
 
-async def reread(db: Db, message_id: UUID) -> Message:
+async def reread(db: AsyncSession, message_id: UUID) -> Message:
     """Read a message that was there before, also when its project was deleted in the meantime."""
     found = await _BY_ID.first(db, {"of_message": message_id})
     assert found is not None, "messages of a deleted project are purged much later"
@@ -90,14 +87,12 @@ async def full(db: AsyncSession, message_id: UUID, *, owner: str) -> FullMessage
     )
 
 
-async def ended_among(db: Db, message_ids: Sequence[UUID]) -> Sequence[UUID]:
+async def ended_among(db: AsyncSession, message_ids: Sequence[UUID]) -> Sequence[UUID]:
     """Name those of the messages that have ended."""
     return [row.id for row in await _ENDED.all(db, {"ids": message_ids})]
 
 
-_ENDED = Prepared(
-    lambda dialect: select(Message.id).where(is_among(Message.id, "ids", dialect), ~is_unfinished())
-)
+_ENDED = CompiledStatement(select(Message.id).where(any_of(Message.id, "ids"), ~is_unfinished()))
 
 
 def _owned(owner: str) -> Select[Message]:
@@ -109,6 +104,5 @@ def _owned(owner: str) -> Select[Message]:
     )
 
 
-# built once: to build a statement takes longer than to run it
 _AGO = func.coalesce(clock() - Message.ended_at, 0.0).label("ended_ago_s")
-_BY_ID = Prepared(select(Message, _AGO).where(Message.id == bindparam("of_message")))
+_BY_ID = CompiledStatement(select(Message, _AGO).where(Message.id == bindparam("of_message")))

@@ -10,8 +10,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, Integer, Select, case, cast, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from shared.database import clock
-from shared.store.states import is_unfinished
+from shared.dialects import clock
+from shared.store.dispatch import is_unfinished
 from shared.tables import Message, MessageStatus, Project, Worker
 
 WINDOW_S = 3600

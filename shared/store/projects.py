@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 from sqlalchemy import Select, insert, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from shared.database import clock
+from shared.dialects import clock
 from shared.errors import ProjectNotFound, RevisionNotFound
 from shared.tables import Project, Revision
 

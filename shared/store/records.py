@@ -5,14 +5,12 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import bindparam, update
+from sqlalchemy import update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from shared.database import clock, insert_new
-from shared.prepared import Prepared, Step, insert_rows, is_fenced, together
-from shared.store import events
-from shared.store.attempts import Call, Claim
-from shared.store.events import Batch
+from shared.dialects import any_of, clock, insert_new
+from shared.statements import CompiledStatement, insert_rows
+from shared.store.types import Call, Claim
 from shared.tables import Attempt, AttemptOutcome, ModelCall
 
 Spans = Sequence[dict[str, Any]] | None
@@ -21,37 +19,27 @@ _MOST_TOKENS = 10**15
 _REFUSED = re.compile("[\\x00\\ud800-\\udfff]")
 
 
-async def close_attempt(
-    db: AsyncSession, message_id: UUID, number: int, outcome: AttemptOutcome
-) -> None:
-    """Write how an attempt ended of which nothing else is known."""
-    of_attempt = {"of_message": message_id, "of_number": number}
-    await together(db, [(_CLOSE, of_attempt | {"outcome": outcome, "error": None})])
-
-
-def closing(
-    claim: Claim,
+async def end_attempts(
+    db: AsyncSession,
+    message_ids: Sequence[UUID],
     outcome: AttemptOutcome,
-    calls: Sequence[Call],
-    told: Batch | None,
     *,
-    spans: Spans,
     error: dict[str, Any] | None = None,
-) -> list[Step]:
-    """Write how an attempt ended, what it asked of the model, and its last events.
+    spans: Spans = None,
+) -> tuple[UUID, ...]:
+    """Write how the open attempts at messages ended; name the messages that had one.
 
-    Without spans those stay that were stored while it ran. The events have passed their fence.
+    Without spans those stay that were stored while it ran.
     """
-    of_attempt = {"of_message": claim.message_id, "of_number": claim.attempt}
     known = {"outcome": outcome, "error": error} | ({} if spans is None else {"spans": spans})
-    made = _ADD_CALLS.steps([_row(claim, call) for call in calls])
-    return [(_CLOSE, of_attempt | known), *made, *events.inserting(*([told] if told else []))]
+    ended = await _END_ATTEMPTS.all(db, known | {"ids": message_ids})
+    return tuple(attempt.message_id for attempt in ended)
 
 
 async def record_calls(db: AsyncSession, *made: tuple[Claim, Sequence[Call]]) -> None:
     """Record what attempts tried, also what came to nothing; tolerates a repetition."""
     rows = [_row(claim, call) for claim, calls in made for call in calls]
-    await together(db, _ADD_CALLS.steps(rows))
+    await _ADD_CALLS.all(db, rows)
 
 
 def _row(claim: Claim, call: Call) -> dict[str, Any]:
@@ -87,17 +75,11 @@ def tokens(value: object) -> int | None:
     return value if type(value) is int and 0 <= value <= _MOST_TOKENS else None
 
 
-# built once: to build a statement takes longer than to run it
-_CLOSE = Prepared(
-    lambda dialect: (
-        update(Attempt)
-        .where(
-            Attempt.message_id == bindparam("of_message"),
-            Attempt.number == bindparam("of_number"),
-            is_fenced(dialect),
-        )
-        .values(ended_at=clock())
-    )
+_END_ATTEMPTS = CompiledStatement(
+    update(Attempt)
+    .where(any_of(Attempt.message_id, "ids"), Attempt.outcome.is_(None))
+    .values(ended_at=clock())
+    .returning(Attempt.message_id)
 )
 _ADD_CALLS = insert_rows(ModelCall, insert_new)
 

@@ -8,9 +8,9 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, Select, delete, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from shared.database import clock
+from shared.dialects import clock
 from shared.store import usage
-from shared.store.states import is_unfinished
+from shared.store.dispatch import is_unfinished
 from shared.tables import Item, Message, Project, VibeSession
 
 

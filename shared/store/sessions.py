@@ -8,9 +8,9 @@ from uuid import UUID, uuid4
 from sqlalchemy import Float, case, cast, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from shared.database import insert_new
+from shared.dialects import insert_new
 from shared.errors import SessionNotFound
-from shared.store.states import is_running, is_unfinished
+from shared.store.dispatch import is_in_progress, is_unfinished
 from shared.tables import Item, Message, Project, VibeSession
 
 
@@ -74,7 +74,7 @@ async def _insert(
     db: AsyncSession, *, project_id: UUID, node_id: str | None, key: str, **values: Any
 ) -> VibeSession | None:
     statement = (
-        insert_new(VibeSession, db.get_bind().dialect.name)
+        insert_new(VibeSession)
         .values(
             id=uuid4(), project_id=project_id, node_id=node_id, openai_session_key=key, **values
         )
@@ -132,7 +132,7 @@ async def summaries(
 
 def _summary_query() -> Any:
     unfinished = case((is_unfinished(), 1), else_=0)
-    running = case((is_running(), 1), else_=0)
+    running = case((is_in_progress(), 1), else_=0)
     here = (Message.session_id == VibeSession.id) & (Message.generation == VibeSession.generation)
     return (
         select(
@@ -175,13 +175,6 @@ async def lock_all(db: AsyncSession, project_id: UUID) -> Sequence[VibeSession]:
         .with_for_update(key_share=True)
     )
     return found.all()
-
-
-async def touch_all(db: AsyncSession, project_id: UUID) -> None:
-    """Write every locked session of a project anew, so that who waits for one sees it changed."""
-    unchanged = {"next_seq": VibeSession.next_seq}
-    sessions = update(VibeSession).where(VibeSession.project_id == project_id)
-    await (await db.connection()).execute(sessions.values(**unchanged))
 
 
 async def memory(db: AsyncSession, session_id: UUID) -> Memory | None:

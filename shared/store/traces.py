@@ -14,7 +14,7 @@ from sqlalchemy import JSON, Select, bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import load_only, undefer
 
-from shared.database import clock
+from shared.dialects import clock
 from shared.errors import MessageNotFound, TraceNotFound
 from shared.tables import Attempt, Message, Project
 

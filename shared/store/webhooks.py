@@ -1,19 +1,24 @@
 """Webhooks as their owners see them: made, listed, deleted, and what became of their deliveries."""
 
+import base64
+import secrets
 from collections.abc import Sequence
 from uuid import UUID, uuid4
 
 from sqlalchemy import delete, func, insert, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from shared.database import clock
+from shared.dialects import clock
 from shared.errors import DeliveryNotFound, WebhookNotFound, WebhooksFull
-from shared.statuses import DeliveryStatus, MessageStatus
 from shared.store import projects
-from shared.tables import Project
-from shared.webhooks import Delivery, Webhook, new_secret
+from shared.tables import Delivery, DeliveryStatus, MessageStatus, Project, Webhook
 
 MOST_OF_A_PROJECT = 10
+
+
+def new_secret() -> str:
+    """Make what a webhook's deliveries are signed with, as Standard Webhooks writes it."""
+    return f"whsec_{base64.b64encode(secrets.token_bytes(32)).decode()}"
 
 
 async def create(

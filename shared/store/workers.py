@@ -6,9 +6,9 @@ from uuid import UUID
 from sqlalchemy import Connection, delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from shared.database import clock
-from shared.prepared import Prepared
-from shared.store.states import is_running
+from shared.dialects import clock
+from shared.statements import CompiledStatement
+from shared.store.dispatch import is_in_progress
 from shared.tables import Message, Worker
 
 
@@ -50,7 +50,7 @@ def beat(
         register(db, process, lease_s=lease_s)
     rows = db.execute(
         select(Message.id, Message.attempt).where(
-            Message.worker_id == process.worker_id, is_running()
+            Message.worker_id == process.worker_id, is_in_progress()
         )
     )
     return frozenset((row.id, row.attempt) for row in rows)
@@ -68,7 +68,7 @@ async def end_all_leases(db: AsyncSession) -> None:
 
 async def forget_dead(db: AsyncSession, *, dead_for_s: float) -> None:
     """Remove workers whose lease ended long ago and that hold no message."""
-    holds = select(Message.id).where(Message.worker_id == Worker.id, is_running())
+    holds = select(Message.id).where(Message.worker_id == Worker.id, is_in_progress())
     await db.execute(
         delete(Worker)
         .where(Worker.lease_expires_at < clock() - dead_for_s, ~holds.exists())
@@ -83,7 +83,7 @@ async def alive(db: AsyncSession) -> tuple[int, int]:
     return row.workers, row.slots
 
 
-_ALIVE = Prepared(
+_ALIVE = CompiledStatement(
     select(
         func.count().label("workers"), func.coalesce(func.sum(Worker.slots), 0).label("slots")
     ).where(Worker.lease_expires_at > clock())

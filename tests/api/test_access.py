@@ -18,8 +18,8 @@ from starlette.testclient import TestClient
 
 from api import keyring
 from api.dependencies import Operator
-from shared.keys import Role
 from shared.store import keys
+from shared.tables import Role
 from shared.workflow.checker import PLACES, CodeChecker, _Reports
 from shared.workflow.text import EMPTY_WORKFLOW
 from tests.api.calls import (

@@ -12,7 +12,7 @@ from starlette.types import Message, Receive, Scope, Send
 from api.auth import Identity
 from api.body_limit import BodyLimit
 from shared.errors import BodyTooSlow, TooManyBodies
-from shared.keys import Role
+from shared.tables import Role
 from tests.api.calls import assert_problem
 
 LIMIT = 1000

@@ -13,7 +13,7 @@ import redis
 
 from api.__main__ import main
 from api.commands.doctor import Finding, examine
-from shared.engines import sync_engine
+from shared.dialects import sync_engine
 from shared.settings import Settings
 from shared.store import diagnosis, workers
 from shared.store.workers import Process

@@ -14,12 +14,12 @@ from uuid import UUID, uuid4
 
 import httpx2
 import pytest
-from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.types import Message
 
 from api.streams import Watchers
 from api.waiting import Replies, wait_for_end
 from shared.channels import Channel, Topic
+from shared.database import DatabaseAway
 from shared.settings import Settings
 from tests.api.calls import ASYNC, new_session, send, statuses, wait_for_status
 from tests.services import (
@@ -168,7 +168,7 @@ async def test_a_database_that_is_away_is_asked_again(in_process: Settings) -> N
         async def among(self, ids: Sequence[UUID]) -> Sequence[UUID]:
             found = await super().among(ids)
             if self.asked < 3:
-                raise PoolTimeout
+                raise DatabaseAway
             return found
 
     ended = Away()

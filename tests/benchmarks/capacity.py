@@ -14,7 +14,6 @@ from tests.benchmarks.sizing import (
     SETTINGS,
     Size,
     cell_rate,
-    counting,
     part_of,
     size,
     slots,
@@ -64,7 +63,7 @@ def _costs(costs: Costs) -> str:
         ("worker: CPU a message", f"{costs.worker_ms:g} ms"),
         ("PostgreSQL: CPU a message", f"{costs.postgres_ms:g} ms"),
         ("Redis: CPU a message", f"{costs.redis_ms:g} ms"),
-        ("PostgreSQL: an unfinished message, in each accept", f"{costs.counted_us:g} µs"),
+        ("PostgreSQL: an unfinished message, in a count of all", f"{costs.counted_us:g} µs"),
         ("PostgreSQL: an unfinished message, in a sweep", f"{costs.swept_us:g} µs"),
         ("PostgreSQL: an unfinished message, looked at for overdue", f"{costs.overdue_us:g} µs"),
         ("PostgreSQL: a worker's heartbeat", f"{costs.beat_us:g} µs"),
@@ -110,17 +109,13 @@ def _sizes(costs: Costs) -> str:
         each("connections to PostgreSQL, at most", lambda s: f"{s.connections:,}"),
         each("connections that have work, at most", lambda s: f"{s.working:,.1f}"),
         each("cores of PostgreSQL in use", lambda s: f"{s.postgres + s.beating:,.2f}"),
-        each("the same for counting in accepts", lambda s: f"{s.counting:,.2f}"),
+        each("the same for counting unfinished messages", lambda s: f"{s.counting:,.2f}"),
         each("the same for sweeps and overdue ones", lambda s: f"{s.sweeping:,.2f}"),
         each("core of Redis in use", lambda s: f"{s.redis:.2f}"),
         each("write-ahead log, MB/s", lambda s: f"{s.logged_mb_s:,.1f}"),
         together("*all services:* processes", lambda s: s.workers + s.apis),
         together("memory of API and workers, GB", lambda s: s.memory_gb),
         together("rows a day, GB", lambda s: s.stored_gb_day),
-        (
-            "*were it one service:* cores that count in accepts",
-            *(f"{counting(rate, costs):,.2f}" for rate in RATES),
-        ),
     )
     return _table(("", *(f"{rate:,} messages/s" for rate in RATES)), rows)
 

@@ -60,20 +60,14 @@ def _of_settings(costs: Costs) -> Iterator[Limit]:
 def _of_postgres(costs: Costs) -> Iterator[Limit]:
     yield Limit(
         first(lambda rate: _default_connections(rate, costs) > SERVER_CONNECTIONS),
-        "`max_connections` = 100: three pools of "
-        f"{SETTINGS.database_pool} a process may open more (they do under bursts only)",
+        f"`max_connections` = 100: pools of {SETTINGS.database_pool} a process may open more "
+        "(they do under bursts only)",
         "`DATABASE_POOL` = 3; then `max_connections`; from some hundred on PgBouncer",
     )
     yield Limit(
         1e12 / MONTH_S / costs.stored_bytes,
         "a month of rows is 1 TB, and nothing removes them",
         "`messages` and what hangs on them partitioned by time, old parts dropped",
-    )
-    yield Limit(
-        costs.postgres_ms * 1e3 / MODEL_S / costs.counted_us,
-        "each accept counts all unfinished messages: that costs as much as all of a message's "
-        "other statements",
-        "compare the limit with a count that the sweep renews each second",
     )
     yield Limit(
         first(lambda rate: _looking(rate, costs) > SERVER_CORES * BUSY / 4),

@@ -180,7 +180,11 @@ def _resource_rows() -> list[Row]:
         Row("CPU while idle, % of a core", median("idle cpu")),
         Row("a message's rows, bytes", median("stored bytes"), digits=0),
         Row("  its write-ahead log, bytes", median("logged bytes"), digits=0),
-        Row("PostgreSQL, µs CPU: an unfinished row in an accept", median("us counted"), digits=2),
+        Row(
+            "PostgreSQL, µs CPU: a counted unfinished row",
+            median("us counted"),
+            digits=2,
+        ),
         Row("  an unfinished row in a sweep", median("us swept"), digits=2),
         Row("  an unfinished row in a look for overdue ones", median("us overdue"), digits=2),
         Row("  a worker's heartbeat", median("us beat"), digits=0),

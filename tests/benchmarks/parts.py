@@ -15,9 +15,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.channels import Channel, Topic
 from shared.database import Database
-from shared.engines import sync_engine
+from shared.dialects import sync_engine
 from shared.settings import Settings
-from shared.store import acceptance, cancels, sweeps, workers
+from shared.store import dispatch, transitions, workers
+from shared.store.accept import UnfinishedCount
 from shared.store.workers import Process
 from tests.benchmarks import modules
 from tests.benchmarks.contenders import Ours
@@ -71,13 +72,11 @@ async def unfinished(stage: Stage, *, messages: int, times: int) -> None:
     settings = settings_of({"VIBECODER_DATABASE_URL": url, "VIBECODER_REDIS_URL": stage.redis.url})
     note = stage.results.of(OURS)
     note("us beat", [_beats(stage, settings, times=5 * times)])
-    seen = {"of_session": uuid4(), "of_project": filled_id(f"project{messages // 1000}")}
 
-    async def accept(db: AsyncSession) -> None:
-        asked = seen | {"of_owner": "nobody", "of_draft": uuid4(), "key": None}
-        assert await acceptance._SITUATION.first(db, asked)
+    async def count(db: AsyncSession) -> None:
+        assert await UnfinishedCount().read(db)
 
-    for name, step in (("counted", accept), ("swept", _sweep(settings)), ("overdue", _overdue)):
+    for name, step in (("counted", count), ("swept", _sweep(settings)), ("overdue", _overdue)):
         note(f"us {name}", [await _cpu_us(stage, settings, step, times=times) / messages])
 
 
@@ -117,16 +116,16 @@ async def _cpu_us(stage: Stage, settings: Settings, step: Step, *, times: int) -
 
 def _sweep(settings: Settings) -> Step:
     async def sweep(db: AsyncSession) -> None:
-        await sweeps.take_lost_hints(
-            db, waiting=0, hinted_before_s=5, run_limit_s=2 * _LEASE_S, limit=200
+        await dispatch.mark_lost(
+            db, waiting=0, enqueued_before_s=5, run_limit_s=2 * _LEASE_S, limit=200
         )
-        await sweeps.take_unhinted(db, project_limit=settings.project_concurrency, limit=200)
+        await dispatch.mark_waiting(db, project_limit=settings.project_concurrency, limit=200)
 
     return sweep
 
 
 async def _overdue(db: AsyncSession) -> None:
-    await cancels.overdue(db, queue_timeout_s=_LEASE_S, limit=100)
+    await transitions.overdue(db, queue_timeout_s=_LEASE_S, limit=100)
 
 
 async def channel(stage: Stage, ours: Ours, *, ids: int) -> None:

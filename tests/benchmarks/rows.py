@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 import psycopg
 from sqlalchemy import insert, update
 
-from shared.engines import sync_engine
+from shared.dialects import sync_engine
 from shared.settings import Settings
 from shared.tables import Item, VibeSession
 

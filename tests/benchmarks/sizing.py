@@ -66,8 +66,8 @@ def apis(rate: float, costs: Costs) -> int | None:
 
 
 def connections(worker_count: int, api_count: int) -> int:
-    """Return how many connections to PostgreSQL there may be: three pools each, and heartbeats."""
-    return 3 * SETTINGS.database_pool * (worker_count + api_count) + worker_count
+    """Return how many connections to PostgreSQL there may be: a pool each, and heartbeats."""
+    return SETTINGS.database_pool * (worker_count + api_count) + worker_count
 
 
 def redis_cores(rate: float, api_count: int, costs: Costs) -> float:
@@ -75,9 +75,9 @@ def redis_cores(rate: float, api_count: int, costs: Costs) -> float:
     return rate * costs.redis_ms / 1e3 + rate * api_count * costs.delivered_us / 1e6
 
 
-def counting(rate: float, costs: Costs) -> float:
-    """Return the cores that count all unfinished messages in each accept."""
-    return rate * rate * MODEL_S * costs.counted_us / 1e6
+def counting(rate: float, api_count: int, costs: Costs) -> float:
+    """Return the cores that count all unfinished messages, each second for each API process."""
+    return api_count * rate * MODEL_S * costs.counted_us / 1e6
 
 
 def size(rate: float, costs: Costs, *, slots_each: int) -> Size | None:
@@ -99,7 +99,7 @@ def size(rate: float, costs: Costs, *, slots_each: int) -> Size | None:
         connections=connections(worker_count, api_count),
         working=rate * (costs.api_ms + costs.worker_ms + costs.postgres_ms) / 1e3,
         postgres=rate * costs.postgres_ms / 1e3,
-        counting=counting(rate, costs),
+        counting=counting(rate, api_count, costs),
         # one worker at a time sweeps, each wants to once a second
         sweeping=(min(worker_count * a_sweep, 1) + looking) / SETTINGS.sweep_s,
         beating=worker_count / SETTINGS.heartbeat_s * costs.beat_us / 1e6,

@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import select
-from sqlalchemy.exc import DBAPIError
 
-from shared.database import Database, will_pass
+from shared.database import Database, DatabaseAway
 from shared.settings import Settings
-from shared.store import sweeps
+from shared.store import dispatch
 from tests.faults.cluster import Cluster
 from tests.faults.prompts import add_agent, prompt
 from tests.faults.proxy import Proxy
@@ -61,19 +60,18 @@ async def test_who_falls_silent_in_a_transaction_holds_its_locks_for_seconds_onl
 
     async def leads(database: Database) -> bool:
         async with database.begin() as db:
-            return await sweeps.lead(db, "a namespace")
+            return await dispatch.lead(db, "a namespace")
 
     async def lead_and_fall_silent() -> None:
         async with silent.begin() as db:
-            assert await sweeps.lead(db, "a namespace")
+            assert await dispatch.lead(db, "a namespace")
             assert not await leads(other)
             await asyncio.sleep(16)
             assert await leads(other)
             await db.execute(select(1))
 
-    with pytest.raises(DBAPIError) as raised:
+    with pytest.raises(DatabaseAway):
         await lead_and_fall_silent()
-    assert will_pass(raised.value)
     assert await leads(silent), "with another connection"
     await silent.close()
     await other.close()

@@ -15,23 +15,24 @@ from shared.errors import (
     SessionQueueFull,
     VibeCoderError,
 )
+from shared.store.accept import UnfinishedCount
 from shared.tables import Message, MessageStatus
-from tests.shared.world import World, draft
+from tests.shared.world import ON_SQLITE, World, draft
 
 
-async def test_an_accepted_message_is_queued_and_its_head_hinted(world: World) -> None:
+async def test_an_accepted_message_is_queued_and_its_message_enqueued(world: World) -> None:
     accepted = await world.accept(await world.session(), "Create a triage agent")
     stored = await world.message(accepted.message.id)
     assert (stored.status, stored.seq, stored.attempt) == ("queued", 1, 0)
     assert stored.content == "Create a triage agent"
-    assert accepted.ended.heads == (stored.id,)
-    assert stored.hinted_at is not None
+    assert accepted.ended.ready == (stored.id,)
+    assert stored.enqueued_at is not None
 
 
-async def test_only_the_first_of_a_session_is_hinted(world: World) -> None:
+async def test_only_the_first_of_a_session_is_enqueued(world: World) -> None:
     session = await world.session()
     await world.accept(session)
-    assert (await world.accept(session)).ended.heads == ()
+    assert (await world.accept(session)).ended.ready == ()
 
 
 async def test_a_known_key_gives_the_same_message(world: World) -> None:
@@ -118,7 +119,7 @@ async def test_rollback_cancels_what_waits_and_runs_and_takes_its_place(world: W
     waiting = (await world.accept(session)).message
     accepted = await world.accept(session, on_busy="rollback")
     assert accepted.ended.ids == (running.message_id, waiting.id)
-    assert accepted.ended.heads == (accepted.message.id,)
+    assert accepted.ended.ready == (accepted.message.id,)
     assert (await world.message(running.message_id)).status == "cancelled"
     assert (await world.message(done.message_id)).status == "completed"
     assert await world.attempts(running.message_id) == ["cancelled"]
@@ -156,11 +157,13 @@ async def test_a_foreign_a_missing_and_a_deleted_session_are_not_there(world: Wo
     assert await world.count(Message) == 0
 
 
-async def test_concurrent_messages_get_consecutive_numbers_and_one_is_hinted(world: World) -> None:
+async def test_concurrent_messages_are_numbered_and_one_is_enqueued(
+    world: World,
+) -> None:
     session = await world.session()
     accepted = await asyncio.gather(*(world.accept(session, str(n)) for n in range(12)))
     assert sorted(a.message.seq for a in accepted) == list(range(1, 13))
-    assert sum(len(a.ended.heads) for a in accepted) == 1
+    assert sum(len(a.ended.ready) for a in accepted) == 1
 
 
 async def test_concurrent_duplicates_of_a_key_make_one_message(world: World) -> None:
@@ -185,3 +188,25 @@ async def test_a_session_deleted_while_messages_arrive_leaves_none_unfinished(
     await asyncio.gather(*clients[:6], world.delete(project), *clients[6:])
     for message_id in accepted:
         assert (await world.message(message_id)).status == MessageStatus.CANCELLED
+
+
+@ON_SQLITE
+async def test_the_whole_service_is_counted_once_a_second_and_own_messages_at_once(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr("shared.store.accept.monotonic", lambda: now)
+    unfinished = UnfinishedCount()
+
+    async def known() -> int:
+        async with world.database.read() as db:
+            return await unfinished.read(db)
+
+    assert await known() == 0
+    await world.accept(await world.session())  # as another process does
+    unfinished.add(1)
+    assert await known() == 1
+    await world.accept(await world.session())
+    assert await known() == 1, "it is not a second old"
+    now += 1
+    assert await known() == 2

@@ -5,10 +5,10 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import update
 
-from shared.database import clock
+from shared.dialects import clock
 from shared.errors import MessageNotFound, ProjectNotFound
-from shared.expiry import end_overdue
-from shared.store import cancels, projects, sweeps
+from shared.overdue import end_overdue
+from shared.store import dispatch, projects, transitions
 from shared.store.transitions import Ended
 from shared.tables import Item, Message, Project, VibeSession, Worker
 from tests.shared.world import World
@@ -39,7 +39,7 @@ async def test_a_waiting_message_is_cancelled_alone(world: World) -> None:
     second = (await world.accept(session)).message
     third = (await world.accept(session)).message
     assert await world.cancel(second.id) == Ended(ids=(second.id,))
-    assert (await world.complete(head)).heads == (third.id,)
+    assert (await world.complete(head)).ready == (third.id,)
 
 
 async def test_cancelling_a_running_message_readies_the_next_one(world: World) -> None:
@@ -84,8 +84,8 @@ async def test_clearing_frees_a_place_for_another_session_of_the_project(world: 
     session = await world.session(project)
     await world.claimed(session)
     waiting = await world.accept(await world.session(project))
-    assert waiting.ended.heads == ()
-    assert (await world.clear(session)).heads == (waiting.message.id,)
+    assert waiting.ended.ready == ()
+    assert (await world.clear(session)).ready == (waiting.message.id,)
 
 
 async def test_deleting_a_project_ends_everything_below_it_and_nothing_else(world: World) -> None:
@@ -112,10 +112,10 @@ async def test_a_deleted_project_is_purged_with_all_rows_but_only_in_time(world:
     await world.answer(await world.session())
     await world.delete(project)
     async with world.database.begin() as db:
-        assert await sweeps.purge_projects(db, deleted_before_s=60) == 0
+        assert await dispatch.purge_projects(db, deleted_before_s=60) == 0
     await world.change(Project, project.id, deleted_at=clock() - 61)
     async with world.database.begin() as db:
-        assert await sweeps.purge_projects(db, deleted_before_s=60) == 1
+        assert await dispatch.purge_projects(db, deleted_before_s=60) == 1
     tables = (Project, VibeSession, Message, Item)
     assert [await world.count(table) for table in tables] == [1, 1, 1, 2]
 
@@ -126,7 +126,7 @@ async def test_a_message_that_waited_too_long_expires_and_the_next_does_not(worl
     young = (await world.accept(session)).message
     await world.change(Message, old.id, queued_at=clock() - world.settings.queue_timeout_s - 1)
     ended = await end_all_overdue(world)
-    assert ended == Ended(ids=(old.id,), heads=(young.id,))
+    assert ended == Ended(ids=(old.id,), ready=(young.id,))
     assert ended.codes == ("expired",)
     stored = await world.message(old.id)
     assert stored.error is not None
@@ -167,13 +167,13 @@ async def test_what_got_a_worker_or_its_worker_back_meanwhile_does_not_expire(
     await world.renew(worker, lease_s=-timeout - 1)
     await world.change(Message, waiting.id, queued_at=clock() - timeout - 1)
     async with world.database.read() as db:
-        overdue = await cancels.overdue(db, queue_timeout_s=timeout, limit=10)
+        overdue = await transitions.overdue(db, queue_timeout_s=timeout, limit=10)
     assert {message.id for message in overdue} == {running.id, waiting.id}
     await world.renew(worker, lease_s=60)
     await world.claim(waiting, worker)
     for message in overdue:
         async with world.database.begin() as db:
-            ended = await cancels.expire(db, message, queue_timeout_s=timeout, limit=9)
+            ended = await transitions.expire(db, message, queue_timeout_s=timeout, limit=9)
         assert ended == Ended()
     assert (await world.message(running.id)).status == "in_progress"
     assert (await world.message(waiting.id)).status == "in_progress"

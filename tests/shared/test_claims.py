@@ -4,7 +4,8 @@ import asyncio
 
 import pytest
 
-from shared.database import Database, clock
+from shared.database import Database
+from shared.dialects import clock
 from shared.store.transitions import Claim, Ended
 from shared.tables import Attempt, Message
 from tests.shared.world import World
@@ -36,7 +37,7 @@ async def test_a_claim_holds_all_that_an_attempt_needs(world: World) -> None:
     assert (claim.code, claim.revision, claim.generation) == ("a = 1\n", 1, 1)
     assert claim.openai_session_key == f"project_{project.id}_node_triage"
     stored = await world.message(claim.message_id)
-    assert (stored.status, stored.hinted_at) == ("in_progress", None)
+    assert (stored.status, stored.enqueued_at) == ("in_progress", None)
     assert stored.claimed_at is not None
 
 
@@ -107,7 +108,7 @@ async def test_a_message_lost_too_often_fails_and_its_session_goes_on(world: Wor
     await world.claim(message, await world.worker(lease_s=-1))
     await world.claim(message, await world.worker(lease_s=-1))
     ended = await world.try_claim(message.id, await world.worker())
-    assert ended == Ended(ids=(message.id,), heads=(following.id,))
+    assert ended == Ended(ids=(message.id,), ready=(following.id,))
     assert ended.codes == ("worker_lost",)
     stored = await world.message(message.id)
     assert stored.error is not None

@@ -9,7 +9,8 @@ from sqlalchemy import select, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 from structlog.testing import capture_logs
 
-from shared.database import CommitUnknownError, Database, clock, retried, until_done, will_pass
+from shared.database import CommitUnknown, Database, DatabaseAway, retried, until_done
+from shared.dialects import Postgresql, clock
 from shared.settings import Settings
 from shared.store import projects
 from shared.tables import Project
@@ -96,16 +97,14 @@ async def test_a_file_that_stays_locked_is_an_error_that_passes(world: World) ->
     other = Database(settings, name="t")
     async with world.database.begin() as db:
         await db.execute(text("DELETE FROM workers"))
-        with pytest.raises(OperationalError) as raised:
+        with pytest.raises(DatabaseAway):
             await World(other, settings).project()
-    assert will_pass(raised.value)
     await other.close()
 
 
 async def test_what_passes_is_tried_again_and_what_does_not_is_not() -> None:
-    passing = OperationalError("x", {}, Exception("database is locked"))
-    failing = OperationalError("x", {}, Exception("no such table"))
-    errors: list[DBAPIError] = [passing, passing]
+    passing, failing = DatabaseAway(), RuntimeError()
+    errors: list[Exception] = [passing, passing]
     tries = 0
 
     @retried
@@ -119,35 +118,35 @@ async def test_what_passes_is_tried_again_and_what_does_not_is_not() -> None:
     assert await step() == "done"
     assert tries == 3
     errors[:] = [failing]
-    with pytest.raises(OperationalError):
+    with pytest.raises(RuntimeError):
         await step()
     assert tries == 4
     errors[:] = [passing] * 9
-    with pytest.raises(OperationalError):
+    with pytest.raises(DatabaseAway):
         await step()
     assert tries == 8
 
 
 async def test_a_commit_of_unknown_outcome_is_repeated_only_where_that_is_said() -> None:
-    left = [CommitUnknownError()]
+    left = [CommitUnknown()]
 
     async def step() -> str:
         if left:
             raise left.pop()
         return "done"
 
-    with pytest.raises(CommitUnknownError):
+    with pytest.raises(CommitUnknown):
         await retried(step)()
-    left[:] = [CommitUnknownError()]
+    left[:] = [CommitUnknown()]
     with capture_logs():
         assert await until_done(step) == "done"
 
 
 async def test_waiting_for_the_database_has_an_end() -> None:
     async def step() -> None:
-        raise OperationalError("x", {}, Exception(), connection_invalidated=True)
+        raise DatabaseAway
 
-    with capture_logs() as logs, pytest.raises(OperationalError):
+    with capture_logs() as logs, pytest.raises(DatabaseAway):
         await until_done(step, limit_s=0.5)
     assert len(logs) == 1
 
@@ -157,11 +156,73 @@ async def test_a_server_that_is_not_there_is_waited_for() -> None:
         database_url="postgresql://postgres@127.0.0.1:1/x", redis_url="redis://127.0.0.1:1/0"
     )
     database = Database(nowhere, name="t")
-    with pytest.raises(OperationalError) as raised:
-        async with database.begin() as db:
-            await db.execute(text("SELECT 1"))
-    assert will_pass(raised.value)
-    assert not raised.value.connection_invalidated, "SQLAlchemy does not say so"
+    with pytest.raises(DatabaseAway):
+        async with database.begin():
+            pass
+    await database.close()
+
+
+class _Refusal(Exception):
+    def __init__(self, sqlstate: str | None) -> None:
+        self.sqlstate = sqlstate
+
+
+@pytest.mark.parametrize(
+    ("sqlstate", "passes"),
+    [
+        (None, True),
+        ("40001", True),
+        ("40P01", True),
+        ("53100", True),
+        ("53300", True),
+        ("57014", True),
+        ("57P03", True),
+        ("25006", True),
+        ("42P01", False),
+        ("23505", False),
+        ("22003", False),
+    ],
+)
+def test_refusals_of_the_moment_pass_and_others_do_not(
+    sqlstate: str | None, *, passes: bool
+) -> None:
+    error = OperationalError("x", {}, _Refusal(sqlstate))
+    assert Postgresql().will_pass(error) is passes
+
+
+@ON_POSTGRESQL
+async def test_the_options_of_the_url_are_kept_and_ours_are_added(settings: Settings) -> None:
+    query = "?options=-c%20statement_timeout%3D7s&application_name=mine"
+    theirs = settings.model_copy(update={"database_url": f"{settings.database_url}{query}"})
+    database = Database(theirs, name="t")
+    async with database.read() as db:
+        shown = {
+            name: await db.scalar(text(f"SHOW {name}"))
+            for name in ("statement_timeout", "application_name", "TimeZone")
+        }
+    await database.close()
+    assert shown == {"statement_timeout": "7s", "application_name": "mine", "TimeZone": "UTC"}
+
+
+@ON_POSTGRESQL
+async def test_a_pool_is_bounded_and_gives_back_what_was_idle(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = world.settings.model_copy(update={"database_pool": 3})
+    database = Database(settings, name="pool")
+    connected = text("SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE '%-pool'")
+
+    async def ask() -> int:
+        async with database.read() as db:
+            await db.execute(text("SELECT pg_sleep(0.05)"))
+            return await db.scalar(connected) or 0
+
+    assert max(await asyncio.gather(*(ask() for _ in range(9)))) == 3
+    monkeypatch.setattr("shared.database._IDLE_S", 0.0)
+    await ask()
+    await ask()
+    async with world.database.read() as db:
+        assert await db.scalar(connected) == 1
     await database.close()
 
 
@@ -218,7 +279,7 @@ async def test_a_connection_that_is_cut_before_the_commit_leaves_its_outcome_unk
             await db.execute(text("DELETE FROM workers"))
             cut(postgres_server, world.settings)
 
-    with pytest.raises(CommitUnknownError):
+    with pytest.raises(CommitUnknown):
         await step()
 
 

@@ -7,12 +7,12 @@ from uuid import UUID
 
 import pytest
 
-from shared.database import Database, clock
+from shared.database import Database
+from shared.dialects import clock
 from shared.errors import DeliveryNotFound
-from shared.statuses import DeliveryStatus
 from shared.store import deliveries, webhooks
 from shared.store.deliveries import DeliveryAttempt
-from shared.webhooks import Delivery, Webhook
+from shared.tables import Delivery, DeliveryStatus, Webhook
 from tests.shared.world import ON_POSTGRESQL, World
 
 

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import select
 
 from shared.database import Database
-from shared.store import events, transitions
+from shared.store import claims, events, transitions
 from shared.store.events import Batch, Page, RunEvent
 from shared.store.transitions import Claim, LeaseLost
 from shared.tables import Event, EventKind, Message
@@ -41,7 +41,9 @@ async def kinds(world: World, claim: Claim) -> list[tuple[int, str]]:
 
 async def complete(world: World, claim: Claim, told: Batch | None) -> None:
     async with world.database.begin() as db:
-        await transitions.complete(db, claim, outcome(claim), [Spent()], limit=world.cap, told=told)
+        await transitions.complete(
+            db, claim, outcome(claim), [Spent()], limit=world.cap, pending_events=told
+        )
 
 
 async def test_a_message_that_nobody_watches_has_events_and_no_row_of_them(world: World) -> None:
@@ -147,7 +149,7 @@ async def test_every_end_has_the_last_number(world: World, how: str) -> None:
         case _:
             async with world.database.begin() as db:
                 told = batch(claim, "one", "two")
-                await transitions.fail(db, claim, BOOM, [Spent()], limit=1, told=told)
+                await transitions.fail(db, claim, BOOM, [Spent()], limit=1, pending_events=told)
     found = await read(world, claim)
     assert [told.seq for told in found.events] == list(range(1, len(found.events) + 1))
     assert found.ended
@@ -156,10 +158,10 @@ async def test_every_end_has_the_last_number(world: World, how: str) -> None:
 async def test_a_release_and_another_try_keep_what_was_told(world: World) -> None:
     claim = await world.claimed()
     async with world.database.begin() as db:
-        again = await transitions.run_again(db, claim, [], told=batch(claim, "one"))
+        again = await claims.run_again(db, claim, [], pending_events=batch(claim, "one"))
     assert again.event_count == 4
     async with world.database.begin() as db:
-        await transitions.release(db, again, [], limit=9, told=batch(again, "two"))
+        await transitions.release(db, again, [], limit=9, pending_events=batch(again, "two"))
     last = await world.claim(claim.message_id)
     await world.complete(last)
     found = (await read(world, last)).events

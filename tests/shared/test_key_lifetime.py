@@ -3,7 +3,7 @@
 import pytest
 from sqlalchemy import update
 
-from shared.database import clock
+from shared.dialects import clock
 from shared.tables import Message
 from tests.shared.world import World
 

@@ -3,8 +3,9 @@
 import re
 
 from shared.database import Database
-from shared.keys import Role, new_key, read_key
 from shared.store import keys
+from shared.store.keys import new_key, read_key
+from shared.tables import Role
 
 
 async def made(database: Database, *, lasts_s: float | None = None) -> str:

@@ -2,7 +2,7 @@
 
 from uuid import UUID
 
-from shared.database import clock
+from shared.dialects import clock
 from shared.store import operations
 from shared.store.operations import LATENCIES_S, Ended, Queue
 from shared.tables import Message

@@ -6,12 +6,13 @@ from collections.abc import Awaitable, Callable
 import pytest
 from sqlalchemy import update
 
-from shared.database import Database, clock
+from shared.database import Database
+from shared.dialects import clock
 from shared.errors import FailureCode, WebhookNotFound, WebhooksFull
-from shared.store import cancels, messages, queued, retention, sweeps, transitions, webhooks
+from shared.store import dispatch, messages, retention, transitions, webhooks
 from shared.store.transitions import CodeMoved, Ended, LeaseLost
-from shared.tables import Message, Project, VibeSession
-from shared.webhooks import Delivery, Webhook
+from shared.store.types import Overdue
+from shared.tables import Delivery, Message, Project, VibeSession, Webhook
 from tests.shared.world import ON_POSTGRESQL, OWNER, World, draft, outcome
 
 End = Callable[[World, VibeSession], Awaitable[Ended]]
@@ -37,7 +38,7 @@ async def withdraw(world: World, session: VibeSession) -> Ended:
     sent = (await world.accept(session)).message
     async with world.database.begin() as db:
         message = await messages.get(db, sent.id, owner=OWNER)
-        return await queued.withdraw(db, message, limit=world.cap)
+        return await transitions.withdraw(db, message, limit=world.cap)
 
 
 async def roll_back(world: World, session: VibeSession) -> Ended:
@@ -61,8 +62,8 @@ async def expire(world: World, session: VibeSession) -> Ended:
     sent = (await world.accept(session)).message
     await world.change(Message, sent.id, queued_at=clock() - 1000)
     async with world.database.begin() as db:
-        found = await db.get_one(Message, sent.id)
-        return await cancels.expire(db, found, queue_timeout_s=600, limit=world.cap)
+        found = Overdue(sent.id, session.id)
+        return await transitions.expire(db, found, queue_timeout_s=600, limit=world.cap)
 
 
 async def lose_workers(world: World, session: VibeSession) -> Ended:
@@ -102,12 +103,12 @@ async def test_every_end_is_told_once_to_each_webhook_that_wants_it(world: World
             await world.webhook((await world.project()).id),
         ]
         ended = await end(world, session)
-        assert ended.outbox, end
+        assert ended.has_outbox, end
         for webhook in wants:
             [delivery] = await world.deliveries(webhook)
             assert (delivery.message_id, delivery.status) == (ended.ids[0], "pending"), end
         assert [await world.deliveries(webhook) for webhook in wants_not] == [[], []], end
-        assert not (await end(world, await world.session())).outbox, "nobody asked there"
+        assert not (await end(world, await world.session())).has_outbox, "nobody asked there"
         assert (await world.message(ended.ids[0])).status == status
 
 
@@ -131,7 +132,7 @@ async def test_what_does_not_end_a_message_tells_nobody(world: World) -> None:
         await world.complete(claim)
     assert await world.deliveries(webhook) == []
     await world.complete(again)
-    assert not (await world.cancel(claim.message_id)).outbox
+    assert not (await world.cancel(claim.message_id)).has_outbox
     assert len(await world.deliveries(webhook)) == 1
 
 
@@ -146,7 +147,7 @@ async def test_an_end_that_is_rolled_back_leaves_nothing(world: World) -> None:
     async def complete_and_break() -> None:
         async with world.database.begin() as db:
             ended = await transitions.complete(db, claim, outcome(claim), [], limit=1)
-            assert ended.outbox
+            assert ended.has_outbox
             raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
@@ -189,7 +190,7 @@ async def test_a_deleted_projects_webhooks_are_not_found_and_purged_with_it(worl
     async with world.database.begin() as db:
         with pytest.raises(WebhookNotFound):
             await webhooks.get(db, webhook.id, owner=OWNER)
-        await sweeps.purge_projects(db, deleted_before_s=-1)
+        await dispatch.purge_projects(db, deleted_before_s=-1)
     assert (await world.count(Webhook), await world.count(Delivery)) == (0, 0)
 
 

@@ -3,8 +3,8 @@
 import pytest
 
 from shared.errors import MessageNotQueued
-from shared.store import messages, queued, rates
-from shared.store.rates import Outlook
+from shared.store import estimates, messages, transitions
+from shared.store.estimates import QueueEstimate
 from shared.store.transitions import Ended
 from tests.shared.world import OWNER, World
 
@@ -12,13 +12,13 @@ from tests.shared.world import OWNER, World
 async def change(world: World, message_id: object, prompt: str) -> None:
     async with world.database.begin() as db:
         message = await messages.get(db, message_id, owner=OWNER)  # type: ignore[arg-type]
-        await queued.change(db, message, prompt=prompt, request_hash="new")
+        await transitions.change(db, message, prompt=prompt, request_hash="new")
 
 
 async def withdraw(world: World, message_id: object) -> Ended:
     async with world.database.begin() as db:
         message = await messages.get(db, message_id, owner=OWNER)  # type: ignore[arg-type]
-        return await queued.withdraw(db, message, limit=world.cap)
+        return await transitions.withdraw(db, message, limit=world.cap)
 
 
 async def test_a_worker_gets_the_prompt_as_it_was_changed(world: World) -> None:
@@ -33,7 +33,7 @@ async def test_a_withdrawn_message_is_cancelled_and_the_next_is_ready(world: Wor
     first = (await world.accept(session)).message
     second = (await world.accept(session)).message
     ended = await withdraw(world, first.id)
-    assert ended == Ended(ids=(first.id,), heads=(second.id,))
+    assert ended == Ended(ids=(first.id,), ready=(second.id,))
     assert ended.codes == ("withdrawn",)
     row = await world.message(first.id)
     assert row.error is not None
@@ -55,15 +55,15 @@ async def test_a_start_is_estimated_by_what_ended_lately(world: World) -> None:
     session = await world.session()
     waiting = [(await world.accept(session)).message.id for _ in range(3)]
 
-    async def outlook(message_id: object) -> Outlook:
+    async def outlook(message_id: object) -> QueueEstimate:
         async with world.database.read() as db:
             message = await messages.get(db, message_id, owner=OWNER)  # type: ignore[arg-type]
-            return await rates.outlook(db, message)
+            return await estimates.estimate(db, message)
 
-    assert await outlook(waiting[2]) == Outlook(2, None), "nothing ended: unknown"
+    assert await outlook(waiting[2]) == QueueEstimate(2, None), "nothing ended: unknown"
     for _ in range(6):  # six a minute: one in ten seconds
         await world.answer(await world.session())
-    assert await outlook(waiting[0]) == Outlook(0, 0.0)
-    assert await outlook(waiting[2]) == Outlook(2, 20.0)
+    assert await outlook(waiting[0]) == QueueEstimate(0, 0.0)
+    assert await outlook(waiting[2]) == QueueEstimate(2, 20.0)
     await world.claim(waiting[0])
-    assert await outlook(waiting[0]) == Outlook(0, None), "it has started"
+    assert await outlook(waiting[0]) == QueueEstimate(0, None), "it has started"

@@ -6,7 +6,8 @@ from uuid import UUID
 import pytest
 from sqlalchemy import update
 
-from shared.database import Database, clock
+from shared.database import Database
+from shared.dialects import clock
 from shared.errors import SessionNotFound
 from shared.store import projects, retention, usage
 from shared.store.retention import Deleted

@@ -7,7 +7,7 @@ import pytest
 
 from shared.database import Database
 from shared.errors import MessageNotFound, SessionNotFound
-from shared.store import messages, rates, sessions
+from shared.store import estimates, messages, sessions
 from shared.store.sessions import Memory
 from shared.tables import Message, VibeSession
 from tests.shared.world import OWNER, World
@@ -102,9 +102,9 @@ async def test_a_position_counts_the_unfinished_before_it(world: World) -> None:
     claim = await world.claimed(session)
     last = (await world.accept(session)).message
     async with world.database.read() as db:
-        assert (await rates.outlook(db, await messages.reread(db, last.id))).position == 1
+        assert (await estimates.estimate(db, await messages.reread(db, last.id))).position == 1
         head = await messages.get(db, claim.message_id, owner=OWNER)
-        assert (await rates.outlook(db, head)).position == 0
+        assert (await estimates.estimate(db, head)).position == 0
 
 
 async def test_a_full_message_has_items_attempts_and_responses(world: World) -> None:

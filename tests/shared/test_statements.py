@@ -6,13 +6,15 @@ from shared.store import messages
 from tests.shared.statements import counted
 from tests.shared.world import World
 
-ACCEPT = {"postgresql": 1, "sqlite": 3}
-CLAIM = {"postgresql": 1, "sqlite": 4}
-COMPLETE = {"postgresql": 1, "sqlite": 6}
+ACCEPT = 3
+CLAIM = 3
+COMPLETE = 6
 READ = 1
-"""A message is four statements of PostgreSQL, the least there can be; to SQLite nothing travels."""
-UNUSUAL = {"postgresql": 1 + 3, "sqlite": 6}
-"""What it costs to complete what is not usual, before that is done: tried at once, in vain."""
+
+
+def of_message(sent: list[str]) -> list[str]:
+    """Leave out the count of all unfinished messages, which a process reads once a second."""
+    return [one for one in sent if not one.startswith("SELECT count(messages.id)")]
 
 
 @pytest.mark.parametrize("before", [0, 3], ids=["the first", "the fourth"])
@@ -24,18 +26,19 @@ async def test_a_message_costs_the_same_few_statements_whichever_it_is(
         await world.answer(session)
     with counted() as accepting:
         accepted = await world.accept(session)
+    accepting = of_message(accepting)
     with counted() as claiming:
         claim = await world.claim(accepted.message, worker)
     with counted() as completing:
         ended = await world.complete(claim, spans=[{"span_id": "span_1"}])
     with counted() as reading:
-        async with world.database.single() as db:
+        async with world.database.read() as db:
             await messages.reread(db, accepted.message.id)
-    assert accepted.ended.heads == (accepted.message.id,)
-    assert ended.heads == ()
-    assert len(accepting) == ACCEPT[world.settings.dialect], accepting
-    assert len(claiming) == CLAIM[world.settings.dialect], claiming
-    assert len(completing) == COMPLETE[world.settings.dialect], completing
+    assert accepted.ended.ready == (accepted.message.id,)
+    assert ended.ready == ()
+    assert len(accepting) == ACCEPT, accepting
+    assert len(claiming) == CLAIM, claiming
+    assert len(completing) == COMPLETE, completing
     assert len(reading) == READ, reading
 
 
@@ -43,7 +46,7 @@ async def test_an_idempotency_key_costs_no_statement_of_its_own(world: World) ->
     session = await world.session()
     with counted() as accepting:
         await world.accept(session, key="once")
-    assert len(accepting) == ACCEPT[world.settings.dialect], accepting
+    assert len(of_message(accepting)) == ACCEPT, accepting
 
 
 async def test_only_a_project_with_webhooks_pays_for_them_and_only_one_statement(
@@ -55,21 +58,21 @@ async def test_only_a_project_with_webhooks_pays_for_them_and_only_one_statement
     claim = await world.claim((await world.accept(session)).message, worker)
     with counted() as completing:
         ended = await world.complete(claim)
-    assert ended.outbox
-    assert len(completing) == UNUSUAL[world.settings.dialect] + 1, completing
+    assert ended.has_outbox
+    assert len(completing) == COMPLETE + 1, completing
     elsewhere = await world.claimed()
     with counted() as completing:
         ended = await world.complete(elsewhere)
-    assert not ended.outbox
-    assert len(completing) == COMPLETE[world.settings.dialect], completing
+    assert not ended.has_outbox
+    assert len(completing) == COMPLETE, completing
 
 
-async def test_the_next_head_costs_one_statement(world: World) -> None:
+async def test_the_next_message_costs_one_statement(world: World) -> None:
     session, worker = await world.session(), await world.worker()
     first = (await world.accept(session)).message
     second = (await world.accept(session)).message
     claim = await world.claim(first, worker)
     with counted() as completing:
         ended = await world.complete(claim)
-    assert ended.heads == (second.id,)
-    assert len(completing) == UNUSUAL[world.settings.dialect] + 1, completing
+    assert ended.ready == (second.id,)
+    assert len(completing) == COMPLETE + 1, completing

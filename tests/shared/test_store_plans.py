@@ -8,19 +8,18 @@ from sqlalchemy import text
 from shared.database import Database
 from shared.errors import ServiceQueueFull
 from shared.settings import Settings
-from shared.statuses import DeliveryStatus
 from shared.store import (
-    cancels,
     deliveries,
+    dispatch,
+    estimates,
     messages,
     operations,
-    rates,
-    sweeps,
+    transitions,
     usage,
     webhooks,
 )
 from shared.store.transitions import Claim
-from shared.tables import VibeSession
+from shared.tables import DeliveryStatus, VibeSession
 from tests.shared.world import ON_POSTGRESQL, OWNER, World
 
 PAST = 100_000
@@ -98,16 +97,14 @@ def verbs(sessions: list[VibeSession]) -> list[Callable[[World], Awaitable[objec
 
     async def sweep(world: World) -> None:
         async with world.database.begin() as db:
-            await sweeps.take_lost_hints(
-                db, waiting=0, hinted_before_s=1, run_limit_s=300, limit=20
-            )
-            await sweeps.take_unhinted(db, project_limit=50, limit=20)
-            await cancels.overdue(db, queue_timeout_s=600, limit=100)
+            await dispatch.mark_lost(db, waiting=0, enqueued_before_s=1, run_limit_s=300, limit=20)
+            await dispatch.mark_waiting(db, project_limit=50, limit=20)
+            await transitions.overdue(db, queue_timeout_s=600, limit=100)
 
     async def look(world: World) -> None:
         async with world.database.read() as db:
             await messages.listing(db, sessions[0], after=None, limit=10)
-            assert (await rates.backlog(db)).queued > 0
+            assert (await estimates.backlog(db)).queued > 0
             for part in (operations.queue, operations.ended, operations.failures):
                 await part(db, owner=None)
             await operations.last_failures(db, owner=OWNER)

@@ -8,12 +8,11 @@ from contextlib import suppress
 from uuid import UUID
 
 from sqlalchemy import func, select
-from sqlalchemy.exc import DBAPIError
 
-from shared.database import Database
+from shared.database import Database, DatabaseAway
 from shared.errors import SessionBusy, SessionNotFound
 from shared.settings import Settings
-from shared.store import sweeps
+from shared.store import dispatch
 from shared.store.transitions import Claim, CodeMoved, Ended, LeaseLost
 from shared.tables import UNFINISHED, Item, Message, MessageStatus, Project, Revision, VibeSession
 from shared.workflow.text import EMPTY_WORKFLOW
@@ -53,7 +52,7 @@ class Chaos:
             self.sessions += [await world.session(project) for _ in range(3)]
 
     def tell(self, ended: Ended) -> None:
-        for head in ended.heads:
+        for head in ended.ready:
             if self.random.random() < 0.95:  # some hints are lost
                 self.hints.put_nowait(head)
             if self.random.random() < 0.1:  # some are doubled
@@ -119,15 +118,15 @@ class Chaos:
 
     async def sweep(self, world: World, *, everything: bool = False) -> None:
         async with world.database.begin() as db:
-            lost = await sweeps.take_lost_hints(
+            lost = await dispatch.mark_lost(
                 db,
                 waiting=0,
-                hinted_before_s=-1 if everything else 0.3,
+                enqueued_before_s=-1 if everything else 0.3,
                 run_limit_s=300,
                 limit=20,
             )
-            lost += await sweeps.take_unhinted(db, project_limit=CAP, limit=20)
-        self.tell(Ended(heads=lost))
+            lost += await dispatch.mark_waiting(db, project_limit=CAP, limit=20)
+        self.tell(Ended(ready=lost))
 
     async def run(self, role: str) -> None:
         """Do one thing after the other on connections of one's own."""
@@ -331,5 +330,5 @@ async def test_a_deadlock_would_be_seen_by_these_tests(world: World, settings: S
     )
     await other.close()
     (error,) = [result for result in results if result is not None]
-    assert isinstance(error, DBAPIError)
-    assert getattr(error.orig, "sqlstate", None) == "40P01"
+    assert isinstance(error, DatabaseAway)
+    assert str(error) == "DeadlockDetected"

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import IntegrityError
 
-from shared.database import insert_new
+from shared.dialects import insert_new
 from shared.store import projects, records, transitions
 from shared.store.transitions import Claim, CodeMoved, Ended, LeaseLost
 from shared.tables import (
@@ -74,7 +74,7 @@ async def test_a_failed_message_leaves_nothing_but_its_record(world: World) -> N
     claim = await world.claimed(session)
     following = (await world.accept(session)).message
     ended = await world.fail(claim)
-    assert ended == Ended(ids=(claim.message_id,), heads=(following.id,))
+    assert ended == Ended(ids=(claim.message_id,), ready=(following.id,))
     assert ended.codes == ("model_error",)
     stored = await world.message(claim.message_id)
     assert stored.error is not None
@@ -89,7 +89,7 @@ async def test_a_released_message_waits_again_unharmed(world: World) -> None:
     claim = await world.claimed(session)
     before = await world.message(claim.message_id)
     ended = await world.release(claim)
-    assert ended == Ended(heads=(claim.message_id,))
+    assert ended == Ended(ready=(claim.message_id,))
     stored = await world.message(claim.message_id)
     assert (stored.status, stored.worker_id, stored.lost_count) == ("queued", None, 0)
     assert stored.queued_at > before.queued_at
@@ -271,5 +271,5 @@ async def test_an_insert_of_what_is_there_changes_nothing(world: World) -> None:
     session = await world.session()
     async with world.database.begin() as db:
         values = {"id": session.id, "project_id": session.project_id, "openai_session_key": "x"}
-        await db.execute(insert_new(VibeSession, db.get_bind().dialect.name).values(**values))
+        await db.execute(insert_new(VibeSession).values(**values))
     assert (await world.stored_session(session)).openai_session_key != "x"

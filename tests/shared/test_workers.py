@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import Engine
 
-from shared.engines import sync_engine
+from shared.dialects import sync_engine
 from shared.settings import Settings
 from shared.store import workers
 from shared.store.workers import Process

@@ -10,24 +10,25 @@ from uuid import UUID, uuid4
 import pytest
 from sqlalchemy import delete, func, insert, select, update
 
-from shared import commits
-from shared.database import Database, clock
+from shared.database import Database
+from shared.dialects import clock
 from shared.errors import Failure, FailureCode
 from shared.schema import migrate
 from shared.settings import Settings
-from shared.store import (
-    cancels,
-    heads,
-    messages,
-    projects,
-    sessions,
-    transitions,
-    webhooks,
-)
-from shared.store.acceptance import Accepted, Draft, OnBusy
+from shared.store import claims, dispatch, messages, projects, sessions, transitions, webhooks
+from shared.store.accept import Accepted, Draft, OnBusy, UnfinishedCount, accept
 from shared.store.transitions import Claim, Ended, Outcome
-from shared.tables import Attempt, Item, Message, MessageStatus, Project, VibeSession, Worker
-from shared.webhooks import Delivery, Webhook
+from shared.tables import (
+    Attempt,
+    Delivery,
+    Item,
+    Message,
+    MessageStatus,
+    Project,
+    VibeSession,
+    Webhook,
+    Worker,
+)
 from shared.workflow.checker import CodeChecker
 from shared.workflow.text import EMPTY_WORKFLOW, unified_diff
 
@@ -213,13 +214,23 @@ class World:
         return await self.accept_draft(session.id, draft(prompt, **options))
 
     async def accept_draft(self, session_id: UUID, sent: Draft, *, owner: str = OWNER) -> Accepted:
-        return await commits.accept(
-            self.database, session_id, sent, owner=owner, settings=self.settings
+        return await self.database.write(
+            accept,
+            session_id,
+            sent,
+            owner=owner,
+            settings=self.settings,
+            unfinished=UnfinishedCount(),
         )
 
     async def try_claim(self, message_id: UUID, worker_id: UUID) -> Claim | Ended | None:
-        return await commits.claim(
-            self.database, message_id, worker_id=worker_id, settings=self.settings
+        return await self.database.write(
+            claims.claim,
+            message_id,
+            worker_id=worker_id,
+            max_lost=self.settings.max_lost,
+            run_limit_s=self.settings.run_limit_s,
+            limit=self.cap,
         )
 
     async def claim(self, message: Message | UUID, worker_id: UUID | None = None) -> Claim:
@@ -238,8 +249,8 @@ class World:
         self, claim: Claim, result: Outcome | None = None, *, spans: Any = None, **made: Any
     ) -> Ended:
         made_so = result or outcome(claim, **made)
-        return await commits.complete(
-            self.database, claim, made_so, [Spent()], limit=self.cap, spans=spans
+        return await self.database.write(
+            transitions.complete, claim, made_so, [Spent()], limit=self.cap, spans=spans
         )
 
     async def answer(self, session: VibeSession, prompt: str = "hi") -> Claim:
@@ -258,21 +269,21 @@ class World:
 
     async def run_again(self, claim: Claim) -> Claim:
         async with self.database.begin() as db:
-            return await transitions.run_again(db, claim, [Spent()])
+            return await claims.run_again(db, claim, [Spent()])
 
     async def cancel(self, message_id: UUID) -> Ended:
         async with self.database.begin() as db:
             message = await messages.get(db, message_id, owner=OWNER)
-            return await cancels.cancel(db, message, limit=self.cap)
+            return await transitions.cancel(db, message, limit=self.cap)
 
     async def clear(self, session: VibeSession) -> Ended:
         async with self.database.begin() as db:
-            return await cancels.clear_session(db, session.id, limit=self.cap)
+            return await transitions.clear_session(db, session.id, limit=self.cap)
 
     async def delete(self, project: Project) -> Ended:
         async with self.database.begin() as db:
             locked = await projects.lock(db, project.id, owner=OWNER)
-            return await cancels.delete_project(db, locked)
+            return await transitions.delete_project(db, locked, limit=self.cap)
 
     async def webhook(
         self,
@@ -290,9 +301,9 @@ class World:
         async with self.database.read() as db:
             return await webhooks.deliveries(db, webhook.id, after=None, limit=1000)
 
-    async def take_hints(self, project: Project, *, limit: int) -> tuple[UUID, ...]:
+    async def mark_enqueued(self, project: Project, *, limit: int) -> tuple[UUID, ...]:
         async with self.database.begin() as db:
-            return await heads.take_hints(db, project.id, limit=limit)
+            return await dispatch.mark_enqueued(db, project.id, limit=limit)
 
     async def change(self, table: Any, row_id: UUID, **values: Any) -> None:
         """Set columns behind the store's back."""

@@ -11,13 +11,11 @@ from uuid import UUID
 import pytest
 from agents import Model, Usage
 from agents.testing import ScriptedModel, assistant_message, function_call
-from sqlalchemy.exc import OperationalError
 from sqlalchemy.ext.asyncio import AsyncSession
 from structlog.testing import capture_logs
 
 from shared.channels import Channel
-from shared.database import CommitUnknownError, Database
-from shared.prepared import Db
+from shared.database import CommitUnknown, Database, DatabaseAway
 from shared.prices import load_prices
 from shared.store import messages, projects
 from shared.store.transitions import Ended
@@ -76,26 +74,13 @@ class Breaking(Database):
         self.begun += 1
         how = self.breaks.get(self.begun)
         if how == "away":
-            raise OperationalError("BEGIN", {}, Exception(), connection_invalidated=True)
+            raise DatabaseAway
         async with super().begin() as db:
             yield db
             if how == "before":
-                raise CommitUnknownError
+                raise CommitUnknown
         if how == "after":
-            raise CommitUnknownError
-
-    @asynccontextmanager
-    async def single(self) -> AsyncIterator[Db]:
-        self.begun += 1
-        how = self.breaks.get(self.begun)
-        if how == "away":
-            raise OperationalError("SELECT 1", {}, Exception(), connection_invalidated=True)
-        if how == "before":
-            raise CommitUnknownError
-        async with super().single() as db:
-            yield db
-        if how == "after":
-            raise CommitUnknownError
+            raise CommitUnknown
 
 
 class Attempts:
@@ -241,7 +226,7 @@ async def test_the_end_of_a_message_readies_the_next_one(attempts: Attempts) -> 
     message = await attempts.run([DONE], session, meanwhile=send_another)
     (ended,) = attempts.announced
     assert ended.ids == (message.id,)
-    assert len(ended.heads) == 1
+    assert len(ended.ready) == 1
 
 
 async def test_a_message_cancelled_during_its_run_stays_cancelled(attempts: Attempts) -> None:
@@ -277,7 +262,7 @@ async def test_a_released_run_goes_back_to_the_queue_unharmed(attempts: Attempts
 
     message = await attempts.run([DONE], meanwhile=release)
     assert (message.status, message.lost_count) == ("queued", 0)
-    assert attempts.announced == [Ended(heads=(message.id,))]
+    assert attempts.announced == [Ended(ready=(message.id,))]
     attempts.model = Scripted([DONE])
     await run_message(message.id, parts=await attempts.parts())
     assert await attempts.world.attempts(message.id) == ["released", "completed"]

@@ -178,7 +178,7 @@ async def test_a_database_that_is_away_delays_events_and_doubles_none(
             raise OSError(how)
         await append(db, batches)
         if how == "after":
-            await db.commit()
+            await db.info["driver"].commit()
             raise OSError(how)
 
     monkeypatch.setattr(events, "append", break_it)

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import delete
 from structlog.testing import capture_logs
 
-from shared.engines import sync_engine
+from shared.dialects import sync_engine
 from shared.settings import Settings
 from shared.store import workers
 from shared.store.transitions import Claim, LeaseLost

@@ -7,7 +7,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from shared.database import Database
-from shared.store import sweeps
+from shared.store import dispatch
 from shared.tables import VibeSession
 from tests.shared.test_retention import age
 from tests.shared.world import ON_POSTGRESQL, World
@@ -94,7 +94,7 @@ async def test_only_one_worker_deletes_at_a_time(world: World, retention: Retent
     await age(world, session, days=31)
     other = Database(world.settings, name="other")
     async with other.begin() as db:
-        assert await sweeps.lead(db, "t retention")
+        assert await dispatch.lead(db, "t retention")
         await retention.delete_old()
         assert await world.count(VibeSession) == 1
     await retention.delete_old()

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import update
 from structlog.testing import capture_logs
 
-from shared.database import clock
+from shared.dialects import clock
 from shared.store.transitions import Ended
 from shared.tables import Message, Project, VibeSession, Worker
 from tests.shared.world import World
@@ -64,9 +64,9 @@ async def backlog(world: World, count: int, *, hinted_s_ago: float | None) -> li
     made = [await world.project(), await world.project()]
     sessions = [await world.session(made[n % 2]) for n in range(count)]
     ids = [(await world.accept(session)).message.id for session in sessions]
-    hinted_at = None if hinted_s_ago is None else clock() - hinted_s_ago
+    enqueued_at = None if hinted_s_ago is None else clock() - hinted_s_ago
     async with world.database.begin() as db:
-        await db.execute(update(Message).values(hinted_at=hinted_at))
+        await db.execute(update(Message).values(enqueued_at=enqueued_at))
     return ids
 
 

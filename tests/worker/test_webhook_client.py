@@ -13,8 +13,8 @@ import pytest
 
 from shared.addresses import is_public
 from shared.store.deliveries import DeliveryAttempt
+from shared.store.webhooks import new_secret
 from shared.tables import Message
-from shared.webhooks import new_secret
 from tests.services import free_port
 from tests.webhook_sink import WebhookSink, webhook_sink
 from worker.webhooks.client import Answer, WebhookClient

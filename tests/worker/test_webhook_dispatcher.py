@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 from structlog.testing import capture_logs
 
-from shared.database import Database, clock
-from shared.statuses import DeliveryStatus
-from shared.webhooks import Delivery, Webhook
+from shared.database import Database
+from shared.dialects import clock
+from shared.tables import Delivery, DeliveryStatus, Webhook
 from tests.services import free_port
 from tests.shared.world import ON_SQLITE, World
 from tests.webhook_sink import WebhookSink, webhook_sink

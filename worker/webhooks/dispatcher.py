@@ -8,14 +8,12 @@ from functools import partial
 from http import HTTPStatus
 from uuid import UUID
 
-from sqlalchemy.exc import SQLAlchemyError
-
 from shared.background import every
-from shared.database import CommitUnknownError, Database, retried, until_done
+from shared.database import Database, DatabaseAway, until_done
 from shared.logging import get_logger
-from shared.statuses import DeliveryStatus
 from shared.store import deliveries
 from shared.store.deliveries import DeliveryAttempt
+from shared.tables import DeliveryStatus
 from worker import failpoints
 from worker.metrics import count_delivery
 from worker.webhooks.client import LIMIT_S, Answer, WebhookClient
@@ -63,7 +61,7 @@ class WebhookDispatcher:
     async def _start_due(self) -> None:
         """Start a try of all that is due and that there is room for."""
         while ids := await self._choose():
-            taken = await self._take(ids)
+            taken = await self._database.write(deliveries.take, ids, lease_s=_LEASE_S)
             for delivery in taken:
                 task = asyncio.get_running_loop().create_task(self._deliver(delivery))
                 self._running[task] = delivery.webhook_id
@@ -103,11 +101,6 @@ class WebhookDispatcher:
         if failed and len(self._failing) < _MOST_FAILING:
             self._failing.add(webhook)
 
-    @retried
-    async def _take(self, ids: Sequence[UUID]) -> list[DeliveryAttempt]:
-        async with self._database.begin() as db:
-            return await deliveries.take(db, ids, lease_s=_LEASE_S)
-
     async def _deliver(self, delivery: DeliveryAttempt) -> None:
         try:
             answer = await self._client.post(delivery)
@@ -119,7 +112,7 @@ class WebhookDispatcher:
         status = next_status(delivery, answer)
         try:
             await until_done(partial(self._record, delivery, answer, status), limit_s=_LEASE_S)
-        except (SQLAlchemyError, CommitUnknownError, OSError) as error:
+        except (DatabaseAway, OSError) as error:
             _log.info("a delivery is not recorded and comes again", error=type(error).__name__)
         count_delivery("failed" if status is DeliveryStatus.PENDING else status)
         if status is DeliveryStatus.GIVEN_UP:
@@ -132,19 +125,17 @@ class WebhookDispatcher:
                 error=answer.error,
             )
 
-    @retried
     async def _record(
         self, delivery: DeliveryAttempt, answer: Answer, status: DeliveryStatus
     ) -> None:
-        async with self._database.begin() as db:
-            await deliveries.record(
-                db,
-                delivery,
-                status,
-                http_status=answer.http_status,
-                error=answer.error,
-                again_in_s=delay_s(delivery.tries),
-            )
+        await self._database.write(
+            deliveries.record,
+            delivery,
+            status,
+            http_status=answer.http_status,
+            error=answer.error,
+            again_in_s=delay_s(delivery.tries),
+        )
 
 
 def next_status(delivery: DeliveryAttempt, answer: Answer) -> DeliveryStatus:

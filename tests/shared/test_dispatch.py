@@ -3,26 +3,27 @@
 import asyncio
 from uuid import UUID
 
-from shared.database import Database, clock
-from shared.store import heads, sweeps
+from shared.database import Database
+from shared.dialects import clock
+from shared.store import dispatch
 from shared.tables import Message, VibeSession
 from tests.shared.world import ON_POSTGRESQL, World
 
 
-async def take_lost(world: World, *, limit: int = 100, age_s: float = 5) -> tuple[UUID, ...]:
+async def mark_lost(world: World, *, limit: int = 100, age_s: float = 5) -> tuple[UUID, ...]:
     async with world.database.begin() as db:
-        return await sweeps.take_lost_hints(
+        return await dispatch.mark_lost(
             db,
             waiting=0,
-            hinted_before_s=age_s,
+            enqueued_before_s=age_s,
             run_limit_s=world.settings.run_limit_s,
             limit=limit,
         )
 
 
-async def take_unhinted(world: World, *, limit: int = 100) -> tuple[UUID, ...]:
+async def mark_waiting(world: World, *, limit: int = 100) -> tuple[UUID, ...]:
     async with world.database.begin() as db:
-        return await sweeps.take_unhinted(db, project_limit=world.cap, limit=limit)
+        return await dispatch.mark_waiting(db, project_limit=world.cap, limit=limit)
 
 
 async def waiting(
@@ -33,7 +34,7 @@ async def waiting(
     project = await world.project()
     found = sessions or [await world.session(project) for _ in range(count)]
     accepted = [await world.accept(session) for session in found]
-    assert not any(one.ended.heads for one in accepted)
+    assert not any(one.ended.ready for one in accepted)
     return [one.message.id for one in accepted]
 
 
@@ -41,12 +42,12 @@ async def test_a_project_has_no_more_under_way_than_its_cap_oldest_first(world: 
     world.limit(project_concurrency=3)
     project = await world.project()
     accepted = [await world.accept(await world.session(project)) for _ in range(6)]
-    assert [len(one.ended.heads) for one in accepted] == [1, 1, 1, 0, 0, 0]
+    assert [len(one.ended.ready) for one in accepted] == [1, 1, 1, 0, 0, 0]
     claims = [await world.claim(one.message) for one in accepted[:3]]
-    assert await world.take_hints(project, limit=3) == ()
+    assert await world.mark_enqueued(project, limit=3) == ()
     for claim, following in zip(claims, accepted[3:], strict=True):
-        assert (await world.complete(claim)).heads == (following.message.id,)
-    assert await world.take_hints(project, limit=3) == ()
+        assert (await world.complete(claim)).ready == (following.message.id,)
+    assert await world.mark_enqueued(project, limit=3) == ()
 
 
 async def test_every_transition_hands_on_the_place_that_it_frees(world: World) -> None:
@@ -54,18 +55,18 @@ async def test_every_transition_hands_on_the_place_that_it_frees(world: World) -
     project = await world.project()
     accepted = [await world.accept(await world.session(project)) for _ in range(5)]
     ids = [one.message.id for one in accepted]
-    assert (await world.fail(await world.claim(ids[0]))).heads == (ids[1],)
-    assert (await world.cancel(ids[1])).heads == (ids[2],)
+    assert (await world.fail(await world.claim(ids[0]))).ready == (ids[1],)
+    assert (await world.cancel(ids[1])).ready == (ids[2],)
     released = await world.release(await world.claim(ids[2]))
-    assert released.heads == (ids[3],)  # it waits anew, at the end
-    assert (await world.complete(await world.claim(ids[3]))).heads == (ids[4],)
-    assert (await world.complete(await world.claim(ids[4]))).heads == (ids[2],)
+    assert released.ready == (ids[3],)  # it waits anew, at the end
+    assert (await world.complete(await world.claim(ids[3]))).ready == (ids[4],)
+    assert (await world.complete(await world.claim(ids[4]))).ready == (ids[2],)
 
 
 async def test_a_cap_is_a_projects_own(world: World) -> None:
     world.limit(project_concurrency=1)
     for _ in range(2):
-        assert (await world.accept(await world.session())).ended.heads
+        assert (await world.accept(await world.session())).ended.ready
 
 
 async def test_transitions_at_the_same_time_leave_the_cap_full_and_no_head_twice(
@@ -84,49 +85,49 @@ async def test_transitions_at_the_same_time_leave_the_cap_full_and_no_head_twice
     )
     for database in databases:
         await database.close()
-    hinted = [head for one in ended for head in one.heads]
-    hinted += await world.take_hints(project, limit=4)  # what two of them overlooked
-    assert len(hinted) == len(set(hinted)) == 4
+    enqueued = [head for one in ended for head in one.ready]
+    enqueued += await world.mark_enqueued(project, limit=4)  # what two of them overlooked
+    assert len(enqueued) == len(set(enqueued)) == 4
 
 
 async def test_a_hint_is_lost_when_nobody_came_for_long(world: World) -> None:
     message = (await world.accept(await world.session())).message
-    assert await take_lost(world) == ()
-    await world.change(Message, message.id, hinted_at=clock() - 6)
-    assert await take_lost(world) == (message.id,)
-    assert await take_lost(world) == ()
+    assert await mark_lost(world) == ()
+    await world.change(Message, message.id, enqueued_at=clock() - 6)
+    assert await mark_lost(world) == (message.id,)
+    assert await mark_lost(world) == ()
 
 
 async def test_a_running_message_is_hinted_again_when_its_worker_is_lost(world: World) -> None:
     worker = await world.worker()
     message = (await world.accept(await world.session())).message
     await world.claim(message, worker)
-    assert await take_lost(world) == ()
+    assert await mark_lost(world) == ()
     await world.renew(worker, lease_s=-1)
-    assert await take_lost(world) == (message.id,)
-    assert await take_lost(world) == ()
+    assert await mark_lost(world) == (message.id,)
+    assert await mark_lost(world) == ()
     await world.renew(worker, lease_s=1000)
     limit = world.settings.run_limit_s
-    await world.change(Message, message.id, hinted_at=None, claimed_at=clock() - limit - 1)
-    assert await take_lost(world) == (message.id,)
+    await world.change(Message, message.id, enqueued_at=None, claimed_at=clock() - limit - 1)
+    assert await mark_lost(world) == (message.id,)
 
 
 async def test_lost_hints_are_taken_oldest_first_up_to_the_limit(world: World) -> None:
     messages = [(await world.accept(await world.session())).message.id for _ in range(5)]
     for age, message_id in enumerate(messages):
         stale = clock() - 10
-        await world.change(Message, message_id, hinted_at=stale, queued_at=clock() - 100 + age)
-    assert set(await take_lost(world, limit=2)) == set(messages[:2])
-    assert set(await take_lost(world, limit=2)) == set(messages[2:4])
+        await world.change(Message, message_id, enqueued_at=stale, queued_at=clock() - 100 + age)
+    assert set(await mark_lost(world, limit=2)) == set(messages[:2])
+    assert set(await mark_lost(world, limit=2)) == set(messages[2:4])
 
 
 async def test_orphans_and_lost_hints_share_the_limit(world: World) -> None:
     orphan = await world.claim((await world.accept(await world.session())).message)
     await world.change(Message, orphan.message_id, worker_id=orphan.message_id)
     stale = (await world.accept(await world.session())).message.id
-    await world.change(Message, stale, hinted_at=clock() - 10)
-    assert await take_lost(world, limit=1) == (orphan.message_id,)
-    assert await take_lost(world, limit=1) == (stale,)
+    await world.change(Message, stale, enqueued_at=clock() - 10)
+    assert await mark_lost(world, limit=1) == (orphan.message_id,)
+    assert await mark_lost(world, limit=1) == (stale,)
 
 
 async def test_the_sweep_hints_heads_that_no_transition_hinted_each_project_in_turn(
@@ -135,9 +136,9 @@ async def test_the_sweep_hints_heads_that_no_transition_hinted_each_project_in_t
     many = await waiting(world, 4)
     few = await waiting(world, 2)
     world.limit(project_concurrency=3)
-    assert set(await take_unhinted(world, limit=3)) == {many[0], few[0], many[1]}
-    assert set(await take_unhinted(world)) == {few[1], many[2]}
-    assert await take_unhinted(world) == ()  # the first project is at its cap
+    assert set(await mark_waiting(world, limit=3)) == {many[0], few[0], many[1]}
+    assert set(await mark_waiting(world)) == {few[1], many[2]}
+    assert await mark_waiting(world) == ()  # the first project is at its cap
 
 
 async def test_the_sweep_hints_heads_only(world: World) -> None:
@@ -145,8 +146,8 @@ async def test_the_sweep_hints_heads_only(world: World) -> None:
     session = await world.session(project)
     ids = await waiting(world, 2, sessions=[session, session])
     world.limit(project_concurrency=9)
-    assert await take_unhinted(world) == (ids[0],)
-    assert await take_unhinted(world) == ()
+    assert await mark_waiting(world) == (ids[0],)
+    assert await mark_waiting(world) == ()
 
 
 async def test_a_busy_project_does_not_keep_the_sweep_from_a_quiet_one(world: World) -> None:
@@ -155,7 +156,7 @@ async def test_a_busy_project_does_not_keep_the_sweep_from_a_quiet_one(world: Wo
         await world.claim(ids[0])
     (quiet,) = await waiting(world, 1)
     world.limit(project_concurrency=1)
-    assert await take_unhinted(world, limit=1) == (quiet,)
+    assert await mark_waiting(world, limit=1) == (quiet,)
 
 
 @ON_POSTGRESQL
@@ -164,35 +165,35 @@ async def test_a_locked_head_is_skipped_not_waited_for(world: World) -> None:
     project_id = (await world.message(head)).project_id
     other = Database(world.settings, name="other")
     async with other.begin() as db, asyncio.timeout(5):
-        assert await heads.take_hints(db, project_id, limit=1) == (head,)
+        assert await dispatch.mark_enqueued(db, project_id, limit=1) == (head,)
         async with world.database.begin() as mine:
-            assert await heads.take_hints(mine, project_id, limit=1) == ()
+            assert await dispatch.mark_enqueued(mine, project_id, limit=1) == ()
     await other.close()
 
 
 async def test_forgotten_hints_are_given_again(world: World) -> None:
     message = (await world.accept(await world.session())).message
     async with world.database.begin() as db:
-        await sweeps.forget_hints(db)
-    assert await take_unhinted(world) == (message.id,)
+        await dispatch.forget_enqueued(db)
+    assert await mark_waiting(world) == (message.id,)
 
 
 @ON_POSTGRESQL
 async def test_one_worker_sweeps_at_a_time(world: World) -> None:
     async with world.database.begin() as first, world.database.begin() as second:
-        assert await sweeps.lead(first, "a")
-        assert not await sweeps.lead(second, "a")
-        assert await sweeps.lead(second, "b")
+        assert await dispatch.lead(first, "a")
+        assert not await dispatch.lead(second, "a")
+        assert await dispatch.lead(second, "b")
     async with world.database.begin() as third:
-        assert await sweeps.lead(third, "a")
+        assert await dispatch.lead(third, "a")
 
 
 async def test_hints_that_still_wait_in_the_broker_are_not_lost(world: World) -> None:
     for _ in range(3):
         await world.accept(await world.session())
     async with world.database.begin() as db:
-        taken = await sweeps.take_lost_hints(
-            db, waiting=2, hinted_before_s=-1, run_limit_s=world.settings.run_limit_s, limit=100
+        taken = await dispatch.mark_lost(
+            db, waiting=2, enqueued_before_s=-1, run_limit_s=world.settings.run_limit_s, limit=100
         )
     assert len(taken) == 1
 
@@ -200,10 +201,10 @@ async def test_hints_that_still_wait_in_the_broker_are_not_lost(world: World) ->
 async def test_a_hint_that_was_sent_after_the_broker_was_asked_is_not_lost(world: World) -> None:
     await world.accept(await world.session())
     async with world.database.begin() as db:
-        taken = await sweeps.take_lost_hints(
+        taken = await dispatch.mark_lost(
             db,
             waiting=0,
-            hinted_before_s=-1,
+            enqueued_before_s=-1,
             run_limit_s=world.settings.run_limit_s,
             limit=100,
             counted_s_ago=60,

@@ -1,14 +1,16 @@
 """Accepting a message: what a client sent becomes a row, and its place in the order is settled."""
 
+import math
 from dataclasses import dataclass, field
 from enum import StrEnum
+from time import monotonic
 from typing import Any
 from uuid import UUID, uuid4
 
 from sqlalchemy import ColumnElement, Uuid, bindparam, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from shared.database import clock
+from shared.dialects import clock
 from shared.errors import (
     IdempotencyKeyReused,
     ProjectQueueFull,
@@ -17,12 +19,14 @@ from shared.errors import (
     SessionNotFound,
     SessionQueueFull,
 )
-from shared.prepared import Prepared
 from shared.settings import Settings
-from shared.store import cancels, heads, rates
-from shared.store.states import is_unfinished
-from shared.store.transitions import Ended
+from shared.statements import CompiledStatement
+from shared.store import dispatch, estimates
+from shared.store.dispatch import is_unfinished
+from shared.store.transitions import Ended, cancel_session
 from shared.tables import Message, MessageStatus, Project, VibeSession
+
+_FRESH_S = 1.0
 
 
 class OnBusy(StrEnum):
@@ -60,8 +64,39 @@ class Accepted:
     ended: Ended = field(default_factory=Ended)
 
 
+class UnfinishedCount:
+    """How many messages of the whole service are unfinished, as this process knows.
+
+    It is read at most once a second; meanwhile what this process accepts is added. So several
+    processes may together accept somewhat more than the limit.
+    """
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._read_at = -math.inf
+
+    async def read(self, db: AsyncSession) -> int:
+        """Return the count, from the database if what is known is a second old."""
+        if monotonic() - self._read_at >= _FRESH_S:
+            self._read_at = monotonic()  # at once: one reads, the others go on
+            counted = await _COUNT_ALL.first(db, {})
+            assert counted is not None, "it counts"
+            self._count = counted.count
+        return self._count
+
+    def add(self, messages: int) -> None:
+        """Count what was just accepted; less than none: its rollback ended more."""
+        self._count += messages
+
+
 async def accept(
-    db: AsyncSession, session_id: UUID, draft: Draft, *, owner: str, settings: Settings
+    db: AsyncSession,
+    session_id: UUID,
+    draft: Draft,
+    *,
+    owner: str,
+    settings: Settings,
+    unfinished: UnfinishedCount,
 ) -> Accepted:
     """Store a message as the last of its session: commit 1.
 
@@ -78,19 +113,23 @@ async def accept(
         raise SessionNotFound(f"There is no session {session_id}.")
     if situation.known == draft.message_id:  # a commit whose acknowledgement was lost
         accepted = await db.get_one(Message, draft.message_id)
-        return Accepted(accepted, ended=Ended(heads=(accepted.id,)))
+        return Accepted(accepted, ended=Ended(ready=(accepted.id,)))
     if situation.known is not None:
         known = await _known(db, situation.known, draft, lifetime_s=settings.key_lifetime_s)
         if known is not None:
             return Accepted(known, replayed=True)
-    ended = await _make_room(db, place, situation, draft, settings)
-    hinted = not situation.here and not situation.heads_wait
-    hinted = hinted and situation.under_way < settings.project_concurrency
-    message = await _insert(db, place, draft, hinted=hinted)
-    ready: tuple[UUID, ...] = (message.id,) if hinted else ()
-    if ended.ids or situation.heads_wait:
-        ready = await heads.take_hints(db, place.project_id, limit=settings.project_concurrency)
-    return Accepted(message, ended=ended | Ended(heads=ready))
+    in_service = await unfinished.read(db)
+    ended = await _make_room(db, place, situation, draft, in_service=in_service, settings=settings)
+    enqueued = not situation.here and not situation.next_waits
+    enqueued = enqueued and situation.in_flight < settings.project_concurrency
+    message = await _insert(db, place, draft, enqueued=enqueued)
+    unfinished.add(1 - len(ended.ids))
+    ready: tuple[UUID, ...] = (message.id,) if enqueued else ()
+    if ended.ids or situation.next_waits:
+        ready = await dispatch.mark_enqueued(
+            db, place.project_id, limit=settings.project_concurrency
+        )
+    return Accepted(message, ended=ended | Ended(ready=ready))
 
 
 async def _look(db: AsyncSession, place: Any, draft: Draft, owner: str) -> Any | None:
@@ -127,7 +166,13 @@ async def _is_forgotten(db: AsyncSession, message: Message, lifetime_s: float) -
 
 
 async def _make_room(
-    db: AsyncSession, place: Any, situation: Any, draft: Draft, settings: Settings
+    db: AsyncSession,
+    place: Any,
+    situation: Any,
+    draft: Draft,
+    *,
+    in_service: int,
+    settings: Settings,
 ) -> Ended:
     here = situation.here
     if here and draft.on_busy is OnBusy.REJECT:
@@ -136,14 +181,16 @@ async def _make_room(
             "on_busy `enqueue` or `rollback`."
         )
     freed = here if draft.on_busy is OnBusy.ROLLBACK else 0
-    full = _full(here - freed, situation.in_project - freed, situation.in_service - freed, settings)
+    full = _full(here - freed, situation.in_project - freed, in_service - freed, settings)
     if full is not None:
         kind, detail = full
-        wait_s = await rates.retry_after(db, situation.in_service)
+        wait_s = await estimates.retry_after(db, in_service)
         raise kind(f"{detail} Try again in {wait_s} s.", retry_after=wait_s)
     if not freed:
         return Ended()
-    return await cancels.cancel_session(db, place.id, project_id=place.project_id)
+    return await cancel_session(
+        db, place.id, project_id=place.project_id, limit=settings.project_concurrency
+    )
 
 
 def _full(
@@ -158,18 +205,18 @@ def _full(
     return None
 
 
-async def _insert(db: AsyncSession, place: Any, draft: Draft, *, hinted: bool) -> Message:
-    values = columns_of(draft) | {
+async def _insert(db: AsyncSession, place: Any, draft: Draft, *, enqueued: bool) -> Message:
+    values = _columns_of(draft) | {
         "session_id": place.id,
         "project_id": place.project_id,
         "generation": place.generation,
         "seq": place.next_seq - 1,
     }
-    await (_INSERT_HINTED if hinted else _INSERT).all(db, values)
+    await (_INSERT_ENQUEUED if enqueued else _INSERT).all(db, values)
     return Message(**values, status=MessageStatus.QUEUED)
 
 
-def columns_of(draft: Draft) -> dict[str, Any]:
+def _columns_of(draft: Draft) -> dict[str, Any]:
     """Give what a message's row has of its draft, by the names of the columns."""
     same = ("model", "idempotency_key", "request_hash", "trace_id", "streamed")
     named = {name: getattr(draft, name) for name in same}
@@ -180,15 +227,14 @@ def _unfinished_count(*where: ColumnElement[bool]) -> Any:
     return select(func.count(Message.id)).where(is_unfinished(), *where).scalar_subquery()
 
 
-# built once: to build a statement takes longer than to run it
-_NEXT_PLACE = Prepared(
+_NEXT_PLACE = CompiledStatement(
     update(VibeSession)
     .where(VibeSession.id == bindparam("of_session"))
     .values(next_seq=VibeSession.next_seq + 1)
     .returning(VibeSession.id, VibeSession.project_id, VibeSession.generation, VibeSession.next_seq)
 )
 _OF_SESSION = Message.session_id == bindparam("of_session")
-_SITUATION = Prepared(
+_SITUATION = CompiledStatement(
     select(
         select(Message.id)
         .where(
@@ -201,14 +247,14 @@ _SITUATION = Prepared(
         .label("known"),
         _unfinished_count(_OF_SESSION).label("here"),
         _unfinished_count(Message.project_id == bindparam("of_project")).label("in_project"),
-        _unfinished_count().label("in_service"),
-        heads.under_way(bindparam("of_project", type_=Uuid())).label("under_way"),
-        heads.heads_wait(bindparam("of_project", type_=Uuid())).label("heads_wait"),
+        dispatch.count_in_flight(bindparam("of_project", type_=Uuid())).label("in_flight"),
+        dispatch.next_waits(bindparam("of_project", type_=Uuid())).label("next_waits"),
     ).where(
         Project.id == bindparam("of_project"),
         Project.owner == bindparam("of_owner"),
         Project.deleted_at.is_(None),
     )
 )
-_INSERT = Prepared(insert(Message))
-_INSERT_HINTED = Prepared(insert(Message).values(hinted_at=clock()))
+_COUNT_ALL = CompiledStatement(select(func.count(Message.id).label("count")).where(is_unfinished()))
+_INSERT = CompiledStatement(insert(Message))
+_INSERT_ENQUEUED = CompiledStatement(insert(Message).values(enqueued_at=clock()))

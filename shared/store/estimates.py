@@ -9,17 +9,16 @@ from sqlalchemy import ColumnElement, and_, bindparam, case, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
-from shared.database import clock
-from shared.prepared import Prepared
-from shared.store import heads
-from shared.store.states import is_queued, is_running, is_unfinished
+from shared.dialects import clock
+from shared.statements import CompiledStatement
+from shared.store.dispatch import is_in_progress, is_next, is_queued, is_unfinished
 from shared.tables import Message, MessageStatus
 
 _WINDOW_S = 60
 
 
 @dataclass(frozen=True)
-class Outlook:
+class QueueEstimate:
     """What an unfinished message may expect.
 
     `position` counts the unfinished messages before it in its session: 0 means next or running.
@@ -42,34 +41,37 @@ class Backlog:
 
     queued: int
     in_progress: int
-    heads: int
+    ready: int
     oldest_s: float
 
 
 async def backlog(db: AsyncSession) -> Backlog:
     """Count what is unfinished: how much waits, how much of it could be begun now, and how long."""
-    core = await db.connection()
-    return Backlog(*(await core.execute(_BACKLOG)).one())
+    counted = await _BACKLOG.first(db, {})
+    assert counted is not None, "it counts"
+    return Backlog(**counted._asdict())
 
 
-async def outlook(db: AsyncSession, message: Message) -> Outlook:
+async def estimate(db: AsyncSession, message: Message) -> QueueEstimate:
     """Say what comes before an unfinished message, and when its turn may be."""
     if message.status != MessageStatus.QUEUED:
-        return outlook_of(None)  # it need not be asked
-    return outlook_of(await _OUTLOOK.first(db, {"of_message": message.id}))
+        return estimate_of(None)  # it need not be asked
+    return estimate_of(await _ESTIMATE.first(db, {"of_message": message.id}))
 
 
-def outlook_of(row: Any | None) -> Outlook:
-    """Say the same by the `figures` of a message; without them it is its session's first."""
+def estimate_of(row: Any | None) -> QueueEstimate:
+    """Say the same by a message's `estimate_columns`; without them it is its session's first."""
     if row is None or row.position is None:
-        return Outlook(0, None)
+        return QueueEstimate(0, None)
     if not row.ended:
-        return Outlook(row.position, None)
-    return Outlook(row.position, round(max(row.position, row.before) * _WINDOW_S / row.ended, 1))
+        return QueueEstimate(row.position, None)
+    return QueueEstimate(
+        row.position, round(max(row.position, row.before) * _WINDOW_S / row.ended, 1)
+    )
 
 
-def figures(*conditions: ColumnElement[bool]) -> Sequence[ColumnElement[int | None]]:
-    """Make the columns that an outlook is from, in a statement about messages.
+def estimate_columns(*conditions: ColumnElement[bool]) -> Sequence[ColumnElement[int | None]]:
+    """Make the columns that an estimate is from, in a statement about messages.
 
     They are NULL for messages that are not queued, and where a condition is not true.
     """
@@ -93,15 +95,16 @@ def _ended_lately() -> Any:
 
 
 def _backlog() -> Any:
-    head = heads.is_queued_head()
+    ready = is_queued() & is_next()
     return select(
-        func.count(Message.id).filter(is_queued()),
-        func.count(Message.id).filter(is_running()),
-        func.count(Message.id).filter(head),
-        func.coalesce(clock() - func.min(Message.queued_at).filter(head), 0.0),
+        func.count(Message.id).filter(is_queued()).label("queued"),
+        func.count(Message.id).filter(is_in_progress()).label("in_progress"),
+        func.count(Message.id).filter(ready).label("ready"),
+        func.coalesce(clock() - func.min(Message.queued_at).filter(ready), 0.0).label("oldest_s"),
     ).where(is_unfinished())
 
 
-# built once: to build a statement takes longer than to run it
-_BACKLOG = _backlog()
-_OUTLOOK = Prepared(select(*figures()).where(Message.id == bindparam("of_message")))
+_BACKLOG = CompiledStatement(_backlog())
+_ESTIMATE = CompiledStatement(
+    select(*estimate_columns()).where(Message.id == bindparam("of_message"))
+)

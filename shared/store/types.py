@@ -1,39 +1,36 @@
-"""What passes between a claimed message's transitions and the attempt that asks for them."""
+"""Claims, outcomes and ends: what passes between the transitions and those that ask for them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 from uuid import UUID
 
-from sqlalchemy import select
-
 from shared.errors import FailureCode
-from shared.tables import Message, Project, VibeSession
 
 
 @dataclass(frozen=True)
 class Ended:
     """What a transition leaves to be done after its commit.
 
-    `ids` are the messages that ended (waiting clients want to know), `heads` those that became
-    ready and are marked as hinted (a worker must hear of them), `stopped` those of the ended that
-    a worker runs and need not run on. `codes` says why each ended (None: completed), for counting.
-    `outbox` tells that webhooks may have to hear of it.
+    `ids` are the messages that ended (waiting clients want to know), `ready` the next messages that
+    were marked as enqueued (a worker must be told of them), `stopped` those of the ended that a
+    worker runs and need not run on. `codes` says why each ended (None: completed), for counting.
+    `has_outbox` tells that there are deliveries to webhooks.
     """
 
     ids: tuple[UUID, ...] = ()
-    heads: tuple[UUID, ...] = ()
+    ready: tuple[UUID, ...] = ()
     stopped: tuple[UUID, ...] = ()
     codes: tuple[FailureCode | None, ...] = field(default=(), compare=False)
-    outbox: bool = False
+    has_outbox: bool = False
 
     def __or__(self, other: "Ended") -> "Ended":
         return Ended(
             self.ids + other.ids,
-            self.heads + other.heads,
+            self.ready + other.ready,
             self.stopped + other.stopped,
             self.codes + other.codes,
-            self.outbox or other.outbox,
+            self.has_outbox or other.has_outbox,
         )
 
 
@@ -74,6 +71,14 @@ class Claim:
     session_budget_usd: str | None = None
     project_budget_tokens: int | None = None
     project_budget_usd: str | None = None
+
+
+@dataclass(frozen=True)
+class Overdue:
+    """A message that waits for too long, and its session."""
+
+    id: UUID
+    session_id: UUID
 
 
 @dataclass(frozen=True)
@@ -131,43 +136,3 @@ class CodeMoved(Exception):
         super().__init__(f"the project is at revision {revision}")
         self.code = code
         self.revision = revision
-
-
-CLAIMED = (
-    select(
-        Message.id.label("message_id"),
-        Message.attempt,
-        Message.session_id,
-        Message.project_id,
-        Project.owner,
-        Message.generation,
-        VibeSession.openai_session_key,
-        VibeSession.node_id,
-        Message.content.label("prompt"),
-        Message.model,
-        Message.trace_id,
-        Project.instructions,
-        Project.code,
-        Project.revision,
-        Message.conflict_count,
-        Message.queued_at,
-        Message.claimed_at,
-        VibeSession.item_count,
-        VibeSession.last_message_id,
-        Message.event_count,
-        Message.streamed,
-        VibeSession.budget_tokens.label("session_budget_tokens"),
-        VibeSession.budget_usd.label("session_budget_usd"),
-        Project.budget_tokens.label("project_budget_tokens"),
-        Project.budget_usd.label("project_budget_usd"),
-        (Message.claimed_at - Message.queued_at).label("waited_s"),
-    )
-    .join(VibeSession, VibeSession.id == Message.session_id)
-    .join(Project, Project.id == Message.project_id)
-)
-"""Messages with what a claim says of them, by the names of its fields."""
-
-
-def as_claim(row: Any) -> Claim:
-    """Gather what an attempt needs to know from a row of `CLAIMED`."""
-    return Claim(**{name: getattr(row, name) for name in Claim.__dataclass_fields__})
