@@ -227,7 +227,10 @@ def _client(settings: Settings) -> AsyncOpenAI:
     key, url = settings.openai_api_key, settings.openai_base_url
     if not key and not url:
         raise ModelUnavailable
+    address = httpx2.URL(url or _OPENAI_URL)
     http = _Connections(
+        # the connections refuse an address with a password beside a header with a key
+        auth=(address.username, address.password) if address.userinfo else None,
         event_hooks={"request": [hand_on_trace], "response": [hand_over, limit_answer]},
         headers={"Accept-Encoding": ACCEPT_ENCODING},
         follow_redirects=False,  # a redirect would carry the prompt to another host
@@ -236,7 +239,7 @@ def _client(settings: Settings) -> AsyncOpenAI:
     )
     return _Client(
         api_key=key.get_secret_value() if key else _NO_KEY,
-        base_url=url or _OPENAI_URL,
+        base_url=address.copy_with(username="", password=""),
         max_retries=0,  # retry_settings does it, where each try is recorded
         http_client=http,
     )
