@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from shared.dialects import insert_new
 from shared.errors import SessionNotFound
 from shared.store.dispatch import is_in_progress, is_unfinished
+from shared.store.records import MOST_TOKENS
 from shared.tables import Item, Message, Project, VibeSession
 
 
@@ -149,7 +150,9 @@ def _summary_query() -> Any:
 
 
 def _tokens(name: str) -> Any:
-    return func.coalesce(func.sum(cast(Message.usage[name].as_string(), Float)), 0)
+    said = cast(Message.usage[name].as_string(), Float)
+    # what no server can mean, in all calls of a message, does not count
+    return func.coalesce(func.sum(case((said.between(0, 1000 * MOST_TOKENS), said))), 0)
 
 
 async def change(db: AsyncSession, session_id: UUID, values: dict[str, Any]) -> None:
