@@ -203,6 +203,7 @@ async def list_messages(
     async with services.database.read() as db:
         session = await sessions.get(db, session_id, owner=owner)
         cursor = await entry_before(page, partial(messages.get, db, owner=owner))
-        found = await messages.listing(db, session, after=cursor, limit=page.limit)
-    link_next(request, response, found, limit=page.limit, after=found[-1].id if found else "")
+        limit = await messages.listed_on_page(db, session, after=cursor, limit=page.limit)
+        found = await messages.listing(db, session, after=cursor, limit=limit)
+    link_next(request, response, found, limit=limit, after=found[-1].id if found else "")
     return [MessageOut.of(message) for message in found]
