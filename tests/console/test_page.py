@@ -142,7 +142,7 @@ def test_the_operations_page_shows_what_was_answered(person: Person) -> None:
 def test_the_api_is_described_without_another_host(room: Room, service: Running) -> None:
     reader = room.enter(f"{service.api.url}/docs")
     operation = reader.page.locator("#operations-sessions-send_message")
-    expect(operation).to_be_visible()
+    expect(operation).to_be_visible(timeout=60_000)  # it draws the whole API
     operation.locator(".opblock-summary-control").click()
     expect(operation).to_contain_text("Send a prompt to VibeCoder")
 

@@ -177,7 +177,7 @@ def upgrade() -> None:
         sa.Column("usage", sa.JSON(none_as_null=True), nullable=True),
         sa.Column("error", sa.JSON(none_as_null=True), nullable=True),
         sa.Column("event_count", sa.Integer(), server_default="1", nullable=False),
-        sa.Column("streamed", sa.Boolean(), server_default=sa.text("0"), nullable=False),
+        sa.Column("streamed", sa.Boolean(), server_default=sa.false(), nullable=False),
         sa.ForeignKeyConstraint(
             ["session_id"], ["sessions.id"], name=op.f("fk_messages_session_id"), ondelete="CASCADE"
         ),
