@@ -93,7 +93,7 @@ def _model(settings: Settings) -> str:
             "Model: offline, a small built-in set of rules. "
             "Set OPENAI_API_KEY or OPENAI_BASE_URL to talk to a real one."
         )
-    where = settings.openai_base_url or "OpenAI"
+    where = settings.model_server or "OpenAI"
     return f"Model: {settings.default_model} at {where} ({settings.model_api} API)."
 
 

@@ -84,7 +84,9 @@ class Channel:
                     case {"type": "subscribe", "channel": name}:
                         yield self._topic(name), []
                     case {"type": "message", "channel": name, "data": data}:
-                        yield self._topic(name), [UUID(text) for text in data.decode().split()]
+                        topic = self._topic(name)
+                        if ids := _ids_of(topic, data):
+                            yield topic, ids
 
     def _topic(self, name: bytes) -> Topic:
         return Topic(name.decode().removeprefix(self._prefix))
@@ -100,6 +102,20 @@ class Channel:
     async def close(self) -> None:
         """Close the connections."""
         await self.redis.aclose()
+
+
+def _ids_of(topic: Topic, data: bytes) -> list[UUID]:
+    """Read ids; drop what is none: whoever reaches Redis may have published it."""
+    ids: list[UUID] = []
+    malformed = 0
+    for text in data.split():
+        try:
+            ids.append(UUID(text.decode()))
+        except ValueError:
+            malformed += 1
+    if malformed:
+        _log.warning("malformed ids on a channel, dropped", topic=topic, dropped=malformed)
+    return ids
 
 
 def _connect(settings: Settings) -> Redis:

@@ -1,6 +1,7 @@
 """Every setting of the service, read once from the environment; nothing else reads it."""
 
 import os
+import re
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -215,6 +216,15 @@ class Settings(BaseSettings):
     @property
     def _has_model_server(self) -> bool:
         return bool(self.openai_api_key or self.openai_base_url)
+
+    @property
+    def model_server(self) -> str | None:
+        """Return the address of the model's server as people may see it: without a password."""
+        if self.openai_base_url is None:
+            return None
+        scheme, separator, rest = self.openai_base_url.partition("://")
+        place, slash, path = re.split("[?#]", rest)[0].partition("/")
+        return f"{scheme}{separator}{place.rpartition('@')[2]}{slash}{path}"
 
     @property
     def default_model(self) -> str:

@@ -21,6 +21,7 @@ try:
 except SettingsError as error:
     raise SystemExit(f"vibecoder worker: {error}") from None
 app = make_celery(settings)
+app.conf.worker_consumer = "worker.consumer:TaskConsumer"
 
 
 @signals.setup_logging.connect

@@ -146,13 +146,18 @@ class _Attempt:
         async with asyncio.timeout(settings.run_timeout_s):
             self._memory = await self._parts.memories.open(claim)
             inner = self._parts.models.get(claim.model, owner=claim.owner)
+            history = History(self._memory.history, limit=settings.history_limit)
+            if history.left_out:
+                _log.info(
+                    "the history is too long, its oldest messages stay out", items=history.left_out
+                )
             budget = budget_of(claim, self._parts.database, self._parts.prices)
             self._model = RecordingModel(
                 inner,
                 name=claim.model,
                 events=self._events,
                 budget=budget,
-                history=History(self._memory.history, limit=settings.history_limit),
+                history=history,
                 timeout_s=settings.model_timeout_s,
             )
             self._record.calls = self._model.calls

@@ -23,6 +23,8 @@ _IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z_]{1,49}")
 _DAY_S = 86_400
 _SERVER_ERRORS = range(500, 600)
 QUOTA = "insufficient_quota"
+LARGEST_ANSWER = 32 * 2**20
+"""In bytes, unpacked. A stream of 128,000 tokens has about as many."""
 
 
 class CodeConflict(Exception):
@@ -39,6 +41,10 @@ class UnusableAnswer(Exception):
 
 class EmptyAnswer(UnusableAnswer):
     """The model's answer has no text and no call."""
+
+
+class AnswerTooLarge(UnusableAnswer):
+    """The model's server sent more than the largest answer that is read."""
 
 
 class AnswerTruncated(Exception):
@@ -102,6 +108,12 @@ _EMPTY = Failure(
     f"The model's answer was empty, also when it was asked again. {_AGAIN}",
     retryable=True,
 )
+_TOO_LARGE = Failure(
+    FailureCode.MODEL_ERROR,
+    f"The model's server sent an answer of more than {LARGEST_ANSWER // 2**20} MiB, the limit of "
+    "this service, so it was not read. Ask for a smaller step, or name another model.",
+    retryable=False,
+)
 _TRUNCATED = Failure(
     FailureCode.OUTPUT_TRUNCATED,
     "The model's answer was cut off at its limit of output ({}). Ask for a smaller step, or name "
@@ -138,6 +150,7 @@ _BY_KIND: tuple[tuple[tuple[type[BaseException], ...], Failure], ...] = (
     ((APITimeoutError, ModelTimeoutError, httpx2.TimeoutException), _NO_ANSWER_IN_TIME),
     ((APIConnectionError, httpx2.TransportError), _NO_CONNECTION),
     ((EmptyAnswer,), _EMPTY),
+    ((AnswerTooLarge,), _TOO_LARGE),
     ((OpenAIError, ModelBehaviorError, UnusableAnswer), _UNUSABLE),
     ((ModelRefusalError,), _REFUSED),
     ((ModelUnavailable,), _NO_SERVER),

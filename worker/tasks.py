@@ -6,8 +6,11 @@ from celery import Task, shared_task
 from celery.worker.request import Request
 from typing_extensions import override
 
+from shared.logging import get_logger
 from shared.queue import MESSAGE_RUN
 from worker import attempts, process
+
+_log = get_logger(__name__)
 
 
 class _UnacknowledgedRequest(Request):  # type: ignore[misc]
@@ -24,6 +27,11 @@ class _Task(Task):  # type: ignore[misc]
 
 @shared_task(base=_Task, name=MESSAGE_RUN)
 def run_message(message_id: str) -> None:
-    """Answer a message, on the loop of this process."""
+    """Answer a message, on the loop of this process; drop what names none."""
+    try:
+        known = UUID(message_id)
+    except (ValueError, TypeError, AttributeError):
+        _log.warning("malformed task, dropped", reason="its argument is no message id")
+        return
     runtime = process.runtime()
-    runtime.run(attempts.run_message(UUID(message_id), parts=runtime.parts))
+    runtime.run(attempts.run_message(known, parts=runtime.parts))

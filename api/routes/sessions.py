@@ -260,8 +260,9 @@ async def list_messages(
     async with services.database.read() as db:
         session = await sessions.get(db, session_id, owner=owner)
         cursor = await entry_before(page, partial(messages.get, db, owner=owner))
-        found = await messages.listing(db, session, after=cursor, limit=page.limit)
-    link_next(request, response, found, limit=page.limit, after=found[-1].id if found else "")
+        limit = await messages.listed_on_page(db, session, after=cursor, limit=page.limit)
+        found = await messages.listing(db, session, after=cursor, limit=limit)
+    link_next(request, response, found, limit=limit, after=found[-1].id if found else "")
     return [MessageOut.of(message) for message in found]
 
 
@@ -281,13 +282,14 @@ async def list_items(
     after = page.after_number()
     async with services.database.read() as db:
         session = await sessions.get(db, session_id, owner=owner)
-        found = await sessions.items(
-            db,
-            session_id,
-            generation=session.generation,
-            start=0 if after is None else after + 1,
-            limit=page.limit,
+        start = 0 if after is None else after + 1
+        generation = session.generation
+        limit = await sessions.items_on_page(
+            db, session_id, generation=generation, start=start, limit=page.limit
         )
-    link_next(request, response, found, limit=page.limit, after=found[-1].position if found else "")
+        found = await sessions.items(
+            db, session_id, generation=generation, start=start, limit=limit
+        )
+    link_next(request, response, found, limit=limit, after=found[-1].position if found else "")
     shown = [ItemOut.of(item).model_dump(mode="json") for item in found]
     return AsciiJSONResponse(shown, headers=dict(response.headers))

@@ -4,7 +4,14 @@ from datetime import datetime
 from typing import Annotated, Any, Self
 from uuid import UUID
 
-from pydantic import ConfigDict, Field, StringConstraints
+from pydantic import (
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 
 from api.schemas.common import (
     MESSAGE_ID,
@@ -110,6 +117,15 @@ class RunUsage(Answer):
     )
 
 
+def _readable(value: Any, read: ValidatorFunctionWrapHandler) -> RunUsage | None:
+    """Read stored usage; what no server can mean is unknown, and the message can be read."""
+    try:
+        found: RunUsage = read(value)
+    except ValidationError:
+        return None
+    return found
+
+
 class MessageOut(Answer):
     """One prompt and what became of it."""
 
@@ -124,7 +140,7 @@ class MessageOut(Answer):
     diff: str = Field(description="Unified diff of the code; empty when it did not change.")
     revision: int | None = Field(description="The revision that it made, if it changed the code.")
     model: str = Field(examples=["offline"])
-    usage: RunUsage | None = Field(
+    usage: Annotated[RunUsage | None, WrapValidator(_readable)] = Field(
         description="Tokens of the model calls of the attempt that ended it; null: it has not "
         "ended, or the model's server did not say. All attempts: `/messages/{id}/usage`."
     )

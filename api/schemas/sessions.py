@@ -121,7 +121,7 @@ class SessionOut(Answer):
             messages=summary.messages,
             unfinished=summary.unfinished,
             usage=TokenUsage(
-                input_tokens=summary.input_tokens, output_tokens=summary.output_tokens
+                input_tokens=int(summary.input_tokens), output_tokens=int(summary.output_tokens)
             ),
             budget_tokens=session.budget_tokens,
             budget_usd=session.budget_usd,

@@ -12,6 +12,7 @@ from shared.dialects import any_of, clock
 from shared.errors import MessageNotFound
 from shared.statements import CompiledStatement
 from shared.store.dispatch import is_unfinished
+from shared.store.pages import fitting
 from shared.tables import (
     UNFINISHED,
     Attempt,
@@ -68,6 +69,24 @@ async def listing(
         .limit(limit)
     )
     return found.all()
+
+
+async def listed_on_page(
+    db: AsyncSession, session: VibeSession, *, after: Message | None, limit: int
+) -> int:
+    """Return how many of at most `limit` messages after one a page gets."""
+    texts = (Message.content, Message.reply, Message.diff)
+    lengths = [func.coalesce(func.length(text), 0) for text in texts]
+    sizes = (
+        select(lengths[0] + lengths[1] + lengths[2])
+        .where(
+            Message.session_id == session.id,
+            Message.generation == session.generation,
+            Message.seq > (after.seq if after else 0),
+        )
+        .order_by(Message.seq)
+    )
+    return await fitting(db, sizes, limit)
 
 
 async def full(db: AsyncSession, message_id: UUID, *, owner: str) -> FullMessage:

@@ -15,7 +15,8 @@ from shared.tables import Attempt, AttemptOutcome, ModelCall
 
 Spans = Sequence[dict[str, Any]] | None
 DAY_S = 86_400
-_MOST_TOKENS = 10**15
+MOST_TOKENS = 10**12
+"""More than any server can mean by one call; thousands of such calls still make a sum."""
 _REFUSED = re.compile("[\\x00\\ud800-\\udfff]")
 
 
@@ -72,7 +73,7 @@ def counted(usage: dict[str, Any] | None, ended_at: float) -> dict[str, int | No
 
 def tokens(value: object) -> int | None:
     """Return a count of tokens; None: a model's server said something else, or too much."""
-    return value if type(value) is int and 0 <= value <= _MOST_TOKENS else None
+    return value if type(value) is int and 0 <= value <= MOST_TOKENS else None
 
 
 _END_ATTEMPTS = CompiledStatement(

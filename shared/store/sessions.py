@@ -5,12 +5,14 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import Float, case, cast, func, select, update
+from sqlalchemy import Float, Text, case, cast, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.dialects import insert_new
 from shared.errors import SessionNotFound
 from shared.store.dispatch import is_in_progress, is_unfinished
+from shared.store.pages import fitting
+from shared.store.records import MOST_TOKENS
 from shared.tables import Item, Message, Project, VibeSession
 
 
@@ -149,7 +151,9 @@ def _summary_query() -> Any:
 
 
 def _tokens(name: str) -> Any:
-    return func.coalesce(func.sum(cast(Message.usage[name].as_string(), Float)), 0)
+    said = cast(Message.usage[name].as_string(), Float)
+    # what no server can mean, in all calls of a message, does not count
+    return func.coalesce(func.sum(case((said.between(0, 1000 * MOST_TOKENS), said))), 0)
 
 
 async def change(db: AsyncSession, session_id: UUID, values: dict[str, Any]) -> None:
@@ -200,6 +204,18 @@ async def items(
         .limit(limit)
     )
     return found.all()
+
+
+async def items_on_page(
+    db: AsyncSession, session_id: UUID, *, generation: int, start: int, limit: int
+) -> int:
+    """Return how many of at most `limit` items from position `start` on a page gets."""
+    sizes = (
+        select(func.length(cast(Item.item, Text)))
+        .where(Item.session_id == session_id, Item.generation == generation, Item.position >= start)
+        .order_by(Item.position)
+    )
+    return await fitting(db, sizes, limit)
 
 
 async def writers_around(

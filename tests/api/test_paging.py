@@ -1,9 +1,14 @@
 """Lists come in pages, and the `Link` header leads through all of them."""
 
+import json
 import re
-from typing import Any
+import sqlite3
+from contextlib import closing
+from typing import Any, cast
+from uuid import UUID
 
 import httpx2
+import pytest
 from starlette.testclient import TestClient
 
 from tests.api.calls import (
@@ -90,3 +95,29 @@ def test_a_cursor_of_no_page_is_refused(client: TestClient) -> None:
             answer = client.get(path, params={"after": after})
             problem = assert_problem(answer, 422, "invalid_request")
             assert problem["errors"][0]["parameter"] == "after", (path, after)
+
+
+def test_a_page_ends_where_its_entries_become_too_large(
+    idle: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.store.pages.LARGEST_PAGE", 1000)
+    session_id = new_session(idle)
+    sizes = [400, 400, 400, 2000, 100, 100]
+    sent = [
+        send(idle, session_id, "a" * size, headers=ASYNC).json()["message_id"] for size in sizes
+    ]
+    item = json.dumps({"role": "user", "content": "a" * 380})
+    settings = idle.app.state.services.settings  # type: ignore[attr-defined]
+    with closing(sqlite3.connect(settings.database_location)) as db:
+        rows = [(UUID(session_id).hex, n, UUID(sent[0]).hex, item) for n in range(5)]
+        db.executemany("INSERT INTO items VALUES (?, 1, ?, ?, ?)", rows)
+        db.commit()
+    found = pages(cast(httpx2.Client, idle), f"/sessions/{session_id}/messages")
+    assert [[len(one["content"]) for one in page] for page in found] == [
+        [400, 400],
+        [400],
+        [2000],
+        [100, 100],
+    ]
+    items = pages(cast(httpx2.Client, idle), f"/sessions/{session_id}/items")
+    assert [[one["position"] for one in page] for page in items] == [[0, 1], [2, 3], [4]]

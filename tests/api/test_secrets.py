@@ -37,7 +37,7 @@ def service(
 ) -> Iterator[EmbeddedService]:
     """Give a service that logs all that it ever logs, with secrets in every place."""
     settings = {
-        "OPENAI_BASE_URL": stub.base_url,
+        "OPENAI_BASE_URL": stub.base_url.replace("://", f"://me:{MODEL_KEY}@"),
         "OPENAI_API_KEY": MODEL_KEY,
         "VIBECODER_LOG_LEVEL": "debug",
         "VIBECODER_MODEL_RETRIES": "1",

@@ -1,6 +1,8 @@
 """A worker process by itself: the commands that start it, and when it takes a hint."""
 
+import base64
 import itertools
+import json
 import statistics
 import sys
 from collections.abc import Iterator
@@ -10,6 +12,7 @@ from uuid import uuid4
 
 import httpx2
 import pytest
+from redis import Redis
 from typing_extensions import override
 
 from tests.api.calls import ASYNC, new_session, send
@@ -90,3 +93,56 @@ def median_gap(client: httpx2.Client) -> float:
         for before, after in itertools.pairwise(messages)
     ]
     return statistics.median(gap.total_seconds() for gap in gaps)
+
+
+def test_a_malformed_task_is_dropped_and_the_worker_goes_on(
+    api: ApiProcess, redis: RedisServer, tmp_path: Path
+) -> None:
+    namespace = api.settings["VIBECODER_NAMESPACE"]
+    queue = f"{namespace}:{namespace}.messages"
+    with (
+        WorkerProcess(tmp_path, api.settings) as worker,
+        httpx2.Client(base_url=api.url, timeout=30, trust_env=False) as client,
+        Redis.from_url(redis.url) as broker,
+    ):
+        session_id = new_session(client)
+        for count, task in enumerate(MALFORMED, 1):
+            broker.lpush(queue, task)
+            wait_until(lambda: broker.llen(queue) == 0, "an empty queue")
+            assert send(client, session_id, "hello").json()["status"] == "completed", task
+            assert worker.running
+            said = worker.output()
+            assert sum(said.count(words) for words in DROPPED) >= count, task
+
+
+def _task(*, arguments: object = (), name: object = "message.run", body: str = "") -> str:
+    content = json.dumps([arguments, {}, {}])
+    headers = {"task": name, "id": "x", "lang": "py", "root_id": "x"}
+    properties = {
+        "body_encoding": "base64",
+        "delivery_info": {"exchange": "", "routing_key": "messages"},
+        "delivery_tag": "tag",
+    }
+    return json.dumps(
+        {
+            "body": body or base64.b64encode(content.encode()).decode(),
+            "content-type": "application/json",
+            "content-encoding": "utf-8",
+            "headers": headers,
+            "properties": properties,
+        }
+    )
+
+
+DROPPED = ("malformed task, dropped", "Can't decode message body", "unregistered task")
+"""The last two are Celery's own words."""
+MALFORMED = [
+    "no JSON",
+    "[]",
+    "{}",
+    json.dumps({"body": "", "properties": {}}),
+    _task(arguments=["no id"]),
+    _task(arguments=[7]),
+    _task(body="no base64"),
+    _task(name="message.other"),
+]

@@ -63,3 +63,19 @@ def test_lines_are_for_people_or_for_programs(
     assert line.startswith("{") is is_json
     if is_json:
         assert json.loads(line)["count"] == 1
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        (None, None),
+        ("http://localhost:8080/v1", "http://localhost:8080/v1"),
+        ("https://me:s3cret@models.example/v1", "https://models.example/v1"),
+        ("https://me:s3c@ret@[::1]:80", "https://[::1]:80"),
+        ("https://models.example:port/v1?key=s3cret#s3cret", "https://models.example:port/v1"),
+    ],
+)
+def test_the_model_servers_address_is_shown_without_its_password(
+    url: str | None, shown: str | None
+) -> None:
+    assert Settings(OPENAI_BASE_URL=url).model_server == shown

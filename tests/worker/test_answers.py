@@ -1,7 +1,9 @@
 """An answer of a model's server is taken as it is, over both APIs, watched or not."""
 
 import json
+import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
@@ -102,10 +104,26 @@ def test_usage_of_some_calls_says_how_many_are_missing(service: Service) -> None
 def test_usage_that_cannot_be_is_unknown(service: Service) -> None:
     names = {"responses": ("input", "output"), "chat_completions": ("prompt", "completion")}
     session_id = service.session()
-    for value in ("-1", "1e26", "1.5", "9" * 27, '"12"', "true", "null", "[]"):
+    for value in ("-1", "1e26", "1.5", "9" * 27, f"1{'0' * 12}1", '"12"', "true", "null", "[]"):
         counts = ", ".join(f'"{name}_tokens": {value}' for name in names[service.api])
         message = service.reply(session_id, f'[[usage {{"usage": {{{counts}}}}}]] hi')
         assert message["usage"] is None, value
+
+
+def test_strange_usage_that_was_stored_before_can_be_read(service: Service) -> None:
+    session_id = service.session()
+    message_id = service.reply(session_id, "hi")["message_id"]
+    settings = service.client.app.state.services.settings  # type: ignore[attr-defined]
+    for stored in ("1e26", "9" * 27, "-5", "1.5", "null"):
+        usage = f'{{"requests": 1, "input_tokens": {stored}, "output_tokens": {stored}}}'
+        with closing(sqlite3.connect(settings.database_location)) as db:
+            db.execute("UPDATE messages SET usage = ? WHERE content LIKE 'hi%'", [usage])
+            db.commit()
+        for path in (f"/messages/{message_id}", f"/sessions/{session_id}"):
+            for read in (path, f"{path}/usage"):
+                assert service.client.get(read).is_success, (stored, read)
+        for read in (f"/messages/{message_id}/full", f"/sessions/{session_id}/messages"):
+            assert service.client.get(read).is_success, (stored, read)
 
 
 def test_strange_usage_as_a_whole_or_in_its_details_loses_no_answer(either: Service) -> None:

@@ -9,6 +9,7 @@ import pytest
 from agents.models.fake_id import FAKE_RESPONSES_ID
 
 from worker.memory.history import (
+    LARGEST_HISTORY,
     History,
     Maker,
     _Ids,
@@ -181,6 +182,28 @@ MESSAGES: Items = [ASKED, said(1), ASKED, call(), output(), said(2), ASKED, said
 )
 def test_the_limit_keeps_the_newest_whole_messages(limit: int | None, kept: int) -> None:
     assert list(newest_messages(MESSAGES, limit)) == MESSAGES[-kept:]
+
+
+@pytest.mark.parametrize(("messages", "kept"), [(1, 1), (4, 4), (5, 4), (40, 4)])
+def test_the_newest_messages_that_fit_into_the_largest_history_are_kept(
+    messages: int, kept: int
+) -> None:
+    each = LARGEST_HISTORY // 4 - 1000
+    items = [one for n in range(messages) for one in (asked(n, each), call(), output(), said(n))]
+    history = History(items)
+    assert history.for_model(MAKER) == prepare(items[-4 * kept :], MAKER)
+    assert history.left_out == 4 * (messages - kept)
+
+
+def test_the_newest_message_is_kept_whatever_its_size() -> None:
+    items = [ASKED, said(1), asked(2, LARGEST_HISTORY), call(), output(), said(2)]
+    history = History(items)
+    assert history.left_out == 2
+    assert history.for_model(MAKER) == prepare(items[2:], MAKER)
+
+
+def asked(number: int, size: int) -> dict[str, Any]:
+    return {"role": "user", "content": f"{number} {'a' * size}"}
 
 
 def test_ids_outside_of_the_limit_are_taken_too() -> None:

@@ -180,6 +180,17 @@ async def test_with_a_key_the_server_gets_it(stub: StubOpenAI) -> None:
     await client.models.aclose()
 
 
+async def test_a_password_in_the_base_url_goes_to_the_server_instead_of_a_key(
+    stub: StubOpenAI,
+) -> None:
+    client = Client(settings_for(stub.base_url.replace("://", "://me:p%40ss@")))
+    prompt = unique("Who am I?")
+    await client.ask(prompt)
+    [request] = stub.requests(prompt)
+    assert request["headers"]["authorization"] == "Basic bWU6cEBzcw=="
+    await client.models.aclose()
+
+
 async def test_a_redirect_is_not_followed_to_another_host(client: Client, stub: StubOpenAI) -> None:
     prompt = unique(f"[[status 307 location {stub.base_url}/elsewhere]]")
     failure = await client.fail(prompt)

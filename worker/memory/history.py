@@ -30,6 +30,8 @@ _SINGLE = frozenset({"message", "reasoning"})
 _LONGEST_ID = 40  # the limit of the Chat Completions API, the smallest of all
 _NO_NAME_CHARACTER = re.compile(r"[^A-Za-z0-9_-]")
 _LONGEST_NAME = 64
+LARGEST_HISTORY = 16 * 2**20
+"""In characters. The largest windows of models take about 4 MB of text."""
 _PREFIX: ContextVar[Sequence[Any]] = ContextVar("history_prefix", default=())
 
 
@@ -61,7 +63,8 @@ class History:
 
     def __init__(self, items: Sequence[Item] = (), *, limit: int | None = None) -> None:
         self._all = items
-        self._items = newest_messages(items, limit)
+        self._items = newest_fitting(newest_messages(items, limit))
+        self.left_out = len(items) - len(self._items)
 
     def for_model(self, maker: Maker | None) -> list[dict[str, Any]]:
         """Return the items for a model; None: a model that made none of them."""
@@ -93,6 +96,19 @@ def newest_messages(items: Sequence[Item], limit: int | None) -> Sequence[Item]:
         return items
     fitting = (place for place in borders if len(items) - place <= limit)
     return items[next(fitting, borders[-1]) :]
+
+
+def newest_fitting(items: Sequence[Item]) -> Sequence[Item]:
+    """Return the newest whole messages that fit into the largest history, at least the newest."""
+    size = 0
+    border = len(items)
+    for place in range(len(items) - 1, -1, -1):
+        size += len(repr(items[place]))  # as long as its JSON, and faster than that
+        if size > LARGEST_HISTORY and border < len(items):
+            return items[border:]
+        if _is_prompt(items[place]):
+            border = place
+    return items
 
 
 def prepare(items: Sequence[Item], maker: Maker | None) -> list[dict[str, Any]]:

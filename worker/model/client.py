@@ -32,6 +32,7 @@ from shared.settings import OFFLINE, Settings
 from shared.workflow.checker import CodeChecker
 from worker.failures import QUOTA, ModelUnavailable
 from worker.memory.history import Maker, history_prefix
+from worker.model.answer_limit import ACCEPT_ENCODING, limit_answer
 from worker.model.answers import encodable
 from worker.model.recording import (
     ModelCall,
@@ -226,15 +227,19 @@ def _client(settings: Settings) -> AsyncOpenAI:
     key, url = settings.openai_api_key, settings.openai_base_url
     if not key and not url:
         raise ModelUnavailable
+    address = httpx2.URL(url or _OPENAI_URL)
     http = _Connections(
-        event_hooks={"request": [hand_on_trace], "response": [hand_over]},
+        # the connections refuse an address with a password beside a header with a key
+        auth=(address.username, address.password) if address.userinfo else None,
+        event_hooks={"request": [hand_on_trace], "response": [hand_over, limit_answer]},
+        headers={"Accept-Encoding": ACCEPT_ENCODING},
         follow_redirects=False,  # a redirect would carry the prompt to another host
         timeout=httpx2.Timeout(settings.model_timeout_s, connect=_CONNECT_TIMEOUT_S),
         limits=httpx2.Limits(max_connections=settings.worker_concurrency),
     )
     return _Client(
         api_key=key.get_secret_value() if key else _NO_KEY,
-        base_url=url or _OPENAI_URL,
+        base_url=address.copy_with(username="", password=""),
         max_retries=0,  # retry_settings does it, where each try is recorded
         http_client=http,
     )

@@ -21,7 +21,7 @@ from agents.models.interface import ModelTracing
 from agents.retry import ModelRetryAdvice, ModelRetryAdviceRequest
 from agents.usage import deserialize_usage
 from aiohttp import ClientResponseError
-from openai import APIStatusError, OpenAIError
+from openai import APIConnectionError, APIStatusError, OpenAIError
 from openai.types.responses import Response, ResponseFunctionToolCall
 from typing_extensions import override
 
@@ -248,6 +248,10 @@ class RecordingModel(Model):
         try:
             answer = await self._ask(exchange, *args, **kwargs)
             check_output(answer.output)
+        except APIConnectionError as error:
+            if isinstance(error.__cause__, UnusableAnswer):  # the client's name for any error
+                raise error.__cause__ from None
+            raise
         except (*_OURS, *_OF_ANSWERS):
             raise
         except ClientResponseError:
