@@ -1,1 +1,1 @@
-"""The HTTP side: it accepts, waits and answers, and knows no agent."""
+"""The HTTP side: the API process accepts messages, waits for their end and answers."""

@@ -1,4 +1,4 @@
-"""The application: what an API process is made of, how it starts and how it ends."""
+"""The application: the parts of an API process, its start and its end."""
 
 import asyncio
 import signal
@@ -18,21 +18,17 @@ from starlette.types import Message, Receive, Scope, Send
 from typing_extensions import override
 
 from api import openapi, pages, problems
-from api.auth import Access, Door
+from api.accept_limiter import AcceptLimiter
+from api.auth import Access, Authenticator
 from api.body_limit import BodyLimit
 from api.dependencies import Services
 from api.embedded import embedded_worker
-from api.event_reader import EventReader
-from api.gate import Gate
 from api.metrics import Scrape
-from api.middleware import RequestContext
+from api.middleware import RequestContext, RequestSpans
 from api.rate_limit import RateLimit
-from api.request_spans import RequestSpans
 from api.routes import (
     checks,
-    conversations,
     events,
-    forks,
     health,
     messages,
     operations,
@@ -43,8 +39,8 @@ from api.routes import (
     webhooks,
 )
 from api.routes import workflow as workflows
-from api.streams import Watchers
-from api.waiting import Replies
+from api.streams import EventReader, Subscribers
+from api.waiting import EndWaiters
 from shared.announcer import Announcer
 from shared.background import every, running
 from shared.channels import Channel
@@ -77,7 +73,7 @@ Build multi-agent workflows by talking to VibeCoder, an agent on the OpenAI Agen
 
 
 class Application(FastAPI):
-    """FastAPI, but what prevents a start is said in one sentence."""
+    """FastAPI whose failed start prints one sentence instead of a traceback."""
 
     @override
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -94,8 +90,8 @@ class Application(FastAPI):
 def create_app(settings: Settings, *, celery: Celery | None = None) -> FastAPI:
     """Wire an API process; nothing is opened before its lifespan begins.
 
-    With a Celery app its worker and the schema are the caller's business: hints go through that
-    app, and nothing is embedded.
+    With a Celery app, the caller provides its worker and the schema: the process sends tasks
+    through that app and embeds nothing.
     """
     app = Application(
         title="VibeCoder sessions",
@@ -113,7 +109,7 @@ def create_app(settings: Settings, *, celery: Celery | None = None) -> FastAPI:
     _add_middleware(app, settings)
     problems.install(app)
     for module in (
-        *(projects, workflows, conversations, sessions, checks, messages, forks, events),
+        *(projects, workflows, sessions, checks, messages, events),
         *(traces, usage, webhooks, operations, health),
     ):
         app.include_router(module.router)
@@ -123,7 +119,7 @@ def create_app(settings: Settings, *, celery: Celery | None = None) -> FastAPI:
 
 
 def _add_middleware(app: FastAPI, settings: Settings) -> None:
-    """Put around the routes what every request passes; what is added last comes first."""
+    """Add the middleware of all routes; the one that is added last runs first."""
     app.add_middleware(BodyLimit, limit=settings.body_limit)
     app.add_middleware(Access)
     if settings.otlp_endpoint:
@@ -160,7 +156,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         app.state.telemetry = telemetry
         celery = app.state.celery or make_celery(settings)
         app.state.services = services = await _open(settings, celery, stack)
-        _answer_before_draining(services.replies)
+        _answer_before_draining(services.end_waiters)
         yield
 
 
@@ -183,22 +179,22 @@ async def _open(settings: Settings, celery: Celery, stack: AsyncExitStack) -> Se
         async with database.read() as db:
             return await event_store.counts(db, ids)
 
-    watchers = Watchers(EventReader(database).read, event_counts)
-    replies = Replies(channel, ended_among, watchers)
-    replies.start()
-    stack.push_async_callback(replies.close)
+    subscribers = Subscribers(EventReader(database).read, event_counts)
+    end_waiters = EndWaiters(channel, ended_among, subscribers)
+    end_waiters.start()
+    stack.push_async_callback(end_waiters.close)
     # without any worker, messages still end
     overdue = partial(end_overdue, database, announcer, settings)
     look_s = min(_LOOK_S, settings.queue_timeout_s / 4)
     await stack.enter_async_context(running(every(look_s, overdue, "overdue messages")))
-    # half of the connections stay free for what else changes something: cancels, sweeps, patches
-    gate = Gate(
+    # half of the connections stay free for other writes: cancels, sweeps, patches
+    accept_limiter = AcceptLimiter(
         width=max(settings.database_pool // 2, 1), most_waiting=settings.service_queue_limit
     )
     rate_limit = RateLimit(settings, channel.redis)
-    door = Door(settings, database, rate_limit)
-    await door.require_protection()
-    scrape = Scrape(database, channel, replies, watchers)
+    authenticator = Authenticator(settings, database, rate_limit)
+    await authenticator.require_keys()
+    scrape = Scrape(database, channel, end_waiters, subscribers)
     checker = CodeChecker(most_waiting=_MOST_CHECKS_WAITING)
     stack.push_async_callback(checker.aclose)
     return Services(
@@ -206,18 +202,18 @@ async def _open(settings: Settings, celery: Celery, stack: AsyncExitStack) -> Se
         database=database,
         channel=channel,
         announcer=announcer,
-        replies=replies,
-        watchers=watchers,
-        gate=gate,
+        end_waiters=end_waiters,
+        subscribers=subscribers,
+        accept_limiter=accept_limiter,
         prices=prices,
-        door=door,
+        authenticator=authenticator,
         scrape=scrape,
         checker=checker,
         unfinished=UnfinishedCount(),
     )
 
 
-def _answer_before_draining(replies: Replies) -> None:
+def _answer_before_draining(end_waiters: EndWaiters) -> None:
     """Answer all waits at SIGTERM and SIGINT: the server drains before the lifespan ends."""
     if threading.current_thread() is not threading.main_thread():
         return  # in tests: no signals here
@@ -226,7 +222,7 @@ def _answer_before_draining(replies: Replies) -> None:
         previous: Any = signal.getsignal(number)
 
         def answer(number: int, frame: FrameType | None, previous: Any = previous) -> None:
-            replies.give_up_soon()
+            end_waiters.abort_from_signal()
             if callable(previous):
                 previous(number, frame)
 

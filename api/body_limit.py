@@ -1,4 +1,4 @@
-"""The bodies of requests: bounded in size, in structure, in time, and in all at once."""
+"""Limits of request bodies: size, structure, time, and memory of all bodies at once."""
 
 import asyncio
 from collections import Counter
@@ -19,9 +19,9 @@ _METHODS = {"POST", "PUT", "PATCH"}
 
 
 class BodyLimit:
-    """ASGI middleware: read the body before the route does, and refuse one that is too much.
+    """ASGI middleware: read the body before the route does, and refuse one over a limit.
 
-    It stands here because FastAPI takes whatever is raised while it reads for bad JSON. A route
+    FastAPI would report any error of the reading as bad JSON, so this is middleware. A route
     that needs no body, or no key, gets none: the server stops reading after 64 kB.
     """
 
@@ -39,7 +39,7 @@ class BodyLimit:
         await self._app(scope, receive, send)
 
     async def _read(self, scope: Scope, receive: Receive) -> Receive:
-        owner = scope["state"]["identity"].owner
+        owner = scope["state"]["caller"].owner
         body = bytearray()
         try:
             async with asyncio.timeout(self._seconds):
@@ -92,7 +92,7 @@ def _once(message: Message, receive: Receive) -> Receive:
         if first:
             return first.pop()
         while (later := await receive())["type"] == "http.request":
-            pass  # of a body that no route reads
+            pass  # the rest of a body that no route reads
         return later
 
     return read

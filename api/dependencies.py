@@ -1,4 +1,4 @@
-"""What routes ask for: the process's parts, who calls, and what the headers and the query say.
+"""Dependencies of routes: the process's parts, the caller, values of headers and query.
 
 All are coroutines: FastAPI runs plain functions in threads.
 """
@@ -10,12 +10,12 @@ from uuid import UUID
 
 from fastapi import Depends, Header, Query, Request
 
-from api.auth import Door, Identity
-from api.gate import Gate
+from api.accept_limiter import AcceptLimiter
+from api.auth import Authenticator, Caller
 from api.metrics import Scrape
 from api.middleware import trace_id_of
-from api.streams import Watchers
-from api.waiting import Replies
+from api.streams import Subscribers
+from api.waiting import EndWaiters
 from shared.announcer import Announcer
 from shared.channels import Channel
 from shared.database import Database
@@ -37,11 +37,11 @@ class Services:
     database: Database
     channel: Channel
     announcer: Announcer
-    replies: Replies
-    watchers: Watchers
-    gate: Gate
+    end_waiters: EndWaiters
+    subscribers: Subscribers
+    accept_limiter: AcceptLimiter
     prices: Prices
-    door: Door
+    authenticator: Authenticator
     scrape: Scrape
     checker: CodeChecker
     unfinished: UnfinishedCount
@@ -49,7 +49,7 @@ class Services:
 
 @dataclass(frozen=True)
 class Page:
-    """Which part of a list is asked for."""
+    """The part of a list that the client asks for."""
 
     limit: int
     after: str | None
@@ -85,32 +85,32 @@ async def services(request: Request) -> Services:
     return found
 
 
-async def identity(request: Request) -> Identity:
-    """Tell who calls."""
-    found: Identity = request.state.identity
+async def caller_of(request: Request) -> Caller:
+    """Return the caller."""
+    found: Caller = request.state.caller
     return found
 
 
-async def caller(request: Request) -> str:
-    """Name whose projects the request may see."""
-    return (await identity(request)).owner
+async def owner_of(request: Request) -> str:
+    """Return the owner whose projects the request may see."""
+    return (await caller_of(request)).owner
 
 
-async def operator(request: Request) -> Identity:
-    """Let only those in who may see figures of all owners.
+async def operator(request: Request) -> Caller:
+    """Return the caller if it may see figures of all owners.
 
     Raises:
-        RoleInsufficient: somebody else.
+        RoleInsufficient: it is not an operator.
     """
-    found = await identity(request)
+    found = await caller_of(request)
     if found.role is not Role.ADMIN:
         raise RoleInsufficient("Only the operator may see this: take a key of the role `admin`.")
     return found
 
 
 async def shares_operations(request: Request) -> bool:
-    """Tell whether the caller may see how the whole service does, and not only their part."""
-    return (await identity(request)).role is Role.ADMIN
+    """Tell whether the caller may see figures of the whole service, not only its own."""
+    return (await caller_of(request)).role is Role.ADMIN
 
 
 async def page(
@@ -176,9 +176,9 @@ async def accepts_events(request: Request) -> bool:
 
 
 ServicesDep = Annotated[Services, Depends(services)]
-Caller = Annotated[str, Depends(caller)]
-Who = Annotated[Identity, Depends(identity)]
-Operator = Annotated[Identity, Depends(operator)]
+Owner = Annotated[str, Depends(owner_of)]
+CallerDep = Annotated[Caller, Depends(caller_of)]
+Operator = Annotated[Caller, Depends(operator)]
 SharesOperations = Annotated[bool, Depends(shares_operations)]
 PageDep = Annotated[Page, Depends(page)]
 WaitPreference = Annotated[float | None, Depends(wait_preference)]

@@ -1,4 +1,4 @@
-"""What this API process counts, and what it reads from the database when it is scraped."""
+"""Metrics: counters of this API process, and gauges that a scrape reads from the database."""
 
 import asyncio
 import time
@@ -6,8 +6,8 @@ import time
 from prometheus_client import Counter, Gauge, Histogram
 from starlette.types import Scope
 
-from api.streams import Watchers
-from api.waiting import Replies
+from api.streams import Subscribers
+from api.waiting import EndWaiters
 from shared.channels import Channel
 from shared.database import Database, DatabaseAway
 from shared.metrics import DELAYS_S
@@ -42,39 +42,43 @@ _STATES = ("queued", "in_progress")
 
 
 def count_request(scope: Scope, status: int) -> None:
-    """Count an answer; by the route's pattern, since a path is the client's."""
+    """Count an answer by the route's pattern: paths are unbounded in number."""
     route = getattr(scope.get("route"), "path", "")
     _REQUESTS.labels(scope["method"], route, status).inc()
 
 
 def count_accepted(accepted: Accepted) -> None:
-    """Count a message that was accepted, or found by its key."""
+    """Count a message that was accepted, or found by its Idempotency-Key."""
     (_REPLAYED if accepted.replayed else _ACCEPTED).inc()
 
 
 def observe_reply(message: Message, ended: "asyncio.Future[bool]") -> None:
-    """Note how long after its end the client that waited for a message gets it."""
+    """Record the time from a message's end to the answer for the client that waited."""
     if ended.done() and not ended.cancelled() and ended.result():
         _REPLY_DELAY.observe(message.ended_ago_s)
 
 
 class Scrape:
-    """Bring the gauges up to date: one reading a second, however many scrape."""
+    """Refresh the gauges: at most one reading a second, however many clients scrape."""
 
     def __init__(
-        self, database: Database, channel: Channel, replies: Replies, watchers: Watchers
+        self,
+        database: Database,
+        channel: Channel,
+        end_waiters: EndWaiters,
+        subscribers: Subscribers,
     ) -> None:
         self._database = database
         self._channel = channel
-        self._replies = replies
-        self._watchers = watchers
+        self._end_waiters = end_waiters
+        self._subscribers = subscribers
         self._lock = asyncio.Lock()
         self._read_at = -_FRESH_S
 
     async def refresh(self) -> None:
-        """Read what is not counted; what cannot be read is NaN, so that no rule takes it for 0."""
-        _WAITING.set(self._replies.count)
-        _WATCHING.set(self._watchers.count)
+        """Read the gauges; a value that cannot be read is NaN, so that no alert takes it for 0."""
+        _WAITING.set(self._end_waiters.count)
+        _WATCHING.set(self._subscribers.count)
         async with self._lock:
             if time.monotonic() - self._read_at < _FRESH_S:
                 return

@@ -1,7 +1,8 @@
-"""What every request and every answer has: a trace id, and headers that keep browsers safe."""
+"""ASGI middleware around every route: trace id, log line, span, and headers for browsers."""
 
 import re
 import time
+from secrets import token_hex
 from uuid import uuid4
 
 from starlette.datastructures import Headers, MutableHeaders
@@ -15,21 +16,24 @@ from api.problems import problem, unexpected
 from shared.errors import HeadTooLarge, VibeCoderError
 from shared.logging import get_logger
 from shared.tables import Message
+from shared.telemetry import Telemetry, TelemetrySpan, hex_trace_id
 
 # version 00 ends after the flags; later ones may go on
 _TRACEPARENT = re.compile(
     r"(?!ff|00.{54})[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}(-.*)?"
 )
+_PARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-.*")
 _IN_PATH = re.compile(r"/(project|session|message)s/([0-9a-fA-F-]{36})(?![^/])")
 _log = get_logger(__name__)
 
 MOST_HEAD_BYTES = 65_536
+_SERVER_ERROR = 500
 
 _PROTECTION = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Resource-Policy": "same-origin",
-    "Cache-Control": "no-store",  # prompts and replies are nobody else's, also in a cache
+    "Cache-Control": "no-store",  # prompts and replies are private
 }
 _NOTHING = "default-src 'none'; frame-ancestors 'none'"
 _CONTENT = {
@@ -37,7 +41,7 @@ _CONTENT = {
     "image/svg+xml": f"{_NOTHING}; style-src 'unsafe-inline'",
 }
 
-_REQUEST_ID = re.compile(r"[!-~]{1,128}")  # what cannot break a header or a log line
+_REQUEST_ID = re.compile(r"[!-~]{1,128}")  # it cannot break a header or a log line
 
 
 def new_trace_id(traceparent: str | None) -> str:
@@ -47,13 +51,13 @@ def new_trace_id(traceparent: str | None) -> str:
 
 
 async def trace_id_of(request: Request) -> str:
-    """Return the trace id that this request's answer bears."""
+    """Return the trace id of this request's answer."""
     trace_id: str = request.state.trace_id
     return trace_id
 
 
 def about(request: Request, message: Message) -> None:
-    """Let the answer bear a message's trace id, and the log lines from now on its ids."""
+    """Give the answer a message's trace id, and all further log lines the message's ids."""
     request.state.trace_id = message.trace_id
     bind_contextvars(
         trace_id=message.trace_id,
@@ -64,12 +68,12 @@ def about(request: Request, message: Message) -> None:
 
 
 class RequestContext:
-    """ASGI middleware: `X-Trace-Id` on every answer, a problem for every error.
+    """ASGI middleware: set `X-Trace-Id` on every answer, turn every error into a problem.
 
-    A caller's own `X-Request-Id` stands on the answer and on the log lines as well.
+    The client's own `X-Request-Id` is repeated on the answer and on the log lines.
 
-    A route that answers with a message puts the message's trace id in the request's place; what
-    it puts into `state.headers` stands on the answer even if that is a problem.
+    A route that answers with a message replaces the request's trace id with the message's. The
+    headers in `state.headers` are set on every answer, problems too.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -113,10 +117,10 @@ class RequestContext:
                 if status is not None:
                     raise
                 await unexpected(Request(scope), error)(scope, receive, send_traced)
-            _tell(scope, status, began)
+            _log_answer(scope, status, began)
 
 
-def _tell(scope: Scope, status: int | None, began: float) -> None:
+def _log_answer(scope: Scope, status: int | None, began: float) -> None:
     took_ms = round((time.monotonic() - began) * 1000, 1)
     request = {"method": scope["method"], "path": scope["path"]}
     _log.debug("answered", **request, status=status, took_ms=took_ms)
@@ -130,8 +134,60 @@ def _bound_head(scope: Scope) -> None:
 
 
 def _protect(headers: MutableHeaders) -> None:
-    """Say what a browser must not do with an answer; a page that needs more says so itself."""
+    """Forbid browsers all that an answer does not need; a page that needs more sets its own."""
     for name, value in _PROTECTION.items():
         headers.setdefault(name, value)
     kind = headers.get("content-type", "").split(";")[0]
     headers.setdefault("Content-Security-Policy", _CONTENT.get(kind, _NOTHING))
+
+
+class RequestSpans:
+    """ASGI middleware: send a span of each request to the OpenTelemetry collector.
+
+    It stands inside RequestContext and uses its trace id. A route sets `state.span_id` where the
+    worker's spans must hang below the request's.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        trace_id = hex_trace_id(scope["state"]["trace_id"])  # a route may replace it later
+        began = time.time()
+        status = _SERVER_ERROR
+
+        async def send_noting(message: Part) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_noting)
+        finally:
+            telemetry: Telemetry = scope["app"].state.telemetry
+            telemetry.export(_span(scope, trace_id, began, status))
+
+
+def _span(scope: Scope, trace_id: str, began: float, status: int) -> TelemetrySpan:
+    caller = _PARENT.fullmatch(Headers(scope=scope).get("traceparent", ""))
+    path = getattr(scope.get("route"), "path", "")
+    return TelemetrySpan(
+        trace_id,
+        scope["state"].get("span_id") or token_hex(8),
+        caller[2] if caller and caller[1] == trace_id else None,
+        f"{scope['method']} {path}".strip(),
+        began,
+        time.time(),
+        kind="server",
+        failed=status >= _SERVER_ERROR,
+        attributes={
+            "http.request.method": scope["method"],
+            "http.route": path,
+            "http.response.status_code": status,
+        },
+    )

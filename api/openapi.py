@@ -1,4 +1,4 @@
-"""The OpenAPI document: what FastAPI cannot know by itself."""
+"""The OpenAPI document: the parts that FastAPI does not derive from the routes."""
 
 from collections.abc import Iterable, Sequence
 from http import HTTPStatus
@@ -9,8 +9,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from api.auth import is_open
-from api.kinds import Kind, kind_of
-from api.problems import MEDIA_TYPE
+from api.problems import MEDIA_TYPE, Cause, ProblemType, problem_type
 from api.schemas.common import MESSAGE_ID, TRACE_ID, without_null
 from api.schemas.events import EventData, EventOut
 from api.schemas.full_messages import FullMessageOut
@@ -21,7 +20,7 @@ from api.schemas.sessions import SessionOut, SessionPatch
 from api.schemas.traces import SpanOut, TraceOut
 from api.schemas.webhooks import DeliveryOut
 from shared import errors
-from shared.errors import FailureCode, VibeCoderError
+from shared.errors import FailureCode
 
 TAGS = [
     {"name": "projects", "description": "Workflows under construction: their code, its revisions."},
@@ -29,8 +28,8 @@ TAGS = [
     {"name": "messages", "description": "One prompt and what became of it."},
     {"name": "traces", "description": "What happened to a message, step by step."},
     {"name": "usage", "description": "Tokens and money that were spent."},
-    {"name": "webhooks", "description": "Who is told when a project's messages end."},
-    {"name": "operations", "description": "What the service says about itself."},
+    {"name": "webhooks", "description": "Addresses that get the ends of a project's messages."},
+    {"name": "operations", "description": "Health, metrics and figures of the service."},
 ]
 
 _HEADERS = {
@@ -39,7 +38,7 @@ _HEADERS = {
     "Retry-After": ("Seconds after which to try or to ask again.", "1"),
     "ETag": ("The code's revision, for `If-Match`.", '"1"'),
     "Link": ('The next page, if this one is full: `<...>; rel="next"`.', ""),
-    "WWW-Authenticate": ("How to say who calls.", 'Bearer realm="vibecoder"'),
+    "WWW-Authenticate": ("The scheme of authentication.", 'Bearer realm="vibecoder"'),
     "Idempotency-Replayed": ("`true` when the key was known: this is the first one's.", "true"),
 }
 ANSWER_HEADERS = tuple(_HEADERS)
@@ -86,21 +85,19 @@ _BY_PYDANTIC: list[tuple[type[BaseModel], JsonSchemaMode]] = [
 
 
 def problems(
-    *kinds: type[VibeCoderError] | FailureCode | HTTPStatus,
+    *causes: Cause,
     body: bool = False,
     headers: Sequence[str] = (),
 ) -> Responses:
     """Describe the problems of a route: its own, and those of every route (with a body)."""
-    every = (*kinds, *(_OF_EVERY_BODY if body else ()), *_OF_EVERY_ROUTE)
+    every = (*causes, *(_OF_EVERY_BODY if body else ()), *_OF_EVERY_ROUTE)
     return _by_status(*every, headers=headers)
 
 
-def _by_status(
-    *kinds: type[VibeCoderError] | FailureCode | HTTPStatus, headers: Sequence[str] = ()
-) -> Responses:
-    by_status: dict[HTTPStatus, dict[str, Kind]] = {}
-    for kind in map(kind_of, kinds):
-        by_status.setdefault(kind.status, {})[kind.code] = kind
+def _by_status(*causes: Cause, headers: Sequence[str] = ()) -> Responses:
+    by_status: dict[HTTPStatus, dict[str, ProblemType]] = {}
+    for found in map(problem_type, causes):
+        by_status.setdefault(found.status, {})[found.code] = found
     return {
         int(status): _described(status, by_status[status], headers) for status in sorted(by_status)
     }
@@ -120,34 +117,34 @@ def described(
 
 
 def _described(
-    status: HTTPStatus, kinds: dict[str, Kind], headers: Sequence[str]
+    status: HTTPStatus, types: dict[str, ProblemType], headers: Sequence[str]
 ) -> dict[str, Any]:
     again = ["Retry-After"] if status in _AGAIN_LATER else []
     again += ["WWW-Authenticate"] if status == HTTPStatus.UNAUTHORIZED else []
     return {
-        "description": "; ".join(kind.title for kind in kinds.values()),
+        "description": "; ".join(found.title for found in types.values()),
         "headers": _headers([*headers, *again]),
         "content": {
             MEDIA_TYPE: {
                 "schema": {"$ref": "#/components/schemas/Problem"},
                 "examples": {
-                    kind.code: {"summary": kind.title, "value": _example(kind)}
-                    for kind in kinds.values()
+                    found.code: {"summary": found.title, "value": _example(found)}
+                    for found in types.values()
                 },
             }
         },
     }
 
 
-def _example(kind: Kind) -> dict[str, Any]:
+def _example(found: ProblemType) -> dict[str, Any]:
     return {
-        "type": f"/problems/{kind.code}",
-        "title": kind.title,
-        "status": int(kind.status),
-        "detail": kind.meaning,
+        "type": f"/problems/{found.code}",
+        "title": found.title,
+        "status": int(found.status),
+        "detail": found.meaning,
         "instance": f"/messages/{MESSAGE_ID}",
         "trace_id": TRACE_ID,
-        "code": kind.code,
+        "code": found.code,
     }
 
 
@@ -156,7 +153,7 @@ def _headers(names: Iterable[str]) -> dict[str, Any]:
 
 
 def install(app: FastAPI) -> None:
-    """Let the app's document have what all answers share: problems and the trace id."""
+    """Add to the app's document the problems and the trace id that all answers share."""
     generate = app.openapi
 
     def openapi() -> dict[str, Any]:
@@ -189,7 +186,7 @@ def _complete(document: dict[str, Any]) -> None:
 
 
 def _protect(method: str, operation: dict[str, Any]) -> None:
-    """Describe that a key is wanted, unless the service serves without, and what comes of none."""
+    """Describe the security of an operation: a key or none, and the problems without one."""
     operation["security"] = [{"key": []}, {}]
     writing = () if method == "get" else (errors.RoleInsufficient,)
     responses = operation["responses"]

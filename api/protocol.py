@@ -1,4 +1,4 @@
-"""What the server itself reads of a request, before there is one to answer."""
+"""Limits of the HTTP server itself, before a request reaches the application."""
 
 import asyncio
 

@@ -1,10 +1,13 @@
-"""Lists in pages: where one begins, and the `Link` header that leads to the next."""
+"""Parts of responses that routes share: pages of a list, JSON in ASCII."""
 
+import json
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
 from fastapi import Request, Response
+from fastapi.responses import JSONResponse
+from typing_extensions import override
 
 from api.dependencies import Page
 from shared.errors import DeliveryNotFound, MessageNotFound, ProjectNotFound, SessionNotFound
@@ -16,7 +19,7 @@ async def entry_before(page: Page, read: Callable[[UUID], Awaitable[T]]) -> T | 
     """Read the entry that the page's cursor names.
 
     Raises:
-        InvalidRequest: there is none.
+        InvalidRequest: there is no such entry.
     """
     after = page.after_id()
     if after is None:
@@ -34,3 +37,11 @@ def link_next(
     if len(entries) == limit:
         url = request.url.include_query_params(after=str(after))
         response.headers["Link"] = f'<{url.path}?{url.query}>; rel="next"'
+
+
+class AsciiJSONResponse(JSONResponse):
+    """JSON in escaped ASCII: it can hold half of a surrogate pair, UTF-8 cannot."""
+
+    @override
+    def render(self, content: Any) -> bytes:
+        return json.dumps(content, separators=(",", ":")).encode()

@@ -1,11 +1,26 @@
-"""Who watches which message: woken when there is news, and reading it once for all of them."""
+"""Streams of a message's events: subscribers are woken, and share one reading of the database."""
 
 import asyncio
+import json
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
 from uuid import UUID
+
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from api.problems import problem_members
+from api.schemas.messages import MessageOut
+from shared.database import Database
+from shared.errors import MessageFailed
+from shared.store import estimates, events, messages
+from shared.store.events import Page, Told
+from shared.tables import EventKind, Message
+
+_PAGE = 200
 
 EventCounts = Callable[[Sequence[UUID]], Awaitable[Mapping[UUID, int]]]
 """Asks the database how many events the messages have."""
@@ -22,29 +37,29 @@ class Part:
 
 
 Read = Callable[[UUID, int], asyncio.Future[Part]]
-"""Reads and encodes what follows an event of a message."""
+"""Reads and encodes the events that follow an event of a message."""
 
 
 @dataclass
-class _Watched:
-    """A message that somebody here watches; only the newest part that was read is kept."""
+class _WatchedMessage:
+    """A message with subscribers in this process, and the newest part that was read of it."""
 
-    watchers: set["Watcher"] = field(default_factory=set)
+    subscribers: set["Subscriber"] = field(default_factory=set)
     version: int = 0
     newest: tuple[int, int, "asyncio.Future[Part]"] | None = None
 
     def wake(self, count: float = math.inf) -> None:
-        """Let those read on who have not read so many events, or all."""
+        """Wake the subscribers that have read fewer events than `count`."""
         self.version += 1
-        for watcher in self.watchers:
-            if watcher.at < count:
-                watcher.woken.set()
+        for subscriber in self.subscribers:
+            if subscriber.at < count:
+                subscriber.woken.set()
 
 
-class Watcher:
+class Subscriber:
     """One client's place in the stream of a message."""
 
-    def __init__(self, message_id: UUID, watched: _Watched, read: Read) -> None:
+    def __init__(self, message_id: UUID, watched: _WatchedMessage, read: Read) -> None:
         self.at = 0
         self.woken = asyncio.Event()
         self._message_id = message_id
@@ -52,25 +67,25 @@ class Watcher:
         self._read = read
 
     async def read(self, after: int) -> Part:
-        """Read on; clients that are at the same place share one reading."""
-        self.woken.clear()  # before the reading: what comes during it wakes again
+        """Read the next part; clients at the same place share one reading."""
+        self.woken.clear()  # before the reading: news that come during it wake again
         watched = self._watched
         here = (after, watched.version)
         if watched.newest is None or watched.newest[:2] != here:
             watched.newest = (*here, self._read(self._message_id, after))
         reading = watched.newest[2]
         try:
-            # a client that leaves must not break off what others wait for, nor lose a connection
+            # a client that leaves must not cancel the reading of others, nor lose a connection
             part = await asyncio.shield(reading)
         except Exception:
             if watched.newest[2] is reading:
-                watched.newest = None  # not to be told again
+                watched.newest = None  # the next reading tries again
             raise
         self.at = part.last
         return part
 
     async def news(self, *, within_s: float) -> bool:
-        """Wait until there may be news; False: there was none for so long."""
+        """Wait until there may be news; return False if none came within the time."""
         try:
             async with asyncio.timeout(within_s):
                 await self.woken.wait()
@@ -79,36 +94,36 @@ class Watcher:
         return True
 
 
-class Watchers:
-    """All who watch at this process."""
+class Subscribers:
+    """All clients that watch a message at this process."""
 
     def __init__(self, read: Read, event_counts: EventCounts) -> None:
         self._read = read
         self._event_counts = event_counts
-        self._watched: dict[UUID, _Watched] = {}
-        self.given_up = False
+        self._watched: dict[UUID, _WatchedMessage] = {}
+        self.aborted = False
 
     @asynccontextmanager
-    async def watching(self, message_id: UUID) -> AsyncIterator[Watcher]:
-        """Be woken when a message has news, from here on."""
-        watched = self._watched.setdefault(message_id, _Watched())
-        watcher = Watcher(message_id, watched, self._read)
-        watched.watchers.add(watcher)
+    async def subscribe(self, message_id: UUID) -> AsyncIterator[Subscriber]:
+        """Subscribe to the news of a message, until the block ends."""
+        watched = self._watched.setdefault(message_id, _WatchedMessage())
+        subscriber = Subscriber(message_id, watched, self._read)
+        watched.subscribers.add(subscriber)
         try:
-            yield watcher
+            yield subscriber
         finally:
-            watched.watchers.discard(watcher)
-            if not watched.watchers and self._watched.get(message_id) is watched:
+            watched.subscribers.discard(subscriber)
+            if not watched.subscribers and self._watched.get(message_id) is watched:
                 del self._watched[message_id]
 
     def wake(self, message_ids: Iterable[UUID]) -> None:
-        """Let those read on who watch one of the messages."""
+        """Wake the subscribers of the messages."""
         for message_id in message_ids:
             if watched := self._watched.get(message_id):
                 watched.wake()
 
     async def ask(self) -> None:
-        """Wake whom no channel told of news: one query for all messages that are watched."""
+        """Ask the database for lost news, by one query for all watched messages."""
         if not self._watched:
             return
         counts = await self._event_counts(list(self._watched))
@@ -117,10 +132,91 @@ class Watchers:
 
     @property
     def count(self) -> int:
-        """Count those who watch."""
-        return sum(len(watched.watchers) for watched in self._watched.values())
+        """Count the clients that watch."""
+        return sum(len(watched.subscribers) for watched in self._watched.values())
 
-    def give_up(self) -> None:
-        """End every stream of this process: clients go on at another one."""
-        self.given_up = True
+    def abort(self) -> None:
+        """End every stream of this process: clients continue at another one."""
+        self.aborted = True
         self.wake(list(self._watched))
+
+
+_Place = tuple[UUID, int]
+"""A message, and the number of the last event that its reader has."""
+
+
+class EventReader:
+    """Read pages of events: all calls in the same turn of the loop share one statement.
+
+    A worker publishes the news of all its runs at once, so many streams wake together.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._asked: dict[_Place, asyncio.Future[Part]] = {}
+        self._reading: set[asyncio.Task[None]] = set()
+
+    def read(self, message_id: UUID, after: int) -> "asyncio.Future[Part]":
+        """Read and encode the events that follow one; the future raises the database's errors."""
+        loop = asyncio.get_running_loop()
+        if not self._asked:
+            reading = loop.create_task(self._read_all())
+            self._reading.add(reading)
+            reading.add_done_callback(self._reading.discard)
+        return self._asked.setdefault((message_id, after), loop.create_future())
+
+    async def _read_all(self) -> None:
+        asked, self._asked = self._asked, {}
+        try:
+            async with self._database.read() as db:
+                pages = await events.pages(db, asked, limit=_PAGE)
+                parts = [await _part(db, *at) for at in zip(asked, pages, strict=True)]
+        except Exception as error:  # noqa: BLE001 -- the callers handle it
+            for future in asked.values():
+                future.set_exception(error)
+            return
+        for future, part in zip(asked.values(), parts, strict=True):
+            future.set_result(part)
+
+
+async def _part(db: AsyncSession, place: _Place, page: Page) -> Part:
+    message_id, after = place
+    message = await messages.reread(db, message_id) if page.ended and page.events else None
+    frames = []
+    for told in page.events:
+        data: dict[str, Any] = {"message_id": str(message_id), "at": _time(told.created_at)}
+        match told.kind:
+            case EventKind.QUEUED:
+                data |= told.data | _estimate(page.state)
+            case EventKind.COMPLETED | EventKind.FAILED | EventKind.CANCELLED if message:
+                data |= {"attempt": told.attempt} | _end(message)
+            case _:
+                data |= {"attempt": told.attempt} | told.data
+        frames.append(_frame(told, data))
+    last = page.events[-1].seq if page.events else after
+    return Part(b"".join(frames), last, ended=page.ended, more=page.more)
+
+
+def _estimate(state: Any) -> dict[str, Any]:
+    """Return the estimate that the event `queued` carries."""
+    estimate = estimates.estimate_of(state)
+    return {"position": estimate.position, "starts_in_s": estimate.starts_in_s}
+
+
+def _end(message: Message) -> dict[str, Any]:
+    """Return the message, and the problem with which a waiting POST would be answered."""
+    shown: dict[str, Any] = {"message": MessageOut.of(message).model_dump(mode="json")}
+    if message.error is not None:
+        error = MessageFailed(message.error, message_id=message.id)
+        path = f"/messages/{message.id}"
+        shown["problem"] = problem_members(error, path=path, trace_id=message.trace_id)
+    return shown
+
+
+def _frame(told: Told, data: dict[str, Any]) -> bytes:
+    # escaped ASCII: one line, and half a surrogate pair passes too
+    return f"id: {told.seq}\nevent: {told.kind}\ndata: {json.dumps(data)}\n\n".encode()
+
+
+def _time(seconds: float | None) -> str | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC).isoformat()

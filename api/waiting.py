@@ -7,7 +7,7 @@ from uuid import UUID
 
 from starlette.types import Receive
 
-from api.streams import Watchers
+from api.streams import Subscribers
 from shared.background import cancel_all, every
 from shared.channels import Channel, Topic
 
@@ -17,45 +17,45 @@ EndedAmong = Callable[[Sequence[UUID]], Awaitable[Sequence[UUID]]]
 """Asks the database which of the messages have ended."""
 
 
-class Replies:
+class EndWaiters:
     """Futures of messages that clients wait for, resolved by the channel or the database.
 
-    What it hears and asks it passes on to those who watch messages: one subscription for all.
+    The news of the channel also wakes the subscribers of events: one subscription serves both.
     """
 
-    def __init__(self, channel: Channel, ended_among: EndedAmong, watchers: Watchers) -> None:
+    def __init__(self, channel: Channel, ended_among: EndedAmong, subscribers: Subscribers) -> None:
         self._channel = channel
         self._ended_among = ended_among
-        self._watchers = watchers
+        self._subscribers = subscribers
         self._waiting: dict[UUID, set[asyncio.Future[bool]]] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._reconnected = asyncio.Event()
-        self._given_up = False
+        self._aborted = False
 
     @property
     def count(self) -> int:
-        """Count those who wait."""
+        """Count the clients that wait."""
         return sum(len(waiting) for waiting in self._waiting.values())
 
     def start(self) -> None:
-        """Listen to the channel, and ask the database for what the channel lost."""
+        """Listen to the channel, and ask the database for the ends that the channel lost."""
         self._loop = asyncio.get_running_loop()
         asking = every(_ASK_S, self._ask, "waiting clients", woken=self._reconnected)
         self._tasks = [asyncio.create_task(self._listen()), asyncio.create_task(asking)]
 
     async def close(self) -> None:
-        """Answer whoever waits and stop listening."""
-        self.give_up()
+        """Answer all waiting clients and stop listening."""
+        self.abort()
         await cancel_all(self._tasks)
 
     @contextmanager
-    def expecting(self, message_id: UUID) -> Iterator["asyncio.Future[bool]"]:
-        """Register for a message's end: before its hint goes out, or the end may be missed.
+    def register(self, message_id: UUID) -> Iterator["asyncio.Future[bool]"]:
+        """Register for a message's end, before the message is enqueued: or the end may be missed.
 
         The future gives True when the message ended, False when waiting became pointless.
         """
         future = asyncio.get_running_loop().create_future()
-        if self._given_up:
+        if self._aborted:
             future.set_result(False)
         waiting = self._waiting.setdefault(message_id, set())
         waiting.add(future)
@@ -66,27 +66,27 @@ class Replies:
             if not waiting and self._waiting.get(message_id) is waiting:
                 del self._waiting[message_id]
 
-    def give_up(self) -> None:
-        """Tell all who wait, and whoever will, that they get no reply from this process."""
-        self._given_up = True
-        self._watchers.give_up()
+    def abort(self) -> None:
+        """Resolve all futures, and all that follow, with False: this process waits no longer."""
+        self._aborted = True
+        self._subscribers.abort()
         for message_id in list(self._waiting):
             self._resolve(message_id, ended=False)
 
-    def give_up_soon(self) -> None:
-        """Give up on the loop's next turn; callable from a signal handler."""
-        self._loop.call_soon_threadsafe(self.give_up)
+    def abort_from_signal(self) -> None:
+        """Abort on the loop's next turn; a signal handler may call it."""
+        self._loop.call_soon_threadsafe(self.abort)
 
     async def _listen(self) -> None:
         async for topic, ids in self._channel.listen(Topic.ENDED, Topic.EVENTS):
-            if not ids:  # just (re)connected: what was published meanwhile is lost
+            if not ids:  # just (re)connected: ids published before are lost
                 self._reconnected.set()
-            self._watchers.wake(ids)
+            self._subscribers.wake(ids)
             for message_id in ids if topic is Topic.ENDED else ():
                 self._resolve(message_id, ended=True)
 
     async def _ask(self) -> None:
-        await self._watchers.ask()
+        await self._subscribers.ask()
         ended = await self._ended_among(list(self._waiting)) if self._waiting else ()
         for message_id in ended:
             self._resolve(message_id, ended=True)
@@ -106,12 +106,12 @@ async def wait_for_end(
 ) -> None:
     """Wait until the message ended, waiting became pointless, or the time is over.
 
-    It becomes pointless when the hint failed, or when `receive` says that the client has gone.
+    Waiting becomes pointless when the enqueueing failed or the client disconnected.
     """
     if hint is not None:
-        hint.add_done_callback(lambda sent: None if _was_sent(sent) else _give_up(ended))
+        hint.add_done_callback(lambda sent: None if _was_sent(sent) else _stop_waiting(ended))
     gone = asyncio.ensure_future(_gone(receive))
-    gone.add_done_callback(lambda _: _give_up(ended))
+    gone.add_done_callback(lambda _: _stop_waiting(ended))
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await ended
@@ -127,6 +127,6 @@ def _was_sent(hint: "asyncio.Future[bool]") -> bool:
     return not hint.cancelled() and hint.exception() is None and hint.result()
 
 
-def _give_up(ended: "asyncio.Future[bool]") -> None:
+def _stop_waiting(ended: "asyncio.Future[bool]") -> None:
     if not ended.done():
         ended.set_result(False)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from api.kinds import KINDS
+from api.problems import PROBLEM_TYPES
 from shared.settings import Settings
 from tests.services import ROOT
 
@@ -26,7 +26,7 @@ _PROBLEMS_HEAD = """# Problems
 Every error is an RFC 9457 problem (`application/problem+json`) with `type`, `title`, `status`,
 `detail`, `code` and `trace_id`. `detail` says what to do, `code` is for programs, and `type` is the
 address of an explanation, `/problems/{code}`. A problem that waiting solves has `Retry-After`.
-`make reference` writes this page from `api/kinds.py`.
+`make reference` writes this page from `api/problems.py`.
 
 | status | `code` | meaning |
 |---|---|---|
@@ -47,10 +47,10 @@ def settings_page() -> str:
 
 def problems_page() -> str:
     """Return the page of all problems, in the order of their status."""
-    kinds = sorted(KINDS.values(), key=lambda kind: (kind.status, kind.code))
+    types = sorted(PROBLEM_TYPES.values(), key=lambda found: (found.status, found.code))
     rows = (
-        f"| {int(kind.status)} | `{kind.code}` | {' '.join(kind.meaning.split())} |\n"
-        for kind in kinds
+        f"| {int(found.status)} | `{found.code}` | {' '.join(found.meaning.split())} |\n"
+        for found in types
     )
     return _PROBLEMS_HEAD + "".join(rows)
 

@@ -30,7 +30,7 @@ _CONNECT_S = 3.0
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at; with `advice` it is a problem."""
+    """The finding of one check; with `advice` it is a problem."""
 
     subject: str
     detail: str
@@ -44,7 +44,7 @@ class Finding:
 
 
 def main() -> int:
-    """Print a line for each thing that was looked at; return 1 if one is a problem."""
+    """Print a line for each finding; return 1 if one is a problem."""
     try:
         settings = load_settings()
     except SettingsError as error:

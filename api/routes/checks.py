@@ -5,7 +5,7 @@ from uuid import UUID
 from fastapi import APIRouter
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from api.dependencies import Caller, Services, ServicesDep, TraceId
+from api.dependencies import Owner, Services, ServicesDep, TraceId
 from api.openapi import problems
 from api.schemas.checks import CheckOut, RepairOut
 from shared import errors
@@ -21,7 +21,7 @@ _log = get_logger(__name__)
 
 @router.get("/sessions/{session_id}/check", responses=problems(errors.SessionNotFound))
 async def check_session(
-    session_id: UUID, services: ServicesDep, owner: Caller, trace_id: TraceId
+    session_id: UUID, services: ServicesDep, owner: Owner, trace_id: TraceId
 ) -> CheckOut:
     """Compare the session's counters, items, messages, attempts, responses and revisions.
 
@@ -39,7 +39,7 @@ async def check_session(
     responses=problems(errors.SessionNotFound, errors.SessionBusy),
 )
 async def repair_session(
-    session_id: UUID, services: ServicesDep, owner: Caller, trace_id: TraceId
+    session_id: UUID, services: ServicesDep, owner: Owner, trace_id: TraceId
 ) -> RepairOut:
     """Repair what a check finds, as far as other rows tell what is right.
 

@@ -11,7 +11,7 @@ from fastapi.responses import StreamingResponse
 from starlette.types import Send
 from typing_extensions import override
 
-from api.dependencies import Caller, LastEventId, Services, ServicesDep
+from api.dependencies import LastEventId, Owner, Services, ServicesDep
 from api.middleware import about
 from api.openapi import described, problems
 from api.schemas.events import STREAM
@@ -27,7 +27,7 @@ router = APIRouter(prefix="/messages", tags=["messages"])
 _MISSING = problems(errors.MessageNotFound)
 _KEEP_ALIVE_S = 15.0
 _AGAIN_S = 1.0
-# without an empty line, as the keep-alive: some clients take it for an event that says nothing
+# no empty line here and in the keep-alive: some clients take one for an empty event
 _FIRST = b"retry: 1000\n"
 _KEEP_ALIVE = b": keep-alive\n"
 _HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
@@ -35,7 +35,7 @@ _log = get_logger(__name__)
 
 
 class EventStream(StreamingResponse):
-    """A stream that ends its source too, however it ends itself."""
+    """A stream that closes its source, however the response ends."""
 
     media_type = "text/event-stream"
     source: AsyncGenerator[bytes, None]
@@ -60,7 +60,7 @@ async def watch_message(
     *,
     message_id: UUID,
     services: ServicesDep,
-    owner: Caller,
+    owner: Owner,
     request: Request,
     last: LastEventId = None,
     after: Annotated[
@@ -73,8 +73,8 @@ async def watch_message(
     Each has an `id` without gaps, an `event` and JSON as `data`: `queued`, `claimed` (a worker
     begins an attempt, and what was written before it counts no more), `text` (as the model writes
     it; another `call` begins another text), `tool_called`, `tool_answered`, `code_changed`, and at
-    last `completed`, `failed` or `cancelled` with the message. Who comes late gets what was
-    recorded from the start: text and tools of a message that somebody watched while it ran.
+    last `completed`, `failed` or `cancelled` with the message. A client that comes late gets all
+    recorded events: text and tools only if a client watched the message while it ran.
     """
     async with services.database.read() as db:
         message = await messages.get(db, message_id, owner=owner)
@@ -88,7 +88,7 @@ async def watch_message(
 async def stream(
     services: Services, message: Message, request: Request, *, after: int
 ) -> EventStream:
-    """Answer with the events of a message after a number, until its end."""
+    """Answer with the events of a message that follow a number, until the message ends."""
     quiet = not message.streamed and not messages.has_ended(message)
     if quiet and await services.database.write(events.want, message.id):
         await services.channel.publish(Topic.WATCHED, [message.id])
@@ -101,10 +101,10 @@ async def stream(
 
 async def _source(services: Services, message_id: UUID, after: int) -> AsyncGenerator[bytes, None]:
     begun = _FIRST
-    async with services.watchers.watching(message_id) as watcher:
+    async with services.subscribers.subscribe(message_id) as subscriber:
         while True:
             try:
-                part = await watcher.read(after)
+                part = await subscriber.read(after)
             except (DatabaseAway, OSError) as error:
                 _log.info("the database is away, reading again", error=type(error).__name__)
                 await asyncio.sleep(_AGAIN_S)
@@ -113,8 +113,8 @@ async def _source(services: Services, message_id: UUID, after: int) -> AsyncGene
             if part.content:
                 yield begun + part.content
                 begun = b""
-            if part.ended or services.watchers.given_up:
+            if part.ended or services.subscribers.aborted:
                 return
-            if not part.more and not await watcher.news(within_s=_KEEP_ALIVE_S):
+            if not part.more and not await subscriber.news(within_s=_KEEP_ALIVE_S):
                 yield begun + _KEEP_ALIVE
                 begun = b""

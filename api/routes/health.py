@@ -1,4 +1,4 @@
-"""What the service says about itself: it lives, it is ready, who calls, what problems mean."""
+"""Health, readiness, the caller, metrics, and the meaning of each problem."""
 
 from contextlib import suppress
 from enum import StrEnum
@@ -6,9 +6,9 @@ from enum import StrEnum
 from fastapi import APIRouter, Response, status
 from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 
-from api.dependencies import Operator, ServicesDep, TraceId, Who
-from api.kinds import KINDS
+from api.dependencies import CallerDep, Operator, ServicesDep, TraceId
 from api.openapi import described, problems
+from api.problems import PROBLEM_TYPES
 from api.schemas.operations import CallerOut, Health, ProblemKind, Readiness
 from shared import errors
 from shared.database import DatabaseAway
@@ -56,9 +56,9 @@ async def get_readiness(services: ServicesDep, trace_id: TraceId, response: Resp
 
 
 @router.get("/caller", responses={200: described("The caller."), **problems()})
-async def get_caller(who: Who, trace_id: TraceId) -> CallerOut:
-    """Tell who calls: whether a key is good, and what for."""
-    return CallerOut(trace_id=trace_id, owner=who.owner, role=who.role, key=who.key)
+async def get_caller(caller: CallerDep, trace_id: TraceId) -> CallerOut:
+    """Describe the caller: the owner, role and name of its key."""
+    return CallerOut(trace_id=trace_id, owner=caller.owner, role=caller.role, key=caller.key)
 
 
 @router.get(
@@ -70,22 +70,22 @@ async def get_caller(who: Who, trace_id: TraceId) -> CallerOut:
     },
 )
 async def get_metrics(services: ServicesDep, _: Operator) -> Response:
-    """Tell what this process counts, and what waits in the database."""
+    """Return the counters of this process and the gauges of the database."""
     await services.scrape.refresh()
     return Response(generate_latest(), media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
 
-ProblemCode = StrEnum("ProblemCode", {code: code for code in KINDS})  # type: ignore[misc]
+ProblemCode = StrEnum("ProblemCode", {code: code for code in PROBLEM_TYPES})  # type: ignore[misc]
 
 
 @router.get("/problems/{code}", responses={200: described("The kind."), **problems()})
 async def explain_problem(code: ProblemCode, trace_id: TraceId) -> ProblemKind:
-    """Tell what a kind of problem means: what the `type` of each problem leads to."""
-    kind = KINDS[code]
+    """Explain a type of problem; the `type` of each problem is the address of this page."""
+    found = PROBLEM_TYPES[code]
     return ProblemKind(
         trace_id=trace_id,
-        code=kind.code,
-        status=kind.status,
-        title=kind.title,
-        meaning=kind.meaning,
+        code=found.code,
+        status=found.status,
+        title=found.title,
+        meaning=found.meaning,
     )

@@ -1,22 +1,25 @@
-"""Messages: what became of them, in short and in full, and how to stop one."""
+"""Messages: read one in short or in full, change, cancel, withdraw or fork it."""
 
+from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Request, Response, status
+from fastapi import APIRouter, Body, Request, Response, status
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from api.dependencies import Caller, Services, ServicesDep, WaitPreference
-from api.drafts import check_prompt
+from api.dependencies import Owner, Services, ServicesDep, TraceId, WaitPreference
+from api.drafts import check_prompt, with_prompt
 from api.middleware import about
-from api.openapi import problems
-from api.request_hash import with_prompt
+from api.openapi import described, problems
+from api.responses import AsciiJSONResponse
+from api.schemas.forks import ForkIn
 from api.schemas.full_messages import FullMessageOut
 from api.schemas.messages import MessageOut, MessagePatch
-from api.verbatim import VerbatimJSON
+from api.schemas.sessions import SessionOut
 from api.waiting import wait_for_end
 from shared import errors
 from shared.errors import MessageFailed
-from shared.store import estimates, messages, transitions
+from shared.store import estimates, forks, messages, projects, sessions, transitions
+from shared.store.sessions import SessionSummary
 from shared.store.transitions import Ended
 from shared.tables import Message, MessageStatus
 
@@ -61,7 +64,7 @@ async def _unfinished(
 async def get_message(
     message_id: UUID,
     services: ServicesDep,
-    owner: Caller,
+    owner: Owner,
     wait: WaitPreference,
     request: Request,
 ) -> MessageOut:
@@ -75,7 +78,7 @@ async def get_message(
 async def _wait(
     services: Services, message: Message, request: Request, *, seconds: float
 ) -> Message:
-    with services.replies.expecting(message.id) as ended:
+    with services.end_waiters.register(message.id) as ended:
         async with services.database.read() as db:  # it may have ended before the registration
             message = await messages.reread(db, message.id)
         if not messages.has_ended(message):
@@ -86,18 +89,18 @@ async def _wait(
 
 @router.get("/{message_id}/full", response_model=FullMessageOut, responses=_MISSING)
 async def get_full_message(
-    message_id: UUID, services: ServicesDep, owner: Caller, request: Request
-) -> VerbatimJSON:
+    message_id: UUID, services: ServicesDep, owner: Owner, request: Request
+) -> AsciiJSONResponse:
     """Read a message with everything: tool calls, raw model responses, items and attempts."""
     async with services.database.read() as db:
         full = await messages.full(db, message_id, owner=owner)
     about(request, full.message)
-    return VerbatimJSON(FullMessageOut.of_full(full).model_dump(mode="json"))
+    return AsciiJSONResponse(FullMessageOut.of_full(full).model_dump(mode="json"))
 
 
 @router.post("/{message_id}/cancel", responses=_MISSING)
 async def cancel_message(
-    message_id: UUID, services: ServicesDep, owner: Caller, request: Request
+    message_id: UUID, services: ServicesDep, owner: Owner, request: Request
 ) -> MessageOut:
     """Cancel a message, queued or running; one that has ended stays as it is."""
     message, ended = await services.database.write(
@@ -120,7 +123,7 @@ async def _cancel(
     responses=problems(errors.MessageNotFound, errors.MessageNotQueued, body=True),
 )
 async def change_message(
-    message_id: UUID, body: MessagePatch, services: ServicesDep, owner: Caller, request: Request
+    message_id: UUID, body: MessagePatch, services: ServicesDep, owner: Owner, request: Request
 ) -> MessageOut:
     """Give a queued message another prompt, until a worker claims it.
 
@@ -140,7 +143,7 @@ async def _change(db: AsyncSession, message_id: UUID, owner: str, prompt: str) -
 
 @router.delete("/{message_id}", responses=_QUEUED)
 async def withdraw_message(
-    message_id: UUID, services: ServicesDep, owner: Caller, request: Request
+    message_id: UUID, services: ServicesDep, owner: Owner, request: Request
 ) -> MessageOut:
     """Withdraw a queued message, until a worker claims it: it ends as cancelled and stays."""
     message, ended = await services.database.write(
@@ -155,6 +158,45 @@ async def _withdraw(
 ) -> tuple[Message, Ended]:
     message = await messages.get(db, message_id, owner=owner)
     return message, await transitions.withdraw(db, message, limit=limit)
+
+
+@router.post(
+    "/{message_id}/fork",
+    status_code=status.HTTP_201_CREATED,
+    responses={
+        201: described("Begun.", "Location"),
+        **problems(
+            errors.MessageNotFound, errors.MessageUnfinished, errors.MemoryIncomplete, body=True
+        ),
+    },
+)
+async def fork_message(
+    *,
+    message_id: UUID,
+    services: ServicesDep,
+    owner: Owner,
+    trace_id: TraceId,
+    response: Response,
+    body: Annotated[ForkIn | None, Body()] = None,
+) -> SessionOut:
+    """Begin a session that remembers exactly what was remembered after an ended message.
+
+    After a message that failed or was cancelled that is what it was before. The new session's
+    list of messages is empty: the old ones stay where they were sent, and
+    `forked_from_message_id` names the last of them. With `copy_project` the session works on a
+    copy of the project, whose first revision is the code as it was then.
+    """
+    summary = await services.database.write(_fork, message_id, owner, body or ForkIn())
+    response.headers["Location"] = f"/sessions/{summary.session.id}"
+    return SessionOut.of(summary, trace_id=trace_id)
+
+
+async def _fork(db: AsyncSession, message_id: UUID, owner: str, body: ForkIn) -> SessionSummary:
+    message = await messages.get(db, message_id, owner=owner)
+    # locked, so that a session cannot appear in a project while it is deleted
+    project = await projects.lock(db, message.project_id, owner=owner)
+    session = await forks.fork(db, message, project, copy_project=body.copy_project)
+    return await sessions.summary(db, session.id)
 
 
 async def _get(services: Services, message_id: UUID, owner: str) -> Message:

@@ -1,10 +1,10 @@
-"""How the service does, for its operator's page."""
+"""Figures of the service, for the operator's page."""
 
 from collections.abc import Iterable, Sequence
 
 from fastapi import APIRouter
 
-from api.dependencies import Caller, ServicesDep, SharesOperations, TraceId
+from api.dependencies import Owner, ServicesDep, SharesOperations, TraceId
 from api.openapi import problems
 from api.schemas.operations import (
     FailedOut,
@@ -23,7 +23,7 @@ router = APIRouter(tags=["operations"])
 
 @router.get("/operations", responses=problems())
 async def get_operations(
-    services: ServicesDep, caller: Caller, everything: SharesOperations, trace_id: TraceId
+    services: ServicesDep, caller: Owner, everything: SharesOperations, trace_id: TraceId
 ) -> OperationsOut:
     """Tell what waits, runs, ended and failed within the last hour, and which workers live.
 

@@ -8,7 +8,7 @@ from uuid import UUID
 from fastapi import APIRouter, Path, Request, Response, status
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from api.dependencies import Caller, IfMatch, PageDep, Services, ServicesDep, TraceId
+from api.dependencies import IfMatch, Owner, PageDep, Services, ServicesDep, TraceId
 from api.openapi import Responses, described, problems
 from api.responses import entry_before, link_next
 from api.schemas.projects import (
@@ -43,7 +43,7 @@ _NO_REVISION = problems(errors.ProjectNotFound, errors.RevisionNotFound)
     },
 )
 async def create_project(
-    body: ProjectIn, services: ServicesDep, owner: Caller, trace_id: TraceId, response: Response
+    body: ProjectIn, services: ServicesDep, owner: Owner, trace_id: TraceId, response: Response
 ) -> ProjectOut:
     """Begin a workflow, empty or with code that is there already.
 
@@ -60,7 +60,7 @@ async def create_project(
 async def list_projects(
     *,
     services: ServicesDep,
-    owner: Caller,
+    owner: Owner,
     page: PageDep,
     trace_id: TraceId,
     request: Request,
@@ -76,7 +76,7 @@ async def list_projects(
 
 @router.get("/{project_id}", responses=_SHOWN | _MISSING)
 async def get_project(
-    project_id: UUID, services: ServicesDep, owner: Caller, trace_id: TraceId, response: Response
+    project_id: UUID, services: ServicesDep, owner: Owner, trace_id: TraceId, response: Response
 ) -> ProjectOut:
     """Read a project with its code."""
     project = await _get(services, project_id, owner)
@@ -93,7 +93,7 @@ async def change_project(
     project_id: UUID,
     body: ProjectPatch,
     services: ServicesDep,
-    owner: Caller,
+    owner: Owner,
     trace_id: TraceId,
     revision: IfMatch,
     response: Response,
@@ -110,7 +110,7 @@ async def change_project(
 
 @router.delete("/{project_id}", responses=_MISSING)
 async def delete_project(
-    project_id: UUID, services: ServicesDep, owner: Caller, trace_id: TraceId
+    project_id: UUID, services: ServicesDep, owner: Owner, trace_id: TraceId
 ) -> ProjectDeleted:
     """Delete a project and all below it; its unfinished messages are cancelled."""
     ended = await services.database.write(
@@ -125,7 +125,7 @@ async def list_revisions(
     *,
     project_id: UUID,
     services: ServicesDep,
-    owner: Caller,
+    owner: Owner,
     page: PageDep,
     trace_id: TraceId,
     request: Request,
@@ -145,7 +145,7 @@ async def get_revision(
     project_id: UUID,
     number: Annotated[RevisionNumber, Path()],
     services: ServicesDep,
-    owner: Caller,
+    owner: Owner,
     trace_id: TraceId,
 ) -> RevisionOut:
     """Read one state of the code."""
@@ -161,7 +161,7 @@ async def restore_revision(
     project_id: UUID,
     number: Annotated[RevisionNumber, Path()],
     services: ServicesDep,
-    owner: Caller,
+    owner: Owner,
     trace_id: TraceId,
     response: Response,
 ) -> ProjectOut:

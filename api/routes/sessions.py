@@ -1,15 +1,16 @@
-"""Sessions, and the main job: send a prompt, get the reply."""
+"""Sessions: open, list, change and clear them, read their items, send them messages."""
 
 from functools import partial
+from typing import Annotated
 from uuid import UUID
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Body, Request, Response, status
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from api.dependencies import (
-    Caller,
     IdempotencyKey,
     LastEventId,
+    Owner,
     PageDep,
     Services,
     ServicesDep,
@@ -17,22 +18,23 @@ from api.dependencies import (
     WaitPreference,
     WantsEvents,
 )
-from api.drafts import make_draft
+from api.drafts import new_message
 from api.metrics import count_accepted, observe_reply
 from api.middleware import about
 from api.openapi import Responses, described, problems
-from api.responses import entry_before, link_next
+from api.responses import AsciiJSONResponse, entry_before, link_next
 from api.routes.events import stream
 from api.routes.messages import answer
 from api.schemas.events import STREAM
 from api.schemas.messages import MessageIn, MessageOut
-from api.schemas.sessions import SessionCleared, SessionOut, SessionPatch
+from api.schemas.sessions import ItemOut, SessionCleared, SessionIn, SessionOut, SessionPatch
 from api.waiting import wait_for_end
 from shared import errors
 from shared.database import CommitUnknown
 from shared.errors import FailureCode
-from shared.store import messages, sessions, transitions
+from shared.store import messages, projects, sessions, transitions
 from shared.store.accept import Accepted, Draft, accept
+from shared.store.sessions import SessionSummary
 from shared.store.types import Ended
 from shared.telemetry import request_span_id
 
@@ -50,6 +52,61 @@ _SEND = problems(
     headers=["Idempotency-Replayed"],
 )
 _PAGE: Responses = {200: described("The page.", "Link")}
+
+
+@router.post(
+    "/projects/{project_id}/sessions",
+    responses={
+        200: described("Found."),
+        201: {"model": SessionOut, **described("Begun.", "Location")},
+        **problems(errors.ProjectNotFound, body=True),
+    },
+)
+async def open_session(
+    *,
+    project_id: UUID,
+    services: ServicesDep,
+    owner: Owner,
+    trace_id: TraceId,
+    response: Response,
+    body: Annotated[SessionIn | None, Body()] = None,
+) -> SessionOut:
+    """Find or begin a conversation: on the project, or on one of its agents."""
+    summary, created = await services.database.write(_open, project_id, owner, body or SessionIn())
+    if created:
+        response.status_code = status.HTTP_201_CREATED
+        response.headers["Location"] = f"/sessions/{summary.session.id}"
+    return SessionOut.of(summary, trace_id=trace_id)
+
+
+async def _open(
+    db: AsyncSession, project_id: UUID, owner: str, body: SessionIn
+) -> tuple[SessionSummary, bool]:
+    # locked, so that a session cannot appear in a project while it is deleted
+    await projects.lock(db, project_id, owner=owner)
+    session, created = await sessions.ensure(db, project_id=project_id, **body.model_dump())
+    return await sessions.summary(db, session.id), created
+
+
+@router.get("/projects/{project_id}/sessions", responses=_PAGE | problems(errors.ProjectNotFound))
+async def list_sessions(
+    *,
+    project_id: UUID,
+    services: ServicesDep,
+    owner: Owner,
+    page: PageDep,
+    trace_id: TraceId,
+    request: Request,
+    response: Response,
+) -> list[SessionOut]:
+    """List a project's conversations, oldest first."""
+    async with services.database.read() as db:
+        await projects.get(db, project_id, owner=owner)
+        cursor = await entry_before(page, partial(sessions.get, db, owner=owner))
+        found = await sessions.summaries(db, project_id=project_id, after=cursor, limit=page.limit)
+    last = found[-1].session.id if found else ""
+    link_next(request, response, found, limit=page.limit, after=last)
+    return [SessionOut.of(summary, trace_id=trace_id) for summary in found]
 
 
 @router.post(
@@ -79,7 +136,7 @@ async def send_message(
     session_id: UUID,
     body: MessageIn,
     services: ServicesDep,
-    owner: Caller,
+    owner: Owner,
     trace_id: TraceId,
     wait: WaitPreference,
     events: WantsEvents,
@@ -97,8 +154,8 @@ async def send_message(
     With `Accept: text/event-stream` the answer is a stream, as of `GET /messages/{id}/events`.
     """
     streamed = events or wait == 0
-    draft = make_draft(body, services.settings, key=key, trace_id=trace_id, streamed=streamed)
-    async with services.gate.passing():
+    draft = new_message(body, services.settings, key=key, trace_id=trace_id, streamed=streamed)
+    async with services.accept_limiter.turn():
         accepted = await _accept(services, session_id, draft, owner)  # commit 1: accepted
     count_accepted(accepted)
     message = accepted.message
@@ -110,7 +167,7 @@ async def send_message(
     if events:
         await services.announcer.announce(accepted.ended)
         return await stream(services, message, request, after=last or 0)
-    with services.replies.expecting(message.id) as ended:
+    with services.end_waiters.register(message.id) as ended:
         hints = await services.announcer.announce(accepted.ended)
         if not messages.has_ended(message):
             seconds = services.settings.sync_wait_s if wait is None else wait
@@ -143,7 +200,7 @@ async def _accept(services: Services, session_id: UUID, draft: Draft, owner: str
 
 @router.get("/sessions/{session_id}", responses=_MISSING)
 async def get_session(
-    session_id: UUID, services: ServicesDep, owner: Caller, trace_id: TraceId
+    session_id: UUID, services: ServicesDep, owner: Owner, trace_id: TraceId
 ) -> SessionOut:
     """Read a session with its figures."""
     async with services.database.read() as db:
@@ -156,7 +213,7 @@ async def change_session(
     session_id: UUID,
     body: SessionPatch,
     services: ServicesDep,
-    owner: Caller,
+    owner: Owner,
     trace_id: TraceId,
 ) -> SessionOut:
     """Give a session another title or other budgets."""
@@ -171,7 +228,7 @@ async def _change(db: AsyncSession, session_id: UUID, owner: str, body: SessionP
 
 @router.delete("/sessions/{session_id}", responses=_MISSING)
 async def clear_session(
-    session_id: UUID, services: ServicesDep, owner: Caller, trace_id: TraceId
+    session_id: UUID, services: ServicesDep, owner: Owner, trace_id: TraceId
 ) -> SessionCleared:
     """Forget the conversation; the session can be used again, empty.
 
@@ -194,7 +251,7 @@ async def list_messages(
     *,
     session_id: UUID,
     services: ServicesDep,
-    owner: Caller,
+    owner: Owner,
     page: PageDep,
     request: Request,
     response: Response,
@@ -207,3 +264,32 @@ async def list_messages(
         found = await messages.listing(db, session, after=cursor, limit=limit)
     link_next(request, response, found, limit=limit, after=found[-1].id if found else "")
     return [MessageOut.of(message) for message in found]
+
+
+@router.get(
+    "/sessions/{session_id}/items", response_model=list[ItemOut], responses=_PAGE | _MISSING
+)
+async def list_items(
+    *,
+    session_id: UUID,
+    services: ServicesDep,
+    owner: Owner,
+    page: PageDep,
+    request: Request,
+    response: Response,
+) -> AsciiJSONResponse:
+    """List what the model remembers, oldest first."""
+    after = page.after_number()
+    async with services.database.read() as db:
+        session = await sessions.get(db, session_id, owner=owner)
+        start = 0 if after is None else after + 1
+        generation = session.generation
+        limit = await sessions.items_on_page(
+            db, session_id, generation=generation, start=start, limit=page.limit
+        )
+        found = await sessions.items(
+            db, session_id, generation=generation, start=start, limit=limit
+        )
+    link_next(request, response, found, limit=limit, after=found[-1].position if found else "")
+    shown = [ItemOut.of(item).model_dump(mode="json") for item in found]
+    return AsciiJSONResponse(shown, headers=dict(response.headers))

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Path, Request, Response
 
-from api.dependencies import Caller, PageDep, ServicesDep
+from api.dependencies import Owner, PageDep, ServicesDep
 from api.middleware import about
 from api.openapi import described, problems
 from api.responses import entry_before, link_next
@@ -30,7 +30,7 @@ async def get_trace(
     *,
     trace_id: _GIVEN,
     services: ServicesDep,
-    owner: Caller,
+    owner: Owner,
     page: PageDep,
     request: Request,
     response: Response,
@@ -57,7 +57,7 @@ async def get_trace(
     },
 )
 async def get_trace_picture(
-    message_id: UUID, services: ServicesDep, owner: Caller, request: Request
+    message_id: UUID, services: ServicesDep, owner: Owner, request: Request
 ) -> Response:
     """Draw a message's trace: how it waited, its attempts, each call of the model and of a tool."""
     async with services.database.read() as db:

@@ -1,4 +1,4 @@
-"""What was spent: tokens and money of a project, a session, a message."""
+"""Usage: tokens and money that a project, a session or a message spent."""
 
 import asyncio
 import datetime as dt
@@ -8,7 +8,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Depends, Query
 
-from api.dependencies import Caller, ServicesDep, TraceId
+from api.dependencies import Owner, ServicesDep, TraceId
 from api.openapi import problems
 from api.schemas.usage import EPOCH, UsageOut
 from shared import errors
@@ -44,7 +44,7 @@ async def days(
 async def get_project_usage(
     project_id: UUID,
     services: ServicesDep,
-    owner: Caller,
+    owner: Owner,
     trace_id: TraceId,
     days: Annotated[tuple[int, int], Depends(days)],
 ) -> UsageOut:
@@ -57,7 +57,7 @@ async def get_project_usage(
 
 @router.get("/sessions/{session_id}/usage", responses=problems(errors.SessionNotFound))
 async def get_session_usage(
-    session_id: UUID, services: ServicesDep, owner: Caller, trace_id: TraceId
+    session_id: UUID, services: ServicesDep, owner: Owner, trace_id: TraceId
 ) -> UsageOut:
     """Read what a session's model calls cost, also those before it was cleared."""
     async with services.database.read() as db:
@@ -68,7 +68,7 @@ async def get_session_usage(
 
 @router.get("/messages/{message_id}/usage", responses=problems(errors.MessageNotFound))
 async def get_message_usage(
-    message_id: UUID, services: ServicesDep, owner: Caller, trace_id: TraceId
+    message_id: UUID, services: ServicesDep, owner: Owner, trace_id: TraceId
 ) -> UsageOut:
     """Read what the model calls of all attempts at a message cost, while it runs too."""
     async with services.database.read() as db:

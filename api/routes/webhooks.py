@@ -1,4 +1,4 @@
-"""Webhooks: who is told when a project's messages end, and whether they took it."""
+"""Webhooks: the addresses that get the ends of a project's messages, and the deliveries."""
 
 from functools import partial
 from uuid import UUID
@@ -7,7 +7,7 @@ from fastapi import APIRouter, Request, Response, status
 from pydantic import HttpUrl
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from api.dependencies import Caller, PageDep, ServicesDep, TraceId
+from api.dependencies import Owner, PageDep, ServicesDep, TraceId
 from api.openapi import Responses, described, problems
 from api.responses import entry_before, link_next
 from api.schemas.webhooks import DeliveryOut, NewWebhookOut, WebhookDeleted, WebhookIn, WebhookOut
@@ -36,7 +36,7 @@ async def create_webhook(
     project_id: UUID,
     body: WebhookIn,
     services: ServicesDep,
-    owner: Caller,
+    owner: Owner,
     trace_id: TraceId,
     response: Response,
 ) -> NewWebhookOut:
@@ -83,7 +83,7 @@ async def _create(db: AsyncSession, project_id: UUID, owner: str, body: WebhookI
 
 @router.get("/projects/{project_id}/webhooks", responses=problems(errors.ProjectNotFound))
 async def list_webhooks(
-    project_id: UUID, services: ServicesDep, owner: Caller, trace_id: TraceId
+    project_id: UUID, services: ServicesDep, owner: Owner, trace_id: TraceId
 ) -> list[WebhookOut]:
     """List a project's webhooks, oldest first; there are ten at the most."""
     async with services.database.read() as db:
@@ -94,7 +94,7 @@ async def list_webhooks(
 
 @router.get("/webhooks/{webhook_id}", responses=_MISSING)
 async def get_webhook(
-    webhook_id: UUID, services: ServicesDep, owner: Caller, trace_id: TraceId
+    webhook_id: UUID, services: ServicesDep, owner: Owner, trace_id: TraceId
 ) -> WebhookOut:
     """Read a webhook, without its secret."""
     async with services.database.read() as db:
@@ -104,7 +104,7 @@ async def get_webhook(
 
 @router.delete("/webhooks/{webhook_id}", responses=_MISSING)
 async def delete_webhook(
-    webhook_id: UUID, services: ServicesDep, owner: Caller, trace_id: TraceId
+    webhook_id: UUID, services: ServicesDep, owner: Owner, trace_id: TraceId
 ) -> WebhookDeleted:
     """Delete a webhook with its deliveries: what is pending is not sent any more."""
     await services.database.write(_delete, webhook_id, owner)
@@ -120,7 +120,7 @@ async def list_deliveries(
     *,
     webhook_id: UUID,
     services: ServicesDep,
-    owner: Caller,
+    owner: Owner,
     page: PageDep,
     trace_id: TraceId,
     request: Request,
@@ -140,7 +140,7 @@ async def list_deliveries(
     responses=problems(errors.WebhookNotFound, errors.DeliveryNotFound),
 )
 async def retry_delivery(
-    webhook_id: UUID, delivery_id: UUID, services: ServicesDep, owner: Caller, trace_id: TraceId
+    webhook_id: UUID, delivery_id: UUID, services: ServicesDep, owner: Owner, trace_id: TraceId
 ) -> DeliveryOut:
     """Send a delivery anew that was given up or taken; one that is pending stays as it is."""
     delivery = await services.database.write(_retry, webhook_id, delivery_id, owner)

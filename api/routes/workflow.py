@@ -1,4 +1,4 @@
-"""What a project's code defines: the module itself, its agents, their picture."""
+"""The workflow of a project: its code, its nodes, their picture."""
 
 import asyncio
 from typing import Annotated
@@ -6,7 +6,7 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query, Response
 
-from api.dependencies import Caller, Services, ServicesDep, TraceId
+from api.dependencies import Owner, Services, ServicesDep, TraceId
 from api.openapi import described, problems
 from api.schemas.projects import RevisionNumber, WorkflowOut
 from api.svg.workflow import draw
@@ -29,7 +29,7 @@ async def get_code(
     *,
     project_id: UUID,
     services: ServicesDep,
-    owner: Caller,
+    owner: Owner,
     program: Annotated[
         bool, Query(description="With an end that lets a person talk to the workflow.")
     ] = False,
@@ -53,7 +53,7 @@ async def get_code(
 
 @router.get("/{project_id}/workflow", responses=_MISSING)
 async def get_workflow(
-    project_id: UUID, services: ServicesDep, owner: Caller, trace_id: TraceId
+    project_id: UUID, services: ServicesDep, owner: Owner, trace_id: TraceId
 ) -> WorkflowOut:
     """Read the agents, the tools and the handoffs that the code defines."""
     project = await _get(services, project_id, owner)
@@ -69,7 +69,7 @@ async def get_workflow(
 async def get_workflow_picture(
     project_id: UUID,
     services: ServicesDep,
-    owner: Caller,
+    owner: Owner,
     since: Annotated[
         RevisionNumber | None, Query(description="Mark what changed after that revision.")
     ] = None,

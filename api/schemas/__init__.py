@@ -1,1 +1,1 @@
-"""What goes in and out over HTTP."""
+"""Schemas of the bodies of requests and responses."""

@@ -1,4 +1,4 @@
-"""What a check of a session found."""
+"""Schemas of the check and the repair of a session."""
 
 from collections.abc import Sequence
 from typing import Any, Self
@@ -77,7 +77,7 @@ class CheckOut(Traced):
 
 
 class RepairOut(CheckOut):
-    """What a repair removed, and how the session is now."""
+    """The result of a repair: the removed parts, and the session's state now."""
 
     model_config = ConfigDict(
         json_schema_extra={

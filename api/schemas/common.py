@@ -1,4 +1,4 @@
-"""What goes in and out over HTTP: what all bodies share."""
+"""Bases of all schemas."""
 
 from typing import Annotated, Any
 
@@ -32,7 +32,7 @@ class Body(BaseModel):
 
 
 class Answer(BaseModel):
-    """What goes out: each member is always there, and described so."""
+    """Base of responses: each member is always present, and the description says so."""
 
     model_config = ConfigDict(json_schema_serialization_defaults_required=True)
 

@@ -30,7 +30,7 @@ STREAM: dict[str, Any] = {
 
 
 class EventData(BaseModel):
-    """What an event says; which members it has besides the first two depends on its kind."""
+    """The data of an event; all members but the first two depend on its kind."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [_DATA]})
 

@@ -1,4 +1,4 @@
-"""How to fork a message."""
+"""Schema of a fork."""
 
 from pydantic import ConfigDict, Field, StrictBool
 
@@ -6,7 +6,7 @@ from api.schemas.common import Body
 
 
 class ForkIn(Body):
-    """What the new session is to work on; without a body the same project."""
+    """The project of the new session; without a body it is the same project."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{}, {"copy_project": True}]})
 

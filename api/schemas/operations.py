@@ -1,4 +1,4 @@
-"""What the service says about itself."""
+"""Schemas of health, metrics and operations."""
 
 from datetime import datetime
 from typing import Literal, Self
@@ -20,7 +20,7 @@ class ProblemKind(Traced):
 
 
 class CallerOut(Traced):
-    """Who calls."""
+    """The caller of the request."""
 
     owner: str = Field(description="Whose things they see.", examples=["support"])
     role: Role = Field(description="`read`, `write`, or `admin`: the operator's pages besides.")
@@ -35,7 +35,7 @@ class Health(Traced):
 
 
 class Readiness(Traced):
-    """What the service needs, one by one."""
+    """The state of each part that the service needs."""
 
     model_config = ConfigDict(populate_by_name=True)
 
@@ -49,7 +49,7 @@ class Readiness(Traced):
 
 
 class QueueOut(Answer):
-    """What has not ended."""
+    """The messages that have not ended."""
 
     queued: int
     running: int
@@ -76,7 +76,7 @@ class WorkerOut(Answer):
 
 
 class MinuteOut(Answer):
-    """What ended within a minute."""
+    """The messages that ended within a minute."""
 
     minutes_ago: int = Field(description="0: the last sixty seconds.")
     completed: int
@@ -89,7 +89,7 @@ class MinuteOut(Answer):
 
 
 class FailuresOut(Answer):
-    """How often messages failed for one reason."""
+    """The number of messages that failed for one reason."""
 
     code: str = Field(examples=["model_timeout"])
     messages: int
@@ -115,7 +115,7 @@ class FailedOut(Answer):
 
 
 class OperationsOut(Traced):
-    """How the service does."""
+    """Figures of the service."""
 
     scope: Literal["service", "own"] = Field(
         description="Whether this is about all projects or about the caller's own."

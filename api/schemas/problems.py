@@ -15,7 +15,7 @@ def _without_nulls(schema: dict[str, Any]) -> None:
 
 
 class _Sparse(BaseModel):
-    """What has its optional members only where they say something: none is null."""
+    """A schema whose optional members are absent rather than null."""
 
     model_config = ConfigDict(json_schema_extra=_without_nulls)
 

@@ -81,7 +81,7 @@ class ProjectIn(Body):
 
 
 class ProjectPatch(Body):
-    """What to change; a missing member stays."""
+    """Members to change; a missing member stays."""
 
     model_config = ConfigDict(
         json_schema_extra={

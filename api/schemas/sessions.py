@@ -33,7 +33,7 @@ NodeId = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,63}
 
 
 class SessionIn(Body):
-    """Which conversation to find or begin; without a body the project's own.
+    """The conversation to find or begin; without a body the project's own.
 
     Title and budgets are for one that begins: one that is found keeps its own.
     """
@@ -56,7 +56,7 @@ class SessionIn(Body):
 
 
 class SessionPatch(Body):
-    """What to change; a missing member stays, null takes away."""
+    """Members to change; a missing member stays, null removes it."""
 
     model_config = ConfigDict(
         json_schema_extra={

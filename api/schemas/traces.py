@@ -96,7 +96,7 @@ class TracedMessageOut(Answer):
 
 
 class TraceOut(Traced):
-    """What happened under one trace id."""
+    """All messages, attempts and spans of one trace id."""
 
     model_config = ConfigDict(
         json_schema_extra={

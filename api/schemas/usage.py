@@ -1,4 +1,4 @@
-"""What model calls cost, in tokens and in money."""
+"""Schemas of usage: tokens and money of model calls."""
 
 import datetime as dt
 import re
@@ -70,7 +70,7 @@ class _Counts(Answer):
     input_tokens: int
     cached_tokens: int = Field(description="Input tokens that the server had in its cache.")
     output_tokens: int
-    reasoning_tokens: int = Field(description="Output tokens that nobody gets to see.")
+    reasoning_tokens: int = Field(description="Output tokens of hidden reasoning.")
 
 
 class _Row(Answer):

@@ -37,7 +37,7 @@ class WebhookIn(Body):
 
 
 class WebhookOut(Traced):
-    """An address that is told when messages of the project end."""
+    """An address that gets a POST when a message of the project ends."""
 
     id: UUID = Field(examples=[_WEBHOOK_ID])
     project_id: UUID = Field(examples=[PROJECT_ID])

@@ -22,7 +22,7 @@ _STEPS_MIN = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1440)
 
 @dataclass(frozen=True)
 class _Axis:
-    """Which time is where; `zero` is where ticks count from, `cut`: it begins amid a long wait."""
+    """The scale of time; ticks count from `zero`, `cut`: the scale begins within a long wait."""
 
     start: float
     end: float

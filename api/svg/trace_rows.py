@@ -1,4 +1,4 @@
-"""What a waterfall shows of a message: a row for each wait, attempt, agent, and call."""
+"""Rows of a message's waterfall: one for each wait, attempt, agent and call."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ _LONGEST_DETAIL = 500
 
 @dataclass(frozen=True)
 class Bar:
-    """A stretch of time; `open`: it has not ended, or nobody knows when it did."""
+    """A stretch of time; `open`: it has not ended, or its end is unknown."""
 
     start: float
     end: float

@@ -167,7 +167,7 @@ def _rows(workflow: Workflow) -> list[list[Node]]:
     rows = []
     starts = [name for name in nodes if name not in targets]
     while len(seen) < len(nodes):
-        # in a cycle nobody comes first: begin with the first that is left
+        # a cycle has no first node: begin with the first that is left
         row = starts or [next(name for name in left if name not in seen)]
         seen.update(row)
         rows.append([nodes[name] for name in row])

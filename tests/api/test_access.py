@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from starlette.routing import BaseRoute, Route
 from starlette.testclient import TestClient
 
-from api import keyring
+from api import auth
 from api.dependencies import Operator
 from shared.store import keys
 from shared.tables import Role
@@ -322,7 +322,7 @@ def test_a_key_counts_as_soon_as_it_is_made_and_not_long_after_it_is_revoked(
     key = app.key("alice")
     assert app.client.get("/projects", headers=bearer(key)).status_code == 200
     app.revoke(key)
-    monkeypatch.setattr(keyring, "KEPT_S", 0)  # so long it may be good for yet
+    monkeypatch.setattr(auth, "KEPT_S", 0)  # so long it may be good for yet
     assert_problem(app.client.get("/projects", headers=bearer(key)), 401, "key_required")
 
 
@@ -339,7 +339,7 @@ def test_nothing_of_a_body_is_read_of_who_has_no_key(app: AppUnderTest) -> None:
 def test_until_the_first_key_everybody_on_this_machine_is_served(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keyring, "KEPT_S", 0)
+    monkeypatch.setattr(auth, "KEPT_S", 0)
     with idle_service(tmp_path / "data") as client:
         project_id = new_project(client)
         assert client.get("/caller").json()["role"] == "admin"
@@ -450,7 +450,7 @@ def test_many_unknown_keys_cost_few_statements_and_a_known_one_none(
         wrong = f"vck_{uuid4().hex[:16]}_{uuid4().hex * 2}"
         return app.client.get("/projects", headers=bearer(wrong)).status_code
 
-    monkeypatch.setattr(keyring, "KEPT_S", 3600)
+    monkeypatch.setattr(auth, "KEPT_S", 3600)
     monkeypatch.setattr(keys, "listing", counted)
     began = time.monotonic()
     assert at_once([try_one] * 40) == [401] * 40

@@ -9,7 +9,7 @@ import pytest
 from starlette.testclient import TestClient
 from starlette.types import Message, Receive, Scope, Send
 
-from api.auth import Identity
+from api.auth import Caller
 from api.body_limit import BodyLimit
 from shared.errors import BodyTooSlow, TooManyBodies
 from shared.tables import Role
@@ -27,13 +27,13 @@ BOMBS = {
 
 
 def scope_of(path: str = "/projects", method: str = "POST", owner: str = "a") -> Scope:
-    identity = Identity(owner, Role.WRITE)
+    caller = Caller(owner, Role.WRITE)
     return {
         "type": "http",
         "path": path,
         "method": method,
         "headers": [],
-        "state": {"identity": identity},
+        "state": {"caller": caller},
     }
 
 

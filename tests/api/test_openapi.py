@@ -8,7 +8,7 @@ import pytest
 from openapi_spec_validator import validate
 from starlette.testclient import TestClient
 
-from api.kinds import KINDS
+from api.problems import PROBLEM_TYPES
 from tests.api.calls import ASYNC, new_delivery, new_project, new_session, send
 from tests.api.document import PROBLEM, Json, document, errors_of, operations
 
@@ -139,7 +139,7 @@ def test_each_problem_has_an_example_that_is_one(subtests: pytest.Subtests) -> N
                 for code, example in content.get(PROBLEM, {}).get("examples", {}).items():
                     assert errors_of(example["value"], schema("Problem")) == []
                     assert example["value"]["type"] == f"/problems/{code}"
-                    assert example["value"]["status"] == KINDS[code].status == int(status)
+                    assert example["value"]["status"] == PROBLEM_TYPES[code].status == int(status)
 
 
 def test_every_kind_of_problem_is_somewhere_in_the_document() -> None:
@@ -151,7 +151,7 @@ def test_every_kind_of_problem_is_somewhere_in_the_document() -> None:
     }
     # these belong to no operation: no such path, no such method, no start, no end of headers
     elsewhere = {"not_found", "method_not_allowed", "schema_outdated", "head_too_large"}
-    assert found == KINDS.keys() - elsewhere
+    assert found == PROBLEM_TYPES.keys() - elsewhere
 
 
 def test_the_examples_of_a_schema_are_valid(subtests: pytest.Subtests) -> None:

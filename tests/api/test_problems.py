@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from api.app import create_app
-from api.kinds import KINDS, kind_of
+from api.problems import PROBLEM_TYPES, problem_type
 from shared.errors import FailureCode, MessageFailed, SettingsError, VibeCoderError
 from shared.schema import migrate
 from shared.settings import Settings
@@ -19,7 +19,7 @@ from tests.api.calls import NOBODYS_ID, assert_problem, new_project, new_session
 from tests.eager import idle_service
 from tests.services import PostgresServer, RedisServer
 
-NEVER_ANSWERED = {SettingsError, MessageFailed}  # ends the start; answered by its failure's kind
+NEVER_ANSWERED = {SettingsError, MessageFailed}  # ends the start; answered by its failure's type
 
 
 def errors(of: type[VibeCoderError] = VibeCoderError) -> Iterator[type[VibeCoderError]]:
@@ -28,34 +28,34 @@ def errors(of: type[VibeCoderError] = VibeCoderError) -> Iterator[type[VibeCoder
         yield from errors(error)
 
 
-def test_every_error_has_its_kind_of_problem(subtests: pytest.Subtests) -> None:
+def test_every_error_has_its_type_of_problem(subtests: pytest.Subtests) -> None:
     for error in set(errors()) - NEVER_ANSWERED:
         with subtests.test(error.__name__):
-            kind = kind_of(error)
-            assert kind.code == error.code
-            assert 400 <= kind.status < 500 or kind.status == HTTPStatus.SERVICE_UNAVAILABLE
+            found = problem_type(error)
+            assert found.code == error.code
+            assert 400 <= found.status < 500 or found.status == HTTPStatus.SERVICE_UNAVAILABLE
 
 
-def test_every_failure_has_its_kind_of_problem(subtests: pytest.Subtests) -> None:
+def test_every_failure_has_its_type_of_problem(subtests: pytest.Subtests) -> None:
     for code in FailureCode:
         with subtests.test(code.value):
-            assert kind_of(code).code == code
+            assert problem_type(code).code == code
 
 
-def test_no_two_kinds_of_problem_share_a_code() -> None:
+def test_no_two_types_of_problem_share_a_code() -> None:
     known = {error.code for error in errors() if error not in NEVER_ANSWERED} | set(FailureCode)
-    assert known < set(KINDS)
-    assert len({kind.title for kind in KINDS.values()}) == len(KINDS)
+    assert known < set(PROBLEM_TYPES)
+    assert len({found.title for found in PROBLEM_TYPES.values()}) == len(PROBLEM_TYPES)
 
 
 def test_a_problems_type_leads_to_its_explanation(
     client: TestClient, subtests: pytest.Subtests
 ) -> None:
-    for code, kind in KINDS.items():
+    for code, found in PROBLEM_TYPES.items():
         with subtests.test(code):
             explained = client.get(f"/problems/{code}").json()
             assert explained["code"] == code
-            assert explained["status"] == kind.status
+            assert explained["status"] == found.status
             assert explained["meaning"].endswith((".", "..."))
 
 

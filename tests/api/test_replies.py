@@ -16,8 +16,8 @@ import httpx2
 import pytest
 from starlette.types import Message
 
-from api.streams import Watchers
-from api.waiting import Replies, wait_for_end
+from api.streams import Subscribers
+from api.waiting import EndWaiters, wait_for_end
 from shared.channels import Channel, Topic
 from shared.database import DatabaseAway
 from shared.settings import Settings
@@ -48,12 +48,12 @@ class Ended:
 
 
 @asynccontextmanager
-async def listening(settings: Settings, ended: Ended) -> AsyncIterator[Replies]:
+async def listening(settings: Settings, ended: Ended) -> AsyncIterator[EndWaiters]:
     channel = Channel(settings)
-    replies = Replies(channel, ended.among, Watchers(AsyncMock(), AsyncMock()))
-    replies.start()
-    yield replies
-    await replies.close()
+    end_waiters = EndWaiters(channel, ended.among, Subscribers(AsyncMock(), AsyncMock()))
+    end_waiters.start()
+    yield end_waiters
+    await end_waiters.close()
     await channel.close()
 
 
@@ -63,10 +63,10 @@ async def publish(settings: Settings, message_id: UUID) -> None:
     await channel.close()
 
 
-async def subscribed(settings: Settings, replies: Replies) -> None:
+async def subscribed(settings: Settings, end_waiters: EndWaiters) -> None:
     """Wait until what is published is heard."""
     message_id = uuid4()
-    with replies.expecting(message_id) as ended:
+    with end_waiters.register(message_id) as ended:
         while not ended.done():
             await publish(settings, message_id)
             await asyncio.sleep(0.02)
@@ -102,9 +102,9 @@ def told_only(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("told_only")
 async def test_a_published_id_wakes_who_waits_for_it_and_nobody_else(in_process: Settings) -> None:
     message_id = uuid4()
-    async with listening(in_process, Ended()) as replies:
-        await subscribed(in_process, replies)
-        with replies.expecting(message_id) as ended, replies.expecting(uuid4()) as other:
+    async with listening(in_process, Ended()) as end_waiters:
+        await subscribed(in_process, end_waiters)
+        with end_waiters.register(message_id) as ended, end_waiters.register(uuid4()) as other:
             await publish(in_process, message_id)
             assert await asyncio.wait_for(ended, 10) is True
             assert not other.done()
@@ -113,21 +113,21 @@ async def test_a_published_id_wakes_who_waits_for_it_and_nobody_else(in_process:
 @pytest.mark.usefixtures("told_only")
 async def test_all_who_wait_for_a_message_are_woken(in_process: Settings) -> None:
     message_id = uuid4()
-    async with listening(in_process, Ended()) as replies:
-        await subscribed(in_process, replies)
-        with replies.expecting(message_id) as first, replies.expecting(message_id) as second:
+    async with listening(in_process, Ended()) as end_waiters:
+        await subscribed(in_process, end_waiters)
+        with end_waiters.register(message_id) as first, end_waiters.register(message_id) as second:
             await publish(in_process, message_id)
             assert await asyncio.wait_for(first, 10) is await asyncio.wait_for(second, 10) is True
 
 
 async def test_an_end_that_came_before_the_wait_is_found_by_asking(in_process: Settings) -> None:
     message_id, ended = uuid4(), Ended()
-    async with listening(in_process, ended) as replies:
-        await subscribed(in_process, replies)
+    async with listening(in_process, ended) as end_waiters:
+        await subscribed(in_process, end_waiters)
         await publish(in_process, message_id)
         await asyncio.sleep(0.2)  # heard, and of no interest yet
         ended.ids.add(message_id)
-        with replies.expecting(message_id) as future:
+        with end_waiters.register(message_id) as future:
             assert await asyncio.wait_for(future, 20) is True
 
 
@@ -138,15 +138,15 @@ async def test_an_id_lost_in_a_reconnect_is_found_by_asking(
     message_id, ended = uuid4(), Ended()
     with RedisServer(tmp_path) as server:
         settings = Settings(redis_url=server.url, namespace=f"test-{uuid4()}")
-        async with listening(settings, ended) as replies:
-            await subscribed(settings, replies)
-            with replies.expecting(message_id) as future:
+        async with listening(settings, ended) as end_waiters:
+            await subscribed(settings, end_waiters)
+            with end_waiters.register(message_id) as future:
                 await asyncio.to_thread(server.kill)
                 ended.ids.add(message_id)  # ended while nobody could hear it
                 await publish(settings, message_id)
                 await asyncio.to_thread(server.start)
                 assert await asyncio.wait_for(future, 20) is True
-            await asyncio.wait_for(subscribed(settings, replies), 20)
+            await asyncio.wait_for(subscribed(settings, end_waiters), 20)
 
 
 async def test_the_database_is_not_asked_when_nobody_waits(
@@ -154,8 +154,8 @@ async def test_the_database_is_not_asked_when_nobody_waits(
 ) -> None:
     monkeypatch.setattr("api.waiting._ASK_S", 0.01)
     ended = Ended()
-    async with listening(in_process, ended) as replies:
-        await subscribed(in_process, replies)
+    async with listening(in_process, ended) as end_waiters:
+        await subscribed(in_process, end_waiters)
         asked = ended.asked
         await asyncio.sleep(0.1)
         assert ended.asked == asked
@@ -173,21 +173,21 @@ async def test_a_database_that_is_away_is_asked_again(in_process: Settings) -> N
 
     ended = Away()
     ended.ids.add(message_id)
-    async with listening(in_process, ended) as replies:
-        with replies.expecting(message_id) as future:
+    async with listening(in_process, ended) as end_waiters:
+        with end_waiters.register(message_id) as future:
             assert await asyncio.wait_for(future, 20) is True
-        await subscribed(in_process, replies)
+        await subscribed(in_process, end_waiters)
     assert ended.asked == 3
 
 
 async def test_giving_up_ends_every_wait_and_those_that_begin_afterwards(
     in_process: Settings,
 ) -> None:
-    async with listening(in_process, Ended()) as replies:
-        with replies.expecting(uuid4()) as waiting:
-            threading.Thread(target=replies.give_up_soon).start()
+    async with listening(in_process, Ended()) as end_waiters:
+        with end_waiters.register(uuid4()) as waiting:
+            threading.Thread(target=end_waiters.abort_from_signal).start()
             assert await asyncio.wait_for(waiting, 10) is False
-        with replies.expecting(uuid4()) as late:
+        with end_waiters.register(uuid4()) as late:
             assert await asyncio.wait_for(late, 10) is False
 
 
@@ -195,7 +195,7 @@ async def test_a_wait_ends_when_the_hint_failed_or_the_client_has_gone(
     in_process: Settings,
 ) -> None:
     loop = asyncio.get_running_loop()
-    async with listening(in_process, Ended()) as replies:
+    async with listening(in_process, Ended()) as end_waiters:
         for sent, receive, seconds in (
             (False, connected, 30),
             (True, connected, 0.2),
@@ -204,7 +204,7 @@ async def test_a_wait_ends_when_the_hint_failed_or_the_client_has_gone(
             hint: asyncio.Future[bool] = loop.create_future()
             loop.call_later(0.05, hint.set_result, sent)
             begun = loop.time()
-            with replies.expecting(uuid4()) as ended:
+            with end_waiters.register(uuid4()) as ended:
                 await wait_for_end(ended, seconds=seconds, receive=receive, hint=hint)
             took = loop.time() - begun
             assert took >= 0.2 if seconds == 0.2 else took < 15

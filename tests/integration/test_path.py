@@ -24,11 +24,11 @@ pytestmark = pytest.mark.services
 MODULE = re.compile(r"(?:api|worker|shared)/[\w/]+\.py")
 INFRASTRUCTURE = {
     "every request passes them, whatever it asks for": """
-        api/app.py api/auth.py api/body_limit.py api/dependencies.py api/gate.py api/keyring.py
+        api/accept_limiter.py api/app.py api/auth.py api/body_limit.py api/dependencies.py
         api/metrics.py api/middleware.py api/protocol.py api/rate_limit.py
     """,
     "the form of the request and of the answer": """
-        api/drafts.py api/request_hash.py api/routes/messages.py api/schemas/common.py
+        api/drafts.py api/routes/messages.py api/schemas/common.py
         api/schemas/messages.py
     """,
     "each process has them": """

@@ -1,7 +1,7 @@
-"""The way in for new messages: so many at once reach the database, so many more may wait.
+"""The limit of messages that one process accepts at once.
 
-Without it a burst takes every connection for transactions: a cancel, or the end of what is overdue,
-would stand behind thousands who want to be accepted.
+Without it a burst of POSTs takes every connection of the pool: a cancel, or the end of an overdue
+message, would wait behind thousands of them.
 """
 
 import asyncio
@@ -17,8 +17,8 @@ _LONGEST_S = 60
 _REMEMBERED = 200
 
 
-class Gate:
-    """Let `width` pass at once and `most_waiting` wait; the others are told when to come back."""
+class AcceptLimiter:
+    """Let `width` requests run and `most_waiting` requests wait; refuse others with Retry-After."""
 
     def __init__(self, *, width: int, most_waiting: int) -> None:
         self._free = asyncio.Semaphore(width)
@@ -27,11 +27,11 @@ class Gate:
         self._passed: deque[float] = deque([time.monotonic()], maxlen=_REMEMBERED)
 
     @asynccontextmanager
-    async def passing(self) -> AsyncIterator[None]:
-        """Wait for a turn.
+    async def turn(self) -> AsyncIterator[None]:
+        """Wait for a turn and hold it.
 
         Raises:
-            ServiceQueueFull: too many wait already.
+            ServiceQueueFull: too many requests wait already.
         """
         if self._here >= self._most_waiting:
             seconds = self._retry_after()
@@ -48,6 +48,6 @@ class Gate:
             self._passed.append(time.monotonic())
 
     def _retry_after(self) -> int:
-        """Estimate when those who wait now are through, by how fast the last ones were."""
+        """Estimate when the requests that wait now are done, from the pace of the last ones."""
         a_pass = (time.monotonic() - self._passed[0]) / len(self._passed)
         return min(max(math.ceil(self._here * a_pass), 1), _LONGEST_S)
