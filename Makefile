@@ -25,7 +25,7 @@ help: ## list the targets
 run: $(VENV)/.run ## serve API, worker and SQLite in one process on 127.0.0.1:8000
 	@exec $(PY) -m api
 
-test: $(VENV)/.dev ## run the tests that start no server: a minute (ARGS="-k memory" are pytest's)
+test: $(VENV)/.dev ## run the tests that start no server: three minutes (ARGS="-k memory" are pytest's)
 	@exec $(PY) -m pytest $(AT_ONCE) $(ARGS)
 
 test-all: $(VENV)/.dev ## run these and those with servers: needs redis-server and postgresql

@@ -33,8 +33,8 @@ INFRASTRUCTURE = {
     """,
     "each process has them": """
         shared/background.py shared/channels.py shared/logging.py shared/metrics.py
-        shared/settings.py shared/telemetry.py worker/app.py worker/metrics.py worker/process.py
-        worker/runtime.py
+        shared/settings.py shared/telemetry.py worker/app.py worker/consumer.py
+        worker/metrics.py worker/process.py worker/runtime.py
     """,
     "how any statement reaches the database, and the rows that they read and write": """
         shared/database.py shared/dialects.py shared/statements.py shared/store/messages.py
@@ -43,8 +43,8 @@ INFRASTRUCTURE = {
     "the parts of a run": """
         worker/budgets.py worker/failpoints.py worker/recorder.py worker/responses.py
         worker/runs.py worker/tracing.py worker/memory/file.py worker/memory/history.py
-        worker/model/answers.py worker/model/client.py worker/model/recording.py
-        worker/model/streaming.py worker/offline.py
+        worker/model/answer_limit.py worker/model/answers.py worker/model/client.py
+        worker/model/recording.py worker/model/streaming.py worker/offline.py
     """,
     "how VibeCoder reads, edits and checks code": """
         shared/workflow/checker.py shared/workflow/limits.py shared/workflow/model.py

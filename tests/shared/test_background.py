@@ -4,12 +4,12 @@ import asyncio
 from collections.abc import Callable
 
 import pytest
-from sqlalchemy.exc import OperationalError
 from structlog.testing import capture_logs
 
 from shared.background import every, running
+from shared.database import DatabaseAway
 
-AWAY = OperationalError("SELECT 1", {}, Exception())
+AWAY = DatabaseAway("SELECT 1")
 
 
 class Work:
