@@ -130,3 +130,33 @@ async def test_a_packed_answer_within_the_limit_is_an_answer() -> None:
     head += f"\r\nContent-Length: {len(packed)}"
     async with answering(Server(head, packed, b""), "responses") as client:
         assert await client.ask("hi") == "well"
+
+
+@pytest.mark.parametrize("api", APIS)
+@pytest.mark.parametrize("is_watched", [False, True], ids=["plain", "watched"])
+async def test_a_chunk_that_breaks_off_the_framing_ends_the_call(
+    api: str, is_watched: bool
+) -> None:
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n")
+        writer.write(b"Transfer-Encoding: chunked\r\n\r\n2\r\n: \r\n")
+        await writer.drain()
+        await asyncio.sleep(0.05)  # the framing breaks in another packet
+        writer.write(b"zz\r\n")
+        writer.close()
+
+    listener = await asyncio.start_server(answer, "127.0.0.1", 0)
+    port = listener.sockets[0].getsockname()[1]
+    url = f"http://127.0.0.1:{port}/v1"
+    client = Client(settings_for(url, model_api=api, model_timeout_s=0.5, model_retries=0))
+    async with asyncio.timeout(20):
+        if is_watched:
+            with pytest.raises(Exception) as raised:  # noqa: PT011
+                await watched(client, "hi")
+            failure = failure_from(raised.value)
+        else:
+            failure = await client.fail("hi")
+    assert failure.code == FailureCode.MODEL_TIMEOUT
+    await client.models.aclose()
+    listener.close()

@@ -228,10 +228,11 @@ def _client(settings: Settings) -> AsyncOpenAI:
     if not key and not url:
         raise ModelUnavailable
     address = httpx2.URL(url or _OPENAI_URL)
+    limited = partial(limit_answer, silence_s=settings.model_timeout_s)
     http = _Connections(
         # the connections refuse an address with a password beside a header with a key
         auth=(address.username, address.password) if address.userinfo else None,
-        event_hooks={"request": [hand_on_trace], "response": [hand_over, limit_answer]},
+        event_hooks={"request": [hand_on_trace], "response": [hand_over, limited]},
         headers={"Accept-Encoding": ACCEPT_ENCODING},
         follow_redirects=False,  # a redirect would carry the prompt to another host
         timeout=httpx2.Timeout(settings.model_timeout_s, connect=_CONNECT_TIMEOUT_S),
