@@ -51,7 +51,7 @@ from shared.metrics import watch_pool
 from shared.overdue import end_overdue
 from shared.prices import load_prices
 from shared.process import allow_open_files, keep_files_private
-from shared.queue import Hinter, make_celery
+from shared.queue import TaskSender, make_celery
 from shared.schema import require_schema
 from shared.settings import Settings, load_settings
 from shared.store import events as event_store
@@ -167,9 +167,9 @@ async def _open(settings: Settings, celery: Celery, stack: AsyncExitStack) -> Se
     watch_pool(database.pool.in_use, most=database.pool.most, process="api")
     channel = Channel(settings)
     stack.push_async_callback(channel.close)
-    hinter = Hinter(celery)
-    stack.callback(hinter.close)
-    announcer = Announcer(channel, hinter)
+    sender = TaskSender(celery)
+    stack.callback(sender.close)
+    announcer = Announcer(channel, sender)
 
     async def ended_among(ids: Sequence[UUID]) -> Sequence[UUID]:
         async with database.read() as db:

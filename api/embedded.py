@@ -46,7 +46,7 @@ async def embedded_worker(settings: Settings) -> AsyncIterator[None]:
 
 
 async def _end_what_was(settings: Settings) -> None:
-    """End the leases and hints of the process before: its worker and its broker are gone."""
+    """End the leases of the process before and forget its tasks: worker and broker are gone."""
     database = Database(settings, name="start")
     async with database.begin() as db:
         await workers.end_all_leases(db)

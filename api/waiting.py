@@ -102,14 +102,14 @@ async def wait_for_end(
     *,
     seconds: float,
     receive: Receive,
-    hint: "asyncio.Future[bool] | None" = None,
+    enqueued: "asyncio.Future[bool] | None" = None,
 ) -> None:
     """Wait until the message ended, waiting became pointless, or the time is over.
 
     Waiting becomes pointless when the enqueueing failed or the client disconnected.
     """
-    if hint is not None:
-        hint.add_done_callback(lambda sent: None if _was_sent(sent) else _stop_waiting(ended))
+    if enqueued is not None:
+        enqueued.add_done_callback(lambda sent: None if _was_sent(sent) else _stop_waiting(ended))
     gone = asyncio.ensure_future(_gone(receive))
     gone.add_done_callback(lambda _: _stop_waiting(ended))
     with suppress(TimeoutError):
@@ -123,8 +123,8 @@ async def _gone(receive: Receive) -> None:
         pass
 
 
-def _was_sent(hint: "asyncio.Future[bool]") -> bool:
-    return not hint.cancelled() and hint.exception() is None and hint.result()
+def _was_sent(enqueued: "asyncio.Future[bool]") -> bool:
+    return not enqueued.cancelled() and enqueued.exception() is None and enqueued.result()
 
 
 def _stop_waiting(ended: "asyncio.Future[bool]") -> None:

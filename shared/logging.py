@@ -62,7 +62,7 @@ def configure_logging(settings: Settings) -> None:
             "loggers": {
                 **{name: {"level": level} for name in ("api", "worker", "shared")},
                 "celery.worker.consumer.consumer": {"filters": ["once"]},
-                # a hint that reaches a worker that stops goes back, or the sweep sends it again
+                # a task that reaches a worker that stops goes back, or the sweep sends it again
                 "kombu.transport.virtual.base": {"level": "ERROR"},
                 # the SDK logs a failed call with its body; failures.py says what matters
                 **{name: {"level": "CRITICAL"} for name in ("openai", "openai.agents")},

@@ -16,7 +16,7 @@ disable_created_metrics()  # type: ignore[no-untyped-call]
 DELAYS_S = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 600)
 """Buckets for what takes milliseconds when all is well, and minutes when it is not."""
 
-HINTS = Counter("vibecoder_hints", "Hints by whether the broker took them in time.", ["outcome"])
+TASKS = Counter("vibecoder_hints", "Tasks by whether the broker took them in time.", ["outcome"])
 _ENDED = Counter("vibecoder_messages_ended", "Messages that ended.", ["status", "code"])
 _LOST = Counter("vibecoder_attempts_lost", "Attempts whose worker was lost.")
 _POOL = Gauge("vibecoder_pool_in_use", "Database connections in use.", ["process"])
@@ -48,7 +48,7 @@ def _begin_at_zero() -> None:
     for code in (None, *FailureCode):
         _ENDED.labels(_status(code), code or "")
     for outcome in ("sent", "failed"):
-        HINTS.labels(outcome)
+        TASKS.labels(outcome)
 
 
 _begin_at_zero()

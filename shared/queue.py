@@ -1,8 +1,8 @@
-"""The Celery application and the one thing that is sent through it: hints.
+"""The Celery application and the one task that goes through it: run a message.
 
-A hint says "this message may be its session's head". It may be lost, doubled or late: the claim in
-the database decides. So the whole policy is: send fast, never keep a client or a worker waiting for
-the broker, acknowledge early, store no results.
+A task says that a message may be the next of its session. It may be lost, doubled or late: the
+claim in the database decides. So the policy is: send fast, never keep a client or a worker waiting
+for the broker, acknowledge early, store no results.
 """
 
 import asyncio
@@ -18,11 +18,11 @@ from kombu.connection import Connection
 from kombu.entity import Queue
 
 from shared.logging import context_about, get_logger
-from shared.metrics import HINTS
+from shared.metrics import TASKS
 from shared.settings import Settings
 
 MESSAGE_RUN = "message.run"
-_HINT_LIMIT_S = 1.5
+_SEND_LIMIT_S = 1.5
 _LOST_FOR_S = 10.0
 _EVERY_SECOND = {"interval_start": 1, "interval_step": 0, "interval_max": 1}
 _log = get_logger(__name__)
@@ -61,7 +61,7 @@ def make_celery(settings: Settings) -> Celery:
         task_publish_retry_policy={"max_retries": 1, "interval_start": 0},
         worker_pool="threads",
         worker_concurrency=settings.worker_concurrency,
-        # a worker takes a hint only when it has a free slot
+        # a worker takes a task only when it has a free slot
         worker_disable_prefetch=not settings.embedded,
         worker_prefetch_multiplier=1,
         worker_hijack_root_logger=False,
@@ -90,26 +90,26 @@ def _transport_options(settings: Settings) -> dict[str, object]:
     }
 
 
-def send_hint(app: Celery, message_id: UUID) -> None:
-    """Send a hint now, in this thread; raise what the broker's client raises."""
+def send_task(app: Celery, message_id: UUID) -> None:
+    """Send a task now, in this thread; raise what the broker's client raises."""
     # a signature, not send_task: that one ignores eager mode
     task_id = str(message_id)
     app.signature(MESSAGE_RUN, args=(task_id,)).apply_async(task_id=task_id)
 
 
-class Hinter:
-    """Send hints from one event loop without ever blocking it."""
+class TaskSender:
+    """Send tasks from one event loop without ever blocking it."""
 
     def __init__(self, app: Celery) -> None:
         self._app = app
-        self._threads = ThreadPoolExecutor(max_workers=4, thread_name_prefix="hint")
+        self._threads = ThreadPoolExecutor(max_workers=4, thread_name_prefix="send-task")
         self._under_way: set[asyncio.Future[bool]] = set()
         self._failed_at = -math.inf
 
     def enqueue_message(self, message_id: UUID) -> "asyncio.Future[bool]":
-        """Schedule a hint; the future tells whether the broker took it in time.
+        """Schedule a task; the future tells whether the broker took it in time.
 
-        Nobody has to await it: what is not sent, the sweep hints again.
+        Nobody has to await it: the sweep enqueues again what was not sent.
         """
         sending = asyncio.get_running_loop().create_task(
             self._send(message_id), context=context_about(message_id)
@@ -121,28 +121,28 @@ class Hinter:
     async def _send(self, message_id: UUID) -> bool:
         loop = asyncio.get_running_loop()
         try:
-            async with asyncio.timeout(_HINT_LIMIT_S):
-                await loop.run_in_executor(self._threads, send_hint, self._app, message_id)
+            async with asyncio.timeout(_SEND_LIMIT_S):
+                await loop.run_in_executor(self._threads, send_task, self._app, message_id)
         except Exception as error:  # noqa: BLE001 -- whatever the broker's client raises
-            _log.info("hint not sent", message_id=str(message_id), error=repr(error))
-            HINTS.labels("failed").inc()
+            _log.info("task not sent", message_id=str(message_id), error=repr(error))
+            TASKS.labels("failed").inc()
             self._failed_at = time.monotonic()
             return False
-        HINTS.labels("sent").inc()
+        TASKS.labels("sent").inc()
         self._failed_at = -math.inf
         return True
 
     @property
     def broker_lost(self) -> bool:
-        """Tell whether the newest hint failed, not long ago."""
+        """Tell whether the newest task could not be sent, not long ago."""
         return time.monotonic() - self._failed_at < _LOST_FOR_S
 
     async def drain(self) -> None:
-        """Wait for the hints that are under way; each takes a second or two at the most."""
+        """Wait for the tasks that are under way; each takes a second or two at the most."""
         await asyncio.gather(*self._under_way)
 
     async def length(self) -> int:
-        """Count the hints that wait in the broker."""
+        """Count the tasks that wait in the broker."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads, self._length)
 
@@ -153,5 +153,5 @@ class Hinter:
             return int(queue.message_count)
 
     def close(self) -> None:
-        """Send nothing more; what is not sent yet, the sweep hints again."""
+        """Send nothing more; the sweep enqueues again what is not sent yet."""
         self._threads.shutdown(wait=False, cancel_futures=True)

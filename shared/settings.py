@@ -137,7 +137,9 @@ class Settings(BaseSettings):
     worker_concurrency: int = Field(100, ge=1, le=1000, description="Runs at once in a worker.")
     heartbeat_s: float = Field(1.5, gt=0, description="How often a worker renews its lease.")
     lease_s: float = Field(6, ge=2, description="How long a silent worker keeps its messages.")
-    sweep_s: float = Field(1, gt=0, description="How often lost hints and leases are looked for.")
+    sweep_s: float = Field(
+        1, gt=0, description="How often a worker looks for lost tasks and leases."
+    )
     drain_s: float = Field(
         25, ge=0, description="How long a stopping worker lets its runs go on before it releases."
     )

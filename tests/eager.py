@@ -39,7 +39,7 @@ def eager_service(data_dir: Path, **settings: Any) -> Iterator[TestClient]:
             TestClient(create_app(chosen, celery=celery)) as client,
         ):
             # an eager hint is "sent" only when its message was answered
-            patch.setattr("shared.queue._HINT_LIMIT_S", 30)
+            patch.setattr("shared.queue._SEND_LIMIT_S", 30)
             yield client
     finally:
         process.stop()

@@ -6,7 +6,7 @@ from uuid import uuid4
 from celery import Celery
 from celery.worker import WorkController, state
 
-from shared.queue import make_celery, send_hint
+from shared.queue import make_celery, send_task
 from shared.settings import Settings
 from worker import process
 
@@ -19,7 +19,7 @@ class EmbeddedWorker:
         self._settings = settings
 
     def start(self) -> None:
-        """Start the runtime and consume; returns when hints are taken."""
+        """Start the runtime and consume; returns when it takes tasks."""
         self._app.finalize()
         process.start(self._settings, self._app)
         consuming = threading.Event()
@@ -39,7 +39,7 @@ class EmbeddedWorker:
         """Release what runs, at once, and end."""
         process.runtime().release_all()
         state.should_stop = 0
-        # a hint for nobody wakes the consumer, which would look only every 2 s
-        send_hint(self._app, uuid4())
+        # a task for no message wakes the consumer, which would look only every 2 s
+        send_task(self._app, uuid4())
         self._thread.join()
         process.stop()

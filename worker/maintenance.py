@@ -16,14 +16,14 @@ from shared.background import AWAY, every
 from shared.database import Database
 from shared.logging import get_logger
 from shared.overdue import end_overdue
-from shared.queue import Hinter
+from shared.queue import TaskSender
 from shared.settings import Settings
 from shared.store import dispatch, retention, usage, workers
 from shared.store.retention import Deleted
 from worker.memory.session import Memories
 from worker.metrics import count_rescued, count_sweep
 
-_HINT_LOST_S = 5.0
+_TASK_LOST_S = 5.0
 _BROKER_S = 1.0
 _HOUSEKEEPING_S = 60.0
 _DEAD_WORKER_S = 3600.0
@@ -41,13 +41,13 @@ class Sweeper:
         self,
         settings: Settings,
         database: Database,
-        hinter: Hinter,
+        sender: TaskSender,
         announcer: Announcer,
         memories: Memories,
     ) -> None:
         self._settings = settings
         self._database = database
-        self._hinter = hinter
+        self._sender = sender
         self._announcer = announcer
         self._memories = memories
         self._housekeeping_at = time.monotonic()
@@ -76,13 +76,13 @@ class Sweeper:
         count_sweep("done")
 
     async def sweep(self) -> None:
-        """Hint what lost its hint or its worker, end what is overdue; now and then tidy up."""
-        waiting = await self._waiting_hints()
+        """Enqueue messages whose task or worker was lost, end overdue ones, tidy up at times."""
+        waiting = await self._waiting_tasks()
         if waiting is not None:
-            lost = await self._lost_hints(waiting)
+            lost = await self._lost_messages(waiting)
             count_rescued(len(lost))
             for message_id in lost:
-                _ = self._hinter.enqueue_message(message_id)
+                _ = self._sender.enqueue_message(message_id)
         await end_overdue(self._database, self._announcer, self._settings)
         if time.monotonic() > self._housekeeping_at:
             self._housekeeping_at = time.monotonic() + _HOUSEKEEPING_S
@@ -90,13 +90,13 @@ class Sweeper:
         if self._calls_incomplete:  # a few at a time: the next sweep must not wait
             self._calls_incomplete = await self._complete_calls()
 
-    async def _waiting_hints(self) -> int | None:
-        """Ask the broker how many hints wait in it; None while it does not answer.
+    async def _waiting_tasks(self) -> int | None:
+        """Ask the broker how many tasks wait in it; None while it does not answer.
 
         It may take long to say that it is away: what is overdue does not wait for that.
         """
         if self._asking is None:
-            self._asking = asyncio.ensure_future(self._hinter.length())
+            self._asking = asyncio.ensure_future(self._sender.length())
             self._asked_at = time.monotonic()
         done, _ = await asyncio.wait([self._asking], timeout=_BROKER_S)
         if not done:
@@ -108,20 +108,20 @@ class Sweeper:
             _log.info("sweep: the broker is " + ("away" if error else "back"))
         return None if error else asked.result()
 
-    async def _lost_hints(self, waiting: int) -> tuple[UUID, ...]:
+    async def _lost_messages(self, waiting: int) -> tuple[UUID, ...]:
         settings = self._settings
         async with self._database.begin() as db:
             if not await dispatch.lead(db, settings.namespace):
                 return ()
             _, slots = await workers.alive(db)
-            # a backlog looks like lost hints: never more of them than workers could soon take
+            # a backlog looks like lost tasks: never more of them than workers could soon take
             room = 2 * slots - waiting
             if room <= 0:
                 return ()
             lost = await dispatch.mark_lost(
                 db,
                 waiting=waiting,
-                enqueued_before_s=_HINT_LOST_S if waiting else settings.heartbeat_s,
+                enqueued_before_s=_TASK_LOST_S if waiting else settings.heartbeat_s,
                 run_limit_s=settings.run_limit_s,
                 limit=room,
                 counted_s_ago=time.monotonic() - self._asked_at,
@@ -152,7 +152,7 @@ class Retention:
     def __init__(self, database: Database, *, days: float, namespace: str) -> None:
         self._database = database
         self._days = days
-        # a lock of its own: lost hints are looked for meanwhile
+        # a lock of its own: the search for lost tasks goes on meanwhile
         self._leadership = f"{namespace} retention"
 
     async def run(self) -> None:

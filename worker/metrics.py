@@ -33,7 +33,10 @@ _CALL_ERRORS = Counter(
 )
 _TOKENS = Counter("vibecoder_model_tokens", "Tokens that calls cost.", ["model", "kind"])
 _SWEEPS = Counter("vibecoder_sweeps", "Sweeps by how they ended.", ["outcome"])
-_RESCUED = Counter("vibecoder_sweep_hints", "Hints that a sweep sent: lost ones, and late heads.")
+_RESCUED = Counter(
+    "vibecoder_sweep_hints",
+    "Tasks that a sweep sent: for lost ones, and for messages that were never enqueued.",
+)
 _DELIVERIES = Counter(
     "vibecoder_webhook_deliveries",
     "Tries to tell a webhook, by what became of the delivery: failed ones are tried again.",
@@ -79,6 +82,6 @@ def count_sweep(outcome: str) -> None:
     _SWEEPS.labels(outcome).inc()
 
 
-def count_rescued(hints: int) -> None:
-    """Count hints that a sweep sent."""
-    _RESCUED.inc(hints)
+def count_rescued(tasks: int) -> None:
+    """Count tasks that a sweep sent."""
+    _RESCUED.inc(tasks)

@@ -84,7 +84,7 @@ class Runs:
                 task.cancel()
 
     def close(self) -> None:
-        """Release every run; what is hinted from now on is for another worker."""
+        """Release every run; a message that is enqueued from now on is for another worker."""
         self.closed = True
         self.stop(self.keys(), StopReason.RELEASED)
 

@@ -15,7 +15,7 @@ from shared.database import Database
 from shared.logging import get_logger
 from shared.metrics import watch_pool
 from shared.prices import load_prices
-from shared.queue import Hinter
+from shared.queue import TaskSender
 from shared.schema import require_schema
 from shared.settings import Settings
 from shared.store import claims
@@ -105,9 +105,9 @@ class Runtime:
         pool = self._database.pool
         watch_pool(pool.in_use, most=pool.most, process="worker")
         self._channel = Channel(settings)
-        self._hinter = Hinter(self._app)
+        self._sender = TaskSender(self._app)
         self._webhooks = WebhookDispatcher(self._database, private=settings.webhook_private)
-        self._announcer = Announcer(self._channel, self._hinter, on_outbox=self._webhooks.wake)
+        self._announcer = Announcer(self._channel, self._sender, on_outbox=self._webhooks.wake)
         self._memories = Memories(self._database, settings.sessions_dir)
         self._checker = CodeChecker()
         self._models = Models(settings, self._checker)
@@ -133,7 +133,7 @@ class Runtime:
 
     async def _watch(self) -> None:
         sweeper = Sweeper(
-            self.settings, self._database, self._hinter, self._announcer, self._memories
+            self.settings, self._database, self._sender, self._announcer, self._memories
         )
         running = [
             sweeper.run(),
@@ -176,8 +176,8 @@ class Runtime:
 
     async def _close(self) -> None:
         await cancel_all(self._background)
-        await self._hinter.drain()
-        self._hinter.close()
+        await self._sender.drain()
+        self._sender.close()
         self._memories.close()
         await self._models.aclose()
         await self._checker.aclose()

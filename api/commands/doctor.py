@@ -161,7 +161,7 @@ def _broker(settings: Settings) -> Finding:
         return Finding("broker", str(error), "check VIBECODER_REDIS_URL, and that its server runs")
     detail = f"redis {told['redis_version']}"
     if told.get("maxmemory") and told.get("maxmemory_policy") != "noeviction":
-        detail += f" that evicts ({told['maxmemory_policy']}): hints would be lost"
+        detail += f" that evicts ({told['maxmemory_policy']}): tasks would be lost"
         return Finding("broker", detail, "set maxmemory-policy noeviction")
     return Finding("broker", detail)
 

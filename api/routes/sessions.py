@@ -168,13 +168,13 @@ async def send_message(
         await services.announcer.announce(accepted.ended)
         return await stream(services, message, request, after=last or 0)
     with services.end_waiters.register(message.id) as ended:
-        hints = await services.announcer.announce(accepted.ended)
+        enqueued = await services.announcer.announce(accepted.ended)
         if not messages.has_ended(message):
             seconds = services.settings.sync_wait_s if wait is None else wait
-            hint = hints.get(message.id)
-            if hint is None and services.announcer.broker_lost:
+            task = enqueued.get(message.id)
+            if task is None and services.announcer.broker_lost:
                 seconds = 0  # nothing before it can be answered soon either
-            await wait_for_end(ended, seconds=seconds, receive=request.receive, hint=hint)
+            await wait_for_end(ended, seconds=seconds, receive=request.receive, enqueued=task)
     async with services.database.read() as db:
         message = await messages.reread(db, message.id)
     observe_reply(message, ended)

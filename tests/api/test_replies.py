@@ -205,7 +205,7 @@ async def test_a_wait_ends_when_the_hint_failed_or_the_client_has_gone(
             loop.call_later(0.05, hint.set_result, sent)
             begun = loop.time()
             with end_waiters.register(uuid4()) as ended:
-                await wait_for_end(ended, seconds=seconds, receive=receive, hint=hint)
+                await wait_for_end(ended, seconds=seconds, receive=receive, enqueued=hint)
             took = loop.time() - begun
             assert took >= 0.2 if seconds == 0.2 else took < 15
 

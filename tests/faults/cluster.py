@@ -8,7 +8,7 @@ from uuid import UUID
 
 import redis
 
-from shared.queue import make_celery, send_hint
+from shared.queue import make_celery, send_task
 from shared.settings import Settings
 from tests.faults.client import Client
 from tests.faults.invariants import Record, read_record, violations
@@ -118,7 +118,7 @@ class Cluster:
         app = make_celery(Settings.model_validate(self._own_settings()))
         with app:
             for _ in range(times):
-                send_hint(app, UUID(message_id))
+                send_task(app, UUID(message_id))
 
     def hints(self) -> list[bytes]:
         """Return what waits in the broker's queue."""
