@@ -22,12 +22,12 @@ from shared.store import claims
 from shared.telemetry import open_telemetry
 from shared.workflow.checker import CodeChecker
 from worker import failpoints
+from worker.context import WorkerContext
 from worker.heartbeat import Heartbeat, this_process
 from worker.listener import SignalListener
 from worker.maintenance import Retention, Sweeper
 from worker.memory.session import Memories
 from worker.model.client import Models
-from worker.parts import Parts
 from worker.recorder import Recorder
 from worker.runs import RunKey, Runs
 from worker.status import StatusServer
@@ -115,7 +115,7 @@ class Runtime:
         self._listener = SignalListener(
             self._database, self._channel, self.runs, self._recorder, worker_id=process.worker_id
         )
-        self.parts = Parts(
+        self.context = WorkerContext(
             settings=settings,
             worker_id=process.worker_id,
             database=self._database,

@@ -8,7 +8,7 @@ from typing_extensions import override
 
 from shared.logging import get_logger
 from shared.queue import MESSAGE_RUN
-from worker import attempts, process
+from worker import attempt, process
 
 _log = get_logger(__name__)
 
@@ -34,4 +34,4 @@ def run_message(message_id: str) -> None:
         _log.warning("malformed task, dropped", reason="its argument is no message id")
         return
     runtime = process.runtime()
-    runtime.run(attempts.run_message(known, parts=runtime.parts))
+    runtime.run(attempt.run_message(known, context=runtime.context))

@@ -44,7 +44,7 @@ INFRASTRUCTURE = {
         worker/budgets.py worker/failpoints.py worker/recorder.py worker/responses.py
         worker/runs.py worker/tracing.py worker/memory/file.py worker/memory/history.py
         worker/model/answer_limit.py worker/model/answers.py worker/model/client.py
-        worker/model/recording.py worker/model/streaming.py worker/offline.py
+        worker/model/recording.py worker/model/streaming.py worker/offline/model.py
     """,
     "how VibeCoder reads, edits and checks code": """
         shared/workflow/checker.py shared/workflow/limits.py shared/workflow/model.py

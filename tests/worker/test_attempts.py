@@ -23,10 +23,10 @@ from shared.tables import Item, Message, MessageResponse, ModelCall, Project, Re
 from shared.workflow.text import EMPTY_WORKFLOW
 from tests.shared.world import ON_SQLITE, OWNER, World
 from worker.agent.tools import WorkflowEditor
-from worker.attempts import run_message
+from worker.attempt import run_message
+from worker.context import WorkerContext
 from worker.memory.history import prepare
 from worker.memory.session import Memories, SessionMemory
-from worker.parts import Parts
 from worker.recorder import Recorder
 from worker.runs import Runs, StopReason
 
@@ -84,7 +84,7 @@ class Breaking(Database):
 
 
 class Attempts:
-    """A worker's parts with a scripted model, and messages that it answers."""
+    """A worker's context with a scripted model, and messages that it answers."""
 
     def __init__(self, world: World, folder: Path, database: Database | None = None) -> None:
         self.world = world
@@ -104,8 +104,8 @@ class Attempts:
     async def announce(self, ended: Ended) -> None:
         self.announced.append(ended)
 
-    async def parts(self) -> Parts:
-        return Parts(
+    async def context(self) -> WorkerContext:
+        return WorkerContext(
             settings=self.world.settings,
             worker_id=await self.world.worker(),
             database=self.database,
@@ -129,7 +129,7 @@ class Attempts:
         session = session or await self.world.session()
         message = (await self.world.accept(session, "Create it")).message
         self.model = Scripted(script, meanwhile)
-        await run_message(message.id, parts=await self.parts())
+        await run_message(message.id, context=await self.context())
         assert self.runs.keys() == frozenset()
         return await self.world.message(message.id)
 
@@ -264,7 +264,7 @@ async def test_a_released_run_goes_back_to_the_queue_unharmed(attempts: Attempts
     assert (message.status, message.lost_count) == ("queued", 0)
     assert attempts.announced == [Ended(ready=(message.id,))]
     attempts.model = Scripted([DONE])
-    await run_message(message.id, parts=await attempts.parts())
+    await run_message(message.id, context=await attempts.context())
     assert await attempts.world.attempts(message.id) == ["released", "completed"]
 
 
@@ -306,7 +306,7 @@ async def test_what_a_run_knew_is_freed_when_it_ends(
 async def test_a_late_hint_runs_nothing(attempts: Attempts) -> None:
     message = await attempts.run([DONE])
     attempts.model = Scripted([])
-    await run_message(message.id, parts=await attempts.parts())
+    await run_message(message.id, context=await attempts.context())
     assert await attempts.world.attempts(message.id) == ["completed"]
 
 

@@ -13,7 +13,7 @@ from shared.workflow.text import EMPTY_WORKFLOW
 from tests.shared.statements import counted
 from tests.shared.world import World
 from tests.worker.test_attempts import DONE, Attempts, adding, nothing_left
-from worker.attempts import run_message
+from worker.attempt import run_message
 
 USED = Usage(requests=1, input_tokens=70, output_tokens=30, total_tokens=100)
 
@@ -31,7 +31,7 @@ async def run(attempts: Attempts, session: VibeSession, script: list[Any]) -> Me
     """Have a message answered by a model each of whose calls uses a hundred tokens."""
     accepted = (await attempts.world.accept(session)).message
     attempts.model = ScriptedModel(script, default_usage=USED)
-    await run_message(accepted.id, parts=await attempts.parts())
+    await run_message(accepted.id, context=await attempts.context())
     return await attempts.world.message(accepted.id)
 
 

@@ -20,8 +20,8 @@ from worker.agent.instructions import write_briefing
 from worker.agent.patch import apply_patch
 from worker.agent.source import Source
 from worker.agent.vibecoder import run_vibecoder
-from worker.offline import OfflineModel, patch_between
-from worker.offline_plan import HELP, Change, make_plan
+from worker.offline.model import OfflineModel, patch_between
+from worker.offline.plan import HELP, Change, make_plan
 
 
 class Conversation:

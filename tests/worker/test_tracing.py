@@ -23,7 +23,7 @@ from shared.workflow.checker import CodeChecker
 from tests.shared.world import OWNER, World
 from tests.stub_process import StubOpenAI
 from tests.worker.test_attempts import DONE, Attempts, adding
-from worker.attempts import run_message
+from worker.attempt import run_message
 from worker.model.client import Models
 from worker.recorder import Recorder
 from worker.tracing import RunSpans, keep_traces_here
@@ -109,7 +109,7 @@ async def test_a_collector_that_adds_up_tokens_counts_each_once(attempts: Attemp
     used = Usage(requests=1, input_tokens=70, output_tokens=30, total_tokens=100)
     attempts.model = ScriptedModel([[adding("triage")], DONE], default_usage=used)
     accepted = (await attempts.world.accept(await attempts.world.session())).message
-    await run_message(accepted.id, parts=await attempts.parts())
+    await run_message(accepted.id, context=await attempts.context())
     message = await attempts.world.message(accepted.id)
     assert message.usage
     for name in ("input_tokens", "output_tokens"):

@@ -44,7 +44,7 @@ from worker.model.recording import (
     stream_ended,
 )
 from worker.model.streaming import ChunkStream, ResponseStream
-from worker.offline import OfflineModel
+from worker.offline.model import OfflineModel
 from worker.tracing import hand_on_trace
 
 __all__ = ["ModelCall", "Models", "RecordingModel", "cache_settings", "retry_settings"]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from shared.workflow.model import Node, Workflow
 from shared.workflow.parse import Module, amended, assigned, first_line, literal, read_module
-from worker.offline_text import docstring, string
+from worker.offline.text import docstring, string
 
 _LANGUAGE = re.compile(r"(?<!\s)\s*Always answer in \w+\.")
 

@@ -6,9 +6,9 @@ from typing import assert_never
 
 from shared.errors import InvalidWorkflow
 from shared.workflow.model import Node
-from worker import offline_intents as intents
-from worker.offline_edits import CannotEdit, Draft
-from worker.offline_text import variable
+from worker.offline import intents
+from worker.offline.edits import CannotEdit, Draft
+from worker.offline.text import variable
 
 HELP = (
     "I am the offline model: a few rules, no language model. I understand requests like these: "

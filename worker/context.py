@@ -1,4 +1,4 @@
-"""What a worker process works with."""
+"""The parts of a worker process that its attempts share."""
 
 from dataclasses import dataclass
 from uuid import UUID
@@ -15,8 +15,8 @@ from worker.runs import Runs
 
 
 @dataclass(frozen=True)
-class Parts:
-    """What an attempt works with; one set for each worker process."""
+class WorkerContext:
+    """The collaborators of an attempt, the same for all attempts of a process."""
 
     settings: Settings
     worker_id: UUID

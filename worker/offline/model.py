@@ -31,7 +31,7 @@ from worker.agent.instructions import read_briefing
 from worker.agent.patch import apply_patch
 from worker.agent.patch_text import PatchRejected
 from worker.agent.source import Source
-from worker.offline_events import stream_events
+from worker.offline.events import stream_events
 
 _APPLIED = "The patch is applied."
 _CHARACTERS_PER_TOKEN = 4
@@ -104,7 +104,7 @@ class OfflineModel(Model):
         outcomes = [_text(item) for item in items[last + 1 :] if _is_output(item)]
         briefing = read_briefing(instructions)
         plan = await self._checker.call(
-            "worker.offline_plan:plan",
+            "worker.offline.plan:plan",
             owner=self._owner,
             prompt=prompt,
             code=briefing.code,

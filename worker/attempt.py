@@ -26,12 +26,12 @@ from worker.agent.rebase import RebaseConflict
 from worker.agent.tools import WorkflowEditor
 from worker.agent.vibecoder import run_vibecoder
 from worker.budgets import budget_of
+from worker.context import WorkerContext
 from worker.failures import CodeConflict, failure_from, without_edits
 from worker.memory.history import History
 from worker.memory.session import SessionMemory
 from worker.metrics import attempting
 from worker.model.client import ModelCall, RecordingModel
-from worker.parts import Parts
 from worker.responses import responses, tool_calls
 from worker.runs import Released, forget_frames
 
@@ -42,19 +42,19 @@ _DATABASE_AWAY_S = 60
 _log = get_logger(__name__)
 
 
-async def run_message(message_id: UUID, *, parts: Parts) -> None:
+async def run_message(message_id: UUID, *, context: WorkerContext) -> None:
     """Answer a message, if it is its session's head and nobody else answers it."""
     failpoints.hit("before_claim")
-    if parts.runs.closed:  # this worker stops: not even what it released may begin here again
+    if context.runs.closed:  # this worker stops: not even what it released may begin here again
         return
     try:
-        claimed = await parts.database.write(
+        claimed = await context.database.write(
             claims.claim,
             message_id,
-            worker_id=parts.worker_id,
-            max_lost=parts.settings.max_lost,
-            run_limit_s=parts.settings.run_limit_s,
-            limit=parts.settings.project_concurrency,
+            worker_id=context.worker_id,
+            max_lost=context.settings.max_lost,
+            run_limit_s=context.settings.run_limit_s,
+            limit=context.settings.project_concurrency,
         )  # commit 2: claimed
     except DatabaseAway:
         _log.info("task dropped, the database is away", message_id=str(message_id))
@@ -67,41 +67,41 @@ async def run_message(message_id: UUID, *, parts: Parts) -> None:
             project_id=str(claimed.project_id),
             attempt=claimed.attempt,
         ):
-            claimed = await _attempt(claimed, parts)
+            claimed = await _attempt(claimed, context)
     if isinstance(claimed, Ended):
-        await parts.announcer.announce(claimed)
+        await context.announcer.announce(claimed)
 
 
-async def _attempt(claim: Claim, parts: Parts) -> Claim | None:
+async def _attempt(claim: Claim, context: WorkerContext) -> Claim | None:
     """Try once; return the next claim when another session's change asks for a new try."""
-    attempt = _Attempt(claim, parts)
+    attempt = _Attempt(claim, context)
     try:
         with attempting(claim):
             ended = await attempt.answer()
         if isinstance(ended, Ended):
             failpoints.hit("after_commit")
-            await parts.announcer.announce(ended)
+            await context.announcer.announce(ended)
             failpoints.hit("after_publish")
     finally:
         try:
             await attempt.close()
         finally:
-            parts.runs.forget(claim)  # last: a worker that stops waits for this
+            context.runs.forget(claim)  # last: a worker that stops waits for this
     return ended if isinstance(ended, Claim) else None
 
 
 class _Attempt:
     """One attempt under way: its memory, its model's calls, its end."""
 
-    def __init__(self, claim: Claim, parts: Parts) -> None:
+    def __init__(self, claim: Claim, context: WorkerContext) -> None:
         self._claim = claim
-        self._parts = parts
-        self._settings = parts.settings
+        self._context = context
+        self._settings = context.settings
         self._memory: SessionMemory | None = None
         self._model: RecordingModel | None = None
         self._editor: WorkflowEditor | None = None
         self._outcome: AttemptOutcome | None = None
-        self._record = parts.recorder.begin(claim)
+        self._record = context.recorder.begin(claim)
         self._events = self._record.events
         self._spans = self._record.spans
 
@@ -116,7 +116,7 @@ class _Attempt:
 
     async def _answer(self) -> Ended | Claim:
         try:
-            outcome, editor = await self._parts.runs.run(self._claim, self._run())
+            outcome, editor = await self._context.runs.run(self._claim, self._run())
             return await self._complete(outcome, editor)
         except Released:
             _log.info("attempt released for another worker")
@@ -128,7 +128,7 @@ class _Attempt:
 
     async def close(self) -> None:
         """End the record of the attempt; bring the memory file up to date if it completed."""
-        self._parts.recorder.end(self._record, self._outcome)
+        self._context.recorder.end(self._record, self._outcome)
         if self._memory is not None and self._outcome is AttemptOutcome.COMPLETED:
             await self._memory.sync_committed()
 
@@ -140,18 +140,18 @@ class _Attempt:
             claim.code,
             node_id=claim.node_id,
             code_limit=settings.code_limit,
-            checker=self._parts.checker,
+            checker=self._context.checker,
             owner=claim.owner,
         )
         async with asyncio.timeout(settings.run_timeout_s):
-            self._memory = await self._parts.memories.open(claim)
-            inner = self._parts.models.get(claim.model, owner=claim.owner)
+            self._memory = await self._context.memories.open(claim)
+            inner = self._context.models.get(claim.model, owner=claim.owner)
             history = History(self._memory.history, limit=settings.history_limit)
             if history.left_out:
                 _log.info(
                     "the history is too long, its oldest messages stay out", items=history.left_out
                 )
-            budget = budget_of(claim, self._parts.database, self._parts.prices)
+            budget = budget_of(claim, self._context.database, self._context.prices)
             self._model = RecordingModel(
                 inner,
                 name=claim.model,
@@ -250,14 +250,14 @@ class _Attempt:
         )
 
     async def _ended_as(self) -> AttemptOutcome | None:
-        async with self._parts.database.read() as db:
+        async with self._context.database.read() as db:
             return await transitions.ended_as(db, self._claim)
 
     async def _release(self) -> Ended:
         return await self._write(transitions.release, self._claim, self._calls, **self._last())
 
     async def _run_again(self) -> Claim:
-        return await self._parts.database.write(
+        return await self._context.database.write(
             claims.run_again, self._claim, self._calls, **self._last()
         )
 
@@ -265,7 +265,7 @@ class _Attempt:
         self, verb: Callable[..., Awaitable[Ended]], *args: Any, **named: Any
     ) -> Ended:
         limit = self._settings.project_concurrency
-        return await self._parts.database.write(verb, *args, limit=limit, **named)
+        return await self._context.database.write(verb, *args, limit=limit, **named)
 
     async def _keep_calls(self) -> None:
         try:
@@ -274,7 +274,7 @@ class _Attempt:
             _log.info("the calls of a lost attempt are not recorded", error=type(error).__name__)
 
     async def _record_calls(self) -> None:
-        await self._parts.database.write(self._store_calls)
+        await self._context.database.write(self._store_calls)
 
     async def _store_calls(self, db: AsyncSession) -> None:
         await records.record_calls(db, (self._claim, self._calls))
