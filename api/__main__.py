@@ -11,7 +11,7 @@ from typing_extensions import override
 from api.commands import doctor
 from api.commands import keys as key_command
 from api.protocol import BoundedProtocol
-from shared.collector import collect_rarely
+from shared.collector import tune_gc
 from shared.errors import VibeCoderError
 from shared.process import keep_files_private
 from shared.settings import OFFLINE, Settings, load_settings
@@ -28,7 +28,7 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
-            collect_rarely()
+            tune_gc()
             port = self.servers[0].sockets[0].getsockname()[1]
             print(_welcome(self.settings, port), flush=True)  # noqa: T201 -- for a person
 

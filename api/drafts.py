@@ -6,14 +6,14 @@ import json
 from api.schemas.messages import MessageIn
 from shared.errors import InvalidRequest
 from shared.settings import Settings
-from shared.store.accept import Draft
+from shared.store.accept import NewMessage
 
 _HALF = 32
 
 
 def new_message(
     body: MessageIn, settings: Settings, *, key: str | None, trace_id: str, streamed: bool
-) -> Draft:
+) -> NewMessage:
     """Check a prompt and its options.
 
     Raises:
@@ -22,7 +22,7 @@ def new_message(
     check_prompt(body.prompt, settings)
     if body.model is not None and body.model not in settings.allowed_models:
         raise _invalid("model", f"must be one of {', '.join(settings.allowed_models)}")
-    return Draft(
+    return NewMessage(
         prompt=body.prompt,
         model=body.model or settings.default_model,
         on_busy=body.on_busy,

@@ -17,7 +17,7 @@ from api.schemas.messages import MessageOut
 from shared.database import Database
 from shared.errors import MessageFailed
 from shared.store import estimates, events, messages
-from shared.store.events import Page, Told
+from shared.store.events import EventRecord, Page
 from shared.tables import EventKind, Message
 
 _PAGE = 200
@@ -183,16 +183,16 @@ async def _part(db: AsyncSession, place: _Place, page: Page) -> Part:
     message_id, after = place
     message = await messages.reread(db, message_id) if page.ended and page.events else None
     frames = []
-    for told in page.events:
-        data: dict[str, Any] = {"message_id": str(message_id), "at": _time(told.created_at)}
-        match told.kind:
+    for record in page.events:
+        data: dict[str, Any] = {"message_id": str(message_id), "at": _time(record.created_at)}
+        match record.kind:
             case EventKind.QUEUED:
-                data |= told.data | _estimate(page.state)
+                data |= record.data | _estimate(page.state)
             case EventKind.COMPLETED | EventKind.FAILED | EventKind.CANCELLED if message:
-                data |= {"attempt": told.attempt} | _end(message)
+                data |= {"attempt": record.attempt} | _end(message)
             case _:
-                data |= {"attempt": told.attempt} | told.data
-        frames.append(_frame(told, data))
+                data |= {"attempt": record.attempt} | record.data
+        frames.append(_frame(record, data))
     last = page.events[-1].seq if page.events else after
     return Part(b"".join(frames), last, ended=page.ended, more=page.more)
 
@@ -213,9 +213,9 @@ def _end(message: Message) -> dict[str, Any]:
     return shown
 
 
-def _frame(told: Told, data: dict[str, Any]) -> bytes:
+def _frame(record: EventRecord, data: dict[str, Any]) -> bytes:
     # escaped ASCII: one line, and half a surrogate pair passes too
-    return f"id: {told.seq}\nevent: {told.kind}\ndata: {json.dumps(data)}\n\n".encode()
+    return f"id: {record.seq}\nevent: {record.kind}\ndata: {json.dumps(data)}\n\n".encode()
 
 
 def _time(seconds: float | None) -> str | None:

@@ -9,7 +9,7 @@ _BRIEF_LOOKS = 600
 """So many brief looks, then a whole one."""
 
 
-def collect_rarely() -> None:
+def tune_gc() -> None:
     """Leave what is loaded alone, and look at the rest so that nobody waits long for it.
 
     To be called once a process has started. Each look at modules too, hundreds of thousands of

@@ -6,7 +6,7 @@ from typing import Any
 from celery import signals
 from celery.worker.consumer import Consumer
 
-from shared.collector import collect_rarely
+from shared.collector import tune_gc
 from shared.errors import SettingsError, VibeCoderError
 from shared.logging import configure_logging, get_logger
 from shared.queue import make_celery
@@ -41,7 +41,7 @@ def _start(**_: Any) -> None:
 def _ready(sender: Consumer, **_: Any) -> None:
     # Celery's loop notices a slot that became free when it wakes; by itself it sleeps up to 1 s
     sender.timer.call_repeatedly(_WAKE_S, lambda: None)
-    collect_rarely()
+    tune_gc()
     _log.info("worker ready", model=settings.default_model, slots=settings.worker_concurrency)
 
 

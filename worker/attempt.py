@@ -17,7 +17,7 @@ from shared.database import DatabaseAway, until_done
 from shared.errors import Failure, FailureCode
 from shared.logging import get_logger
 from shared.store import claims, records, traces, transitions
-from shared.store.transitions import Claim, CodeMoved, Ended, LeaseLost, Outcome
+from shared.store.transitions import Claim, Ended, LeaseLost, Outcome, RevisionConflict
 from shared.tables import AttemptOutcome
 from shared.workflow.text import unified_diff
 from worker import failpoints
@@ -33,7 +33,7 @@ from worker.memory.session import SessionMemory
 from worker.metrics import attempting
 from worker.model.client import ModelCall, RecordingModel
 from worker.responses import responses, tool_calls
-from worker.runs import Released, forget_frames
+from worker.runs import Released, discard_traceback
 
 T = TypeVar("T")
 _REPLAYS = 3
@@ -192,7 +192,7 @@ class _Attempt:
                     return await self._end(
                         AttemptOutcome.COMPLETED, functools.partial(self._commit, outcome)
                     )
-                except CodeMoved as moved:
+                except RevisionConflict as moved:
                     outcome = await _rebased(outcome, editor, moved)  # outside of any transaction
         except (RebaseConflict, PatchRejected) as error:
             _log.info("the code changed meanwhile: running again", reason=str(error))
@@ -209,7 +209,7 @@ class _Attempt:
             code=failure.code,
             exc_info=error if unexpected else None,
         )
-        forget_frames(error)
+        discard_traceback(error)
         try:
             return await self._end_failed(failure, recorded=True)
         except StatementError:
@@ -289,7 +289,7 @@ class _Attempt:
         return self._model.calls if self._model else []
 
 
-async def _rebased(outcome: Outcome, editor: WorkflowEditor, moved: CodeMoved) -> Outcome:
+async def _rebased(outcome: Outcome, editor: WorkflowEditor, moved: RevisionConflict) -> Outcome:
     """Carry the accepted edits to code that another session made."""
     code = await editor.rebased(moved.code)
     diff = unified_diff(moved.code, code)

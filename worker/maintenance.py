@@ -143,7 +143,7 @@ class Sweeper:
         async with self._database.begin() as db:
             if not await dispatch.lead(db, self._settings.namespace):
                 return False
-            return await usage.adopt(db, limit=_CALLS_AT_ONCE) == _CALLS_AT_ONCE
+            return await usage.backfill(db, limit=_CALLS_AT_ONCE) == _CALLS_AT_ONCE
 
 
 class Retention:

@@ -57,10 +57,10 @@ class Runs:
             # whatever the run made of being cancelled
             match self._reasons.get(key):
                 case StopReason.LOST:
-                    forget_frames(error)
+                    discard_traceback(error)
                     raise LeaseLost from None
                 case StopReason.RELEASED:
-                    forget_frames(error)
+                    discard_traceback(error)
                     raise Released from None
                 case None if isinstance(error, asyncio.CancelledError) and not _cancelled():
                     raise RunCancelledItself from error
@@ -89,7 +89,7 @@ class Runs:
         self.stop(self.keys(), StopReason.RELEASED)
 
 
-def forget_frames(error: BaseException | None) -> None:
+def discard_traceback(error: BaseException | None) -> None:
     """Cut a run's exception, which nobody will log any more, from the frames it passed.
 
     They know the task that keeps the exception: a cycle around all that the run knew. With a

@@ -152,13 +152,13 @@ class Runtime:
         for work in running:
             self._in_background(work)
 
-    def _release(self, strays: Iterable[RunKey]) -> None:
-        for stray in strays:
-            self._in_background(self._release_stray(stray))
+    def _release(self, orphans: Iterable[RunKey]) -> None:
+        for orphan in orphans:
+            self._in_background(self._release_orphan(orphan))
 
-    async def _release_stray(self, stray: RunKey) -> None:
-        _log.info("releasing a message that nobody here runs", message_id=str(stray[0]))
-        message_id, attempt = stray
+    async def _release_orphan(self, orphan: RunKey) -> None:
+        _log.info("releasing a message that nobody here runs", message_id=str(orphan[0]))
+        message_id, attempt = orphan
         ended = await self._database.write(
             claims.release_orphaned, message_id, attempt, limit=self.settings.project_concurrency
         )

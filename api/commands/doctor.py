@@ -156,12 +156,12 @@ def _broker(settings: Settings) -> Finding:
         with Redis.from_url(
             settings.redis_url, socket_timeout=_CONNECT_S, socket_connect_timeout=_CONNECT_S
         ) as redis:
-            told = redis.info()
+            info = redis.info()
     except (RedisError, OSError) as error:
         return Finding("broker", str(error), "check VIBECODER_REDIS_URL, and that its server runs")
-    detail = f"redis {told['redis_version']}"
-    if told.get("maxmemory") and told.get("maxmemory_policy") != "noeviction":
-        detail += f" that evicts ({told['maxmemory_policy']}): tasks would be lost"
+    detail = f"redis {info['redis_version']}"
+    if info.get("maxmemory") and info.get("maxmemory_policy") != "noeviction":
+        detail += f" that evicts ({info['maxmemory_policy']}): tasks would be lost"
         return Finding("broker", detail, "set maxmemory-policy noeviction")
     return Finding("broker", detail)
 

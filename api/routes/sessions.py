@@ -33,7 +33,7 @@ from shared import errors
 from shared.database import CommitUnknown
 from shared.errors import FailureCode
 from shared.store import messages, projects, sessions, transitions
-from shared.store.accept import Accepted, Draft, accept
+from shared.store.accept import Accepted, NewMessage, accept
 from shared.store.sessions import SessionSummary
 from shared.store.types import Ended
 from shared.telemetry import request_span_id
@@ -181,7 +181,7 @@ async def send_message(
     return await answer(services, message, response, rolled_back=accepted.ended.ids)
 
 
-async def _accept(services: Services, session_id: UUID, draft: Draft, owner: str) -> Accepted:
+async def _accept(services: Services, session_id: UUID, draft: NewMessage, owner: str) -> Accepted:
     async def write() -> Accepted:
         return await services.database.write(
             accept,

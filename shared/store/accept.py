@@ -38,7 +38,7 @@ class OnBusy(StrEnum):
 
 
 @dataclass(frozen=True)
-class Draft:
+class NewMessage:
     """What a client sent: a message before it is accepted, under the id that it will have."""
 
     prompt: str
@@ -92,7 +92,7 @@ class UnfinishedCount:
 async def accept(
     db: AsyncSession,
     session_id: UUID,
-    draft: Draft,
+    draft: NewMessage,
     *,
     owner: str,
     settings: Settings,
@@ -132,7 +132,7 @@ async def accept(
     return Accepted(message, ended=ended | Ended(ready=ready))
 
 
-async def _look(db: AsyncSession, place: Any, draft: Draft, owner: str) -> Any | None:
+async def _look(db: AsyncSession, place: Any, draft: NewMessage, owner: str) -> Any | None:
     """Read all that decides over the message; None if the project is another's, or deleted.
 
     A statement after the one that locked: deleting a project locks its sessions, so this one
@@ -144,7 +144,7 @@ async def _look(db: AsyncSession, place: Any, draft: Draft, owner: str) -> Any |
 
 
 async def _known(
-    db: AsyncSession, message_id: UUID, draft: Draft, *, lifetime_s: float
+    db: AsyncSession, message_id: UUID, draft: NewMessage, *, lifetime_s: float
 ) -> Message | None:
     message = await db.get_one(Message, message_id)
     if await _is_forgotten(db, message, lifetime_s):
@@ -169,7 +169,7 @@ async def _make_room(
     db: AsyncSession,
     place: Any,
     situation: Any,
-    draft: Draft,
+    draft: NewMessage,
     *,
     in_service: int,
     settings: Settings,
@@ -205,7 +205,7 @@ def _full(
     return None
 
 
-async def _insert(db: AsyncSession, place: Any, draft: Draft, *, enqueued: bool) -> Message:
+async def _insert(db: AsyncSession, place: Any, draft: NewMessage, *, enqueued: bool) -> Message:
     values = _columns_of(draft) | {
         "session_id": place.id,
         "project_id": place.project_id,
@@ -216,7 +216,7 @@ async def _insert(db: AsyncSession, place: Any, draft: Draft, *, enqueued: bool)
     return Message(**values, status=MessageStatus.QUEUED)
 
 
-def _columns_of(draft: Draft) -> dict[str, Any]:
+def _columns_of(draft: NewMessage) -> dict[str, Any]:
     """Give what a message's row has of its draft, by the names of the columns."""
     same = ("model", "idempotency_key", "request_hash", "trace_id", "streamed")
     named = {name: getattr(draft, name) for name in same}

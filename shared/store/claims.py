@@ -100,9 +100,9 @@ async def release_orphaned(
 
 
 def _as_claim(place: Any, taken: Any) -> Claim:
-    told = taken._asdict()
-    del told["worker_id"]
-    return Claim(**place._asdict(), **told)
+    values = taken._asdict()
+    del values["worker_id"]
+    return Claim(**place._asdict(), **values)
 
 
 async def _begin(db: AsyncSession, taken: Any) -> None:

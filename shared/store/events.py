@@ -55,8 +55,8 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Told:
-    """An event as it is told: the end and being queued have no row, so only their number."""
+class EventRecord:
+    """An event as clients get it: the end and the queueing have a number and no row."""
 
     seq: int
     kind: EventKind
@@ -72,7 +72,7 @@ class Page:
     `state` is a part of the message's row; `more` says that there are further events already.
     """
 
-    events: Sequence[Told]
+    events: Sequence[EventRecord]
     state: Any = None
     ended: bool = False
     more: bool = False
@@ -164,37 +164,39 @@ async def _page(db: AsyncSession, place: tuple[UUID, int], rows: Sequence[Any], 
             [state] if state.number == 1 else await _ATTEMPTS.all(db, {"of_message": message_id})
         )
         begun = [_claimed(known, place) for place in range(len(known))]
-        found += [told for told in begun if after < told.seq <= min(until, state.event_count)]
+        found += [record for record in begun if after < record.seq <= min(until, state.event_count)]
         found.sort(key=_number)
     if not ended:  # read in two steps: what came meanwhile may leave a gap
-        found = [told for number, told in enumerate(found, after + 1) if told.seq == number]
+        found = [record for number, record in enumerate(found, after + 1) if record.seq == number]
     if more or not ended:
         return Page(found, state, more=more and bool(found))
     end = max(state.event_count, found[-1].seq + 1 if found else 0)
     if end > after:
-        found.append(Told(end, EventKind(state.status), state.of_attempt, {}, state.ended_at))
+        found.append(
+            EventRecord(end, EventKind(state.status), state.of_attempt, {}, state.ended_at)
+        )
     return Page(found, state, ended=True)
 
 
-def _number(told: Told) -> int:
-    return told.seq
+def _number(record: EventRecord) -> int:
+    return record.seq
 
 
-def _stored(row: Any) -> Told:
-    return Told(row.seq, EventKind(row.kind), row.attempt, row.data, row.told_at)
+def _stored(row: Any) -> EventRecord:
+    return EventRecord(row.seq, EventKind(row.kind), row.attempt, row.data, row.shown_at)
 
 
-def _queued(state: Any) -> Told:
+def _queued(state: Any) -> EventRecord:
     data = {"session_id": str(state.session_id), "trace_id": state.trace_id}
-    return Told(1, EventKind.QUEUED, 0, data, state.created_at)
+    return EventRecord(1, EventKind.QUEUED, 0, data, state.created_at)
 
 
-def _claimed(rows: Sequence[Any], place: int) -> Told:
+def _claimed(rows: Sequence[Any], place: int) -> EventRecord:
     """Tell of an attempt's beginning, and what became of the one before."""
     row = rows[place]
     data = {"previous_outcome": rows[place - 1].outcome if place else None}
     # 0, which nobody asks for: a process of the version before began it
-    return Told(row.event or 0, EventKind.CLAIMED, row.number, data, row.started_at)
+    return EventRecord(row.event or 0, EventKind.CLAIMED, row.number, data, row.started_at)
 
 
 def _counted(given: CTE) -> Executable:
@@ -216,8 +218,8 @@ def _pages(given: CTE) -> Executable:
         Event.seq > state.c.after,
         Event.seq <= state.c.after + bindparam("most", type_=Integer()),
     )
-    told = (Event.seq, Event.kind, Event.attempt, Event.data, Event.created_at.label("told_at"))
-    return select(state, *told).outerjoin(Event, next_ones).order_by(Event.seq)
+    columns = (Event.seq, Event.kind, Event.attempt, Event.data, Event.created_at.label("shown_at"))
+    return select(state, *columns).outerjoin(Event, next_ones).order_by(Event.seq)
 
 
 def _states(given: CTE) -> Select[Any]:

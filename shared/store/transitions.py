@@ -35,7 +35,7 @@ from shared.store import deliveries, dispatch, events, projects, sessions
 from shared.store.dispatch import is_in_progress, is_queued, is_unfinished
 from shared.store.events import Batch
 from shared.store.records import Spans, end_attempts, record_calls, storable, total
-from shared.store.types import Call, Claim, CodeMoved, Ended, LeaseLost, Outcome, Overdue
+from shared.store.types import Call, Claim, Ended, LeaseLost, Outcome, Overdue, RevisionConflict
 from shared.tables import (
     Attempt,
     AttemptOutcome,
@@ -48,7 +48,7 @@ from shared.tables import (
     Worker,
 )
 
-__all__ = ["Call", "Claim", "CodeMoved", "Ended", "LeaseLost", "Outcome"]
+__all__ = ["Call", "Claim", "Ended", "LeaseLost", "Outcome", "RevisionConflict"]
 
 CANCELLED = Failure(
     FailureCode.CANCELLED, "The message was cancelled before it was answered.", retryable=False
@@ -147,7 +147,7 @@ async def complete(
     """Make an attempt's reply, memory, code and full response visible: commit 3.
 
     Raises:
-        CodeMoved: the code to change is no longer the one that the diff is against.
+        RevisionConflict: the code to change is no longer the one that the diff is against.
         LeaseLost: the message ended or went to another attempt; nothing may be kept.
     """
     project = await _lock_project(db, claim) if outcome.diff else None
@@ -168,7 +168,7 @@ async def complete(
     )
     if project:
         if project.revision != outcome.base_revision:
-            raise CodeMoved(project.code, project.revision)
+            raise RevisionConflict(project.code, project.revision)
         await projects.revise(
             db, project, code=outcome.code, diff=outcome.diff, message_id=claim.message_id
         )

@@ -129,7 +129,7 @@ class LeaseLost(Exception):
     """The message is no longer this attempt's: cancelled, cleared, or taken over."""
 
 
-class CodeMoved(Exception):
+class RevisionConflict(Exception):
     """Another session changed the project's code since the claim; carries the present state."""
 
     def __init__(self, code: str, revision: int) -> None:

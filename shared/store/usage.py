@@ -102,7 +102,7 @@ async def keep(db: AsyncSession, session_ids: Sequence[UUID]) -> None:
             await core.execute(insert(UsageDay), dict(row))
 
 
-async def adopt(db: AsyncSession, *, limit: int) -> int:
+async def backfill(db: AsyncSession, *, limit: int) -> int:
     """Complete calls that a process of an older version recorded; return how many those were."""
     return await _complete(db, _INCOMPLETE.limit(limit))
 

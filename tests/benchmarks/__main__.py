@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.collector import collect_rarely
+from shared.collector import tune_gc
 from tests.benchmarks import plan, report
 from tests.benchmarks.costs import Costs
 from tests.benchmarks.results import Results
@@ -73,7 +73,7 @@ def _run(stack: ExitStack, folder: Path, results: Results, *, quick: bool) -> li
     for contender in found:
         stage.start(stack, contender)
     bench = Bench(results, helpers=[os.getpid(), stage.stub._process.pid])
-    collect_rarely()  # what this process stands still would be measured as their latency
+    tune_gc()  # what this process stands still would be measured as their latency
     work = plan.quick(bench, found) if quick else plan.full(bench, found, stage)
     with asyncio.Runner() as runner:
         runner.run(_bounded(work, results))

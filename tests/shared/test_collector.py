@@ -25,7 +25,7 @@ def until_freed():
 """
 
 LEAVE_MANY = """
-collector.collect_rarely()
+collector.tune_gc()
 for _ in range(100_000):
     Node()
 print(gc.get_freeze_count() > 1_000, Node.living < 20_000)
@@ -33,14 +33,14 @@ print(gc.get_freeze_count() > 1_000, Node.living < 20_000)
 
 LEAVE_ONE = """
 collector._BRIEF_S = 0.05
-collector.collect_rarely()
+collector.tune_gc()
 Node()
 until_freed()
 """
 
 LEAVE_AN_OLD_ONE = """
 collector._BRIEF_S, collector._BRIEF_LOOKS = 0.05, 4
-collector.collect_rarely()
+collector.tune_gc()
 node = Node()
 gc.collect(0), gc.collect(1)
 del node

@@ -10,7 +10,7 @@ from shared.database import Database
 from shared.dialects import clock
 from shared.errors import FailureCode, WebhookNotFound, WebhooksFull
 from shared.store import dispatch, messages, retention, transitions, webhooks
-from shared.store.transitions import CodeMoved, Ended, LeaseLost
+from shared.store.transitions import Ended, LeaseLost, RevisionConflict
 from shared.store.types import Overdue
 from shared.tables import Delivery, Message, Project, VibeSession, Webhook
 from tests.shared.world import ON_POSTGRESQL, OWNER, World, draft, outcome
@@ -153,7 +153,7 @@ async def test_an_end_that_is_rolled_back_leaves_nothing(world: World) -> None:
     with pytest.raises(ZeroDivisionError):
         await complete_and_break()
     await world.complete(other, code="x = 1\n")
-    with pytest.raises(CodeMoved):
+    with pytest.raises(RevisionConflict):
         await world.complete(claim, code="x = 2\n")
     [delivery] = await world.deliveries(webhook)
     assert delivery.message_id == other.message_id

@@ -13,7 +13,7 @@ from shared.database import Database, DatabaseAway
 from shared.errors import SessionBusy, SessionNotFound
 from shared.settings import Settings
 from shared.store import dispatch
-from shared.store.transitions import Claim, CodeMoved, Ended, LeaseLost
+from shared.store.transitions import Claim, Ended, LeaseLost, RevisionConflict
 from shared.tables import UNFINISHED, Item, Message, MessageStatus, Project, Revision, VibeSession
 from shared.workflow.text import EMPTY_WORKFLOW
 from tests.shared.world import ON_POSTGRESQL, World
@@ -107,7 +107,7 @@ class Chaos:
         for _ in range(3):
             try:
                 ended = await world.complete(claim, code=code)
-            except CodeMoved:
+            except RevisionConflict:
                 claim = await world.run_again(claim)
                 code = f"{claim.code}y = {claim.attempt}\n"
             else:
@@ -265,7 +265,7 @@ async def test_all_verbs_on_sessions_of_one_project_never_deadlock(
                         await mine.fail(claim)
                     case _:
                         await mine.release(claim)
-            except CodeMoved:
+            except RevisionConflict:
                 pass
             await mine.clear(session)
 
@@ -282,7 +282,7 @@ async def test_all_verbs_on_sessions_of_one_project_never_deadlock(
 
 
 async def _finish_and_go_on(world: World, claim: Claim, session: VibeSession) -> None:
-    with suppress(LeaseLost, CodeMoved, SessionNotFound):
+    with suppress(LeaseLost, RevisionConflict, SessionNotFound):
         await world.complete(claim, code=f"{claim.code}x = 1\n")
         await world.accept(session)
 

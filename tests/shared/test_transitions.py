@@ -8,7 +8,7 @@ from sqlalchemy.exc import IntegrityError
 
 from shared.dialects import insert_new
 from shared.store import projects, records, transitions
-from shared.store.transitions import Claim, CodeMoved, Ended, LeaseLost
+from shared.store.transitions import Claim, Ended, LeaseLost, RevisionConflict
 from shared.tables import (
     Attempt,
     Item,
@@ -120,7 +120,7 @@ async def test_code_that_moved_is_told_and_nothing_is_kept(world: World) -> None
     project = await world.project()
     mine = await world.claimed(await world.session(project))
     await world.complete(await world.claimed(await world.session(project)), code=NEW_CODE)
-    with pytest.raises(CodeMoved) as moved:
+    with pytest.raises(RevisionConflict) as moved:
         await world.complete(mine, code=EMPTY_WORKFLOW + "\nmine = 1\n")
     assert (moved.value.code, moved.value.revision) == (NEW_CODE, 2)
     assert (await world.message(mine.message_id)).status == "in_progress"

@@ -152,7 +152,7 @@ async def test_calls_that_an_older_version_recorded_are_completed(world: World) 
     assert await of_project(world, claim) == await of_message(world, claim) == []
     for expected in (3, 2, 0):
         async with world.database.begin() as db:
-            assert await usage.adopt(db, limit=3) == expected
+            assert await usage.backfill(db, limit=3) == expected
     assert await of_project(world, claim) == [sums(5, day=7)]
 
 

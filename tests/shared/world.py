@@ -16,7 +16,7 @@ from shared.errors import Failure, FailureCode
 from shared.schema import migrate
 from shared.settings import Settings
 from shared.store import claims, dispatch, messages, projects, sessions, transitions, webhooks
-from shared.store.accept import Accepted, Draft, OnBusy, UnfinishedCount, accept
+from shared.store.accept import Accepted, NewMessage, OnBusy, UnfinishedCount, accept
 from shared.store.transitions import Claim, Ended, Outcome
 from shared.tables import (
     Attempt,
@@ -99,8 +99,8 @@ class Spent:
     ended_at: float = 2.0
 
 
-def draft(prompt: str = "hi", *, key: str | None = None, on_busy: str = "enqueue") -> Draft:
-    return Draft(
+def draft(prompt: str = "hi", *, key: str | None = None, on_busy: str = "enqueue") -> NewMessage:
+    return NewMessage(
         prompt=prompt,
         model="offline",
         on_busy=OnBusy(on_busy),
@@ -213,7 +213,9 @@ class World:
     async def accept(self, session: VibeSession, prompt: str = "hi", **options: Any) -> Accepted:
         return await self.accept_draft(session.id, draft(prompt, **options))
 
-    async def accept_draft(self, session_id: UUID, sent: Draft, *, owner: str = OWNER) -> Accepted:
+    async def accept_draft(
+        self, session_id: UUID, sent: NewMessage, *, owner: str = OWNER
+    ) -> Accepted:
         return await self.database.write(
             accept,
             session_id,

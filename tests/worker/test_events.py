@@ -12,7 +12,7 @@ from sqlalchemy import update
 
 from shared.database import Database
 from shared.store import events
-from shared.store.events import Told
+from shared.store.events import EventRecord
 from shared.tables import Event, Message
 from tests.shared.world import World
 from tests.worker.test_attempts import DONE, Attempts, adding
@@ -42,14 +42,14 @@ def attempts(world: World, tmp_path: Path, heard: Heard) -> Attempts:
     return attempts
 
 
-async def told(world: World, message: Message) -> list[Told]:
+async def told(world: World, message: Message) -> list[EventRecord]:
     async with world.database.read() as db:
         (page,) = await events.pages(db, [(message.id, 0)], limit=100)
     assert [event.seq for event in page.events] == list(range(1, len(page.events) + 1))
     return list(page.events)
 
 
-def kinds(found: list[Told]) -> list[str]:
+def kinds(found: list[EventRecord]) -> list[str]:
     return [str(event.kind) for event in found]
 
 
