@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -24,6 +25,8 @@ from tests.stateful.model import (
     ModelSession,
     write_prompt,
 )
+
+pytestmark = pytest.mark.services
 
 _CODES = [
     START,
