@@ -54,7 +54,7 @@ class Connection:
         content = b"" if body is None else json.dumps(body).encode()
         preference = f"prefer: {prefer}\r\n" if prefer else ""
         self._writer.write(
-            f"{method} {path} HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\n"
+            f"{method} {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
             f"accept: {accept}\r\n{preference}content-length: {len(content)}\r\n\r\n".encode()
             + content
         )
