@@ -113,6 +113,7 @@ class Authenticator:
                 return list(await keys.listing(db))
 
         self._settings = settings
+        self._allowed_hosts = {host.lower() for host in settings.allowed_hosts}
         self._keys = ApiKeyCache(read)
         self._rate_limit = rate_limit
 
@@ -168,7 +169,7 @@ class Authenticator:
                 "one with `python -m api keys create NAME`."
             )
         host = _host(headers)
-        if not _is_own_name(host, scope) and host not in self._settings.allowed_hosts:
+        if not _is_own_name(host, scope) and host not in self._allowed_hosts:
             raise KeyRequired(
                 "Without a key this service answers only under a loopback name or its own address. "
                 "Send a key, or let the operator add the host to VIBECODER_ALLOWED_HOSTS."

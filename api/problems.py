@@ -206,7 +206,7 @@ _TYPES: dict[Cause, ProblemType] = {
         for status, meaning in (
             (
                 HTTPStatus.BAD_REQUEST,
-                "The request cannot be read: its body is not text in UTF-8, ...",
+                "The request cannot be read: its body is no text in UTF-8, for example.",
             ),
             (HTTPStatus.NOT_FOUND, "There is nothing at this path."),
             (HTTPStatus.METHOD_NOT_ALLOWED, "The path does not know this method."),

@@ -25,7 +25,7 @@ _embedded_servers: dict[str, Any] = {}
 
 
 class Topic(StrEnum):
-    """What is told of a message: each is a channel of its own."""
+    """A kind of news about a message; each has a channel of its own."""
 
     ENDED = "ended"
     """It ended."""
@@ -105,7 +105,7 @@ class Channel:
 
 
 def _ids_of(topic: Topic, data: bytes) -> list[UUID]:
-    """Read ids; drop what is none: whoever reaches Redis may have published it."""
+    """Read the ids of a notification; drop malformed ones: anybody at Redis may publish."""
     ids: list[UUID] = []
     malformed = 0
     for text in data.split():

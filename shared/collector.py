@@ -10,7 +10,7 @@ _BRIEF_LOOKS = 600
 
 
 def tune_gc() -> None:
-    """Leave what is loaded alone, and look at the rest so that nobody waits long for it.
+    """Keep the collector from loaded modules, and let it look at other objects in short steps.
 
     To be called once a process has started. Each look at modules too, hundreds of thousands of
     objects, was an eighth of the time of a busy worker. The thresholds count what is made less what

@@ -23,7 +23,7 @@ T = TypeVar("T")
 _RETRY_DELAYS_S = (0.02, 0.1, 0.4)
 _AWAY_S = 0.3
 _IDLE_S = 60.0
-_WAIT_S = 60.0
+_WAIT_S = 15.0  # `retried` waits four times
 _log = get_logger(__name__)
 
 
@@ -38,8 +38,8 @@ class CommitUnknown(DatabaseAway):
 class Pool:
     """Connections of a process, at most so many; those that were idle for a minute are closed.
 
-    The last one used is the next: so a few know their statements. When one broke the idle ones go
-    too: they were made before.
+    The connection that was used last is taken next, so that a few know their statements. When one
+    breaks the idle ones are closed too: they are older.
     """
 
     def __init__(self, engine: AsyncEngine, dialect: Dialect, *, most: int) -> None:
@@ -52,10 +52,10 @@ class Pool:
 
     @asynccontextmanager
     async def take(self) -> AsyncIterator[Driver]:
-        """Have a connection to oneself.
+        """Take a connection that nobody else uses.
 
         Raises:
-            DatabaseAway: all have been in use for a minute.
+            DatabaseAway: all were in use for a quarter of a minute.
         """
         try:
             async with asyncio.timeout(_WAIT_S):
@@ -99,7 +99,8 @@ class Pool:
             return
         driver.used_at = time.monotonic()
         self._idle.append(driver)
-        while self._idle[0].used_at < driver.used_at - _IDLE_S:
+        # each close gives others a turn: they may have taken all of them meanwhile
+        while self._idle and self._idle[0].used_at < driver.used_at - _IDLE_S:
             await self._idle.popleft().close()
 
 

@@ -159,7 +159,7 @@ def _most_connections_sqlite(*_: Any, **__: Any) -> str:
 
 
 def insert_new(table: Any) -> Any:
-    """Begin an INSERT that leaves alone what is there already, by whichever unique key."""
+    """Begin an INSERT that skips rows whose key, any unique one, exists already."""
     return insert_or_not(table).on_conflict_do_nothing()  # SQLite's words are the same
 
 

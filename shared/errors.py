@@ -160,13 +160,13 @@ class MessageNotQueued(VibeCoderError):
 
 
 class MessageUnfinished(VibeCoderError):
-    """What was remembered after a message is known only when it has ended."""
+    """The message has not ended, so the memory after it is not known yet."""
 
     code = "message_unfinished"
 
 
 class MemoryIncomplete(VibeCoderError):
-    """Some of what was remembered after the message is no longer in the database."""
+    """Items of the memory after the message are no longer in the database."""
 
     code = "memory_incomplete"
 

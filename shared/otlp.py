@@ -59,7 +59,7 @@ class Otlp:
         )
 
     def close(self) -> None:
-        """Send what is left, for a few seconds at the most."""
+        """Send the remaining spans, for a few seconds at the most."""
         self._processor.shutdown()  # type: ignore[no-untyped-call]
 
 

@@ -1,4 +1,4 @@
-"""Messages that waited too long end, whether there is a worker or not: both processes look."""
+"""The end of overdue messages, by API processes and workers: one is enough."""
 
 from shared.announcer import Announcer
 from shared.database import Database
@@ -9,7 +9,7 @@ _AT_ONCE = 100
 
 
 async def end_overdue(database: Database, announcer: Announcer, settings: Settings) -> None:
-    """Fail what is queued, or runs at no living worker, for longer than `QUEUE_TIMEOUT_S`."""
+    """Fail messages that were queued, or at no living worker, for more than `QUEUE_TIMEOUT_S`."""
     async with database.read() as db:
         overdue = await transitions.overdue(
             db, queue_timeout_s=settings.queue_timeout_s, limit=_AT_ONCE

@@ -1,4 +1,4 @@
-"""What models cost, in USD: OpenAI's list prices, and over them the prices of the user's file.
+"""The cost of models, in USD: OpenAI's list prices, and over them the prices of the user's file.
 
 Money is decimal, never a float. A model that neither of them has costs None: a wrong price would
 be worse.
@@ -24,19 +24,19 @@ _Money = Annotated[Decimal, Field(ge=0, allow_inf_nan=False)]
 
 
 class Tokens(Protocol):
-    """What was used; cached tokens are a part of the input, reasoning a part of the output."""
+    """Numbers of tokens; cached ones are a part of the input, reasoning a part of the output."""
 
     @property
     def input_tokens(self) -> int:
-        """Count what the model read."""
+        """Count the tokens that the model read."""
 
     @property
     def cached_tokens(self) -> int:
-        """Count what of it the server had in its cache."""
+        """Count the input tokens that the server had in its cache."""
 
     @property
     def output_tokens(self) -> int:
-        """Count what the model wrote."""
+        """Count the tokens that the model wrote."""
 
 
 class _Price(BaseModel):

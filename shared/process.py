@@ -19,10 +19,10 @@ def allow_open_files() -> None:
 
 
 def keep_files_private(data_dir: Path) -> None:
-    """Let nobody but this user read what the process writes, whatever the umask was.
+    """Close the files that the process writes to other users, whatever the umask was.
 
-    The data folder holds prompts, hashes of keys and secrets of webhooks. What a process with
-    another umask left in it is closed as well; the folder itself may be somebody else's.
+    The data folder holds prompts, hashes of keys and secrets of webhooks. Files that
+    a process with another umask left are closed as well; the folder may belong to another user.
     """
     os.umask(_OTHERS)
     for path in (*data_dir.glob("*.db*"), data_dir / "sessions", data_dir / "service.lock"):

@@ -109,7 +109,7 @@ class TaskSender:
     def enqueue_message(self, message_id: UUID) -> "asyncio.Future[bool]":
         """Schedule a task; the future tells whether the broker took it in time.
 
-        Nobody has to await it: the sweep enqueues again what was not sent.
+        No caller has to await it: the sweep sends lost tasks again.
         """
         sending = asyncio.get_running_loop().create_task(
             self._send(message_id), context=context_about(message_id)
@@ -153,5 +153,5 @@ class TaskSender:
             return int(queue.message_count)
 
     def close(self) -> None:
-        """Send nothing more; the sweep enqueues again what is not sent yet."""
+        """Send nothing more; the sweep enqueues the messages whose tasks were not sent."""
         self._threads.shutdown(wait=False, cancel_futures=True)

@@ -287,12 +287,12 @@ class Attempt(Base):
     ended_at: Mapped[float | None]
     outcome: Mapped[str | None] = mapped_column(String(20))
     error: Mapped[dict[str, Any] | None]
-    event: Mapped[int | None]
+    event: Mapped[int]
     spans: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True), deferred=True)
 
 
 class Event(Base):
-    """Something that a run reported while it went on; only of messages that somebody watches."""
+    """A report of a run; only messages that somebody watches have them."""
 
     __tablename__ = "events"
 
@@ -310,8 +310,7 @@ class ModelCall(Counted, Base):
     """One call of the model, of whatever attempt, successful or not.
 
     `day` counts from 1970 (UTC). `project_id` and what follows it repeat what the message and
-    `usage` say, so that sums are fast; a process of the version before leaves them out, and the
-    sweep fills them in.
+    `usage` say, so that sums are fast.
     """
 
     __tablename__ = "model_calls"
@@ -327,8 +326,8 @@ class ModelCall(Counted, Base):
     error: Mapped[str | None]
     started_at: Mapped[float]
     ended_at: Mapped[float]
-    project_id: Mapped[UUID | None] = mapped_column(Uuid)
-    day: Mapped[int | None]
+    project_id: Mapped[UUID] = mapped_column(Uuid)
+    day: Mapped[int]
 
 
 class UsageDay(Counted, Base):
@@ -376,7 +375,7 @@ class ApiKey(Base):
 
 
 class Webhook(Base):
-    """An address that is told when a message of the project ends as one of `statuses`.
+    """An address that gets a delivery when a message of the project ends as one of `statuses`.
 
     The secret is kept as it is: whoever signs needs it.
     """

@@ -30,13 +30,13 @@ class TelemetrySpan:
 
 
 class Telemetry(Protocol):
-    """Where spans are sent; nobody waits for it, and a collector that is away costs them."""
+    """The export of spans; no run waits for it, and a collector that is away loses them."""
 
     def export(self, span: TelemetrySpan) -> None:
         """Send a span, with others, in a moment."""
 
     def close(self) -> None:
-        """Send what is left, for a few seconds at the most."""
+        """Send the remaining spans, for a few seconds at the most."""
 
 
 def open_telemetry(settings: Settings, *, process: str) -> Telemetry | None:

@@ -43,7 +43,7 @@ _log = get_logger(__name__)
 
 
 async def run_message(message_id: UUID, *, context: WorkerContext) -> None:
-    """Answer a message, if it is its session's head and nobody else answers it."""
+    """Answer a message, if it is its session's next and no other worker has it."""
     failpoints.hit("before_claim")
     if context.runs.closed:  # this worker stops: not even what it released may begin here again
         return

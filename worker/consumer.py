@@ -9,12 +9,12 @@ from celery.worker.consumer import Consumer
 from shared.logging import get_logger
 
 _MALFORMED = (ValueError, LookupError, TypeError, AttributeError)
-"""What Celery and kombu raise where they read a task that is none."""
+"""Errors of Celery and kombu for a malformed task."""
 _log = get_logger(__name__)
 
 
 class TaskConsumer(Consumer):  # type: ignore[misc]
-    """Drop a malformed task and go on: whoever reaches Redis may have put it there."""
+    """Drop a malformed task, which anybody at Redis may have put there, and go on."""
 
     loop: Callable[..., None]
 

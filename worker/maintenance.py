@@ -1,7 +1,7 @@
 """Maintenance: the sweep, and the deletion of old sessions; one worker at a time does each.
 
-The sweep sends lost tasks again, takes lost workers' messages and ends those that wait too long.
-The database says what waits, so nothing depends on a task or on a worker's goodbye.
+The sweep sends lost tasks again, takes the messages of lost workers and ends overdue ones. It reads
+the database alone, so nothing depends on a task or on a worker's goodbye.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from shared.logging import get_logger
 from shared.overdue import end_overdue
 from shared.queue import TaskSender
 from shared.settings import Settings
-from shared.store import dispatch, retention, usage, workers
+from shared.store import dispatch, retention, workers
 from shared.store.retention import Deleted
 from worker.memory.session import Memories
 from worker.metrics import count_rescued, count_sweep
@@ -27,7 +27,6 @@ _TASK_LOST_S = 5.0
 _BROKER_S = 1.0
 _HOUSEKEEPING_S = 60.0
 _DEAD_WORKER_S = 3600.0
-_CALLS_AT_ONCE = 1000
 _RETENTION_S = 3600.0
 _SESSIONS_AT_ONCE = 20
 _DAY_S = 86_400
@@ -54,7 +53,6 @@ class Sweeper:
         self._asking: asyncio.Future[int] | None = None
         self._asked_at = 0.0
         self._broker_away = False
-        self._calls_incomplete = False
 
     async def run(self) -> None:
         """Sweep until cancelled."""
@@ -87,13 +85,11 @@ class Sweeper:
         if time.monotonic() > self._housekeeping_at:
             self._housekeeping_at = time.monotonic() + _HOUSEKEEPING_S
             await self._tidy_up()
-        if self._calls_incomplete:  # a few at a time: the next sweep must not wait
-            self._calls_incomplete = await self._complete_calls()
 
     async def _waiting_tasks(self) -> int | None:
         """Ask the broker how many tasks wait in it; None while it does not answer.
 
-        It may take long to say that it is away: what is overdue does not wait for that.
+        A broker that is away may answer late: overdue messages do not wait for it.
         """
         if self._asking is None:
             self._asking = asyncio.ensure_future(self._sender.length())
@@ -135,15 +131,7 @@ class Sweeper:
             await workers.forget_dead(db, dead_for_s=_DEAD_WORKER_S)
             # what a late attempt may still record is over by then
             await dispatch.purge_projects(db, deleted_before_s=2 * self._settings.run_limit_s)
-        self._calls_incomplete = True
         await self._memories.remove_stale()
-
-    async def _complete_calls(self) -> bool:
-        """Complete calls that an older version recorded; tell whether there may be more of them."""
-        async with self._database.begin() as db:
-            if not await dispatch.lead(db, self._settings.namespace):
-                return False
-            return await usage.backfill(db, limit=_CALLS_AT_ONCE) == _CALLS_AT_ONCE
 
 
 class Retention:

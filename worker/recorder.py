@@ -1,4 +1,4 @@
-"""The recorder: it stores what the runs of this process do while they run.
+"""The recorder: it stores events, calls of the model and spans of the runs of this process.
 
 Events of watched runs are stored some times a second, calls of the model and spans once a second,
 so that those of a killed worker are there. A run that ends within a second or two costs no
@@ -37,7 +37,7 @@ _log = get_logger(__name__)
 
 @dataclass
 class _Report:
-    """Something that happened; `data` may be a function: most runs have no watcher."""
+    """An event before it has a number; `data` may be a function: most runs have no watcher."""
 
     kind: EventKind
     data: dict[str, Any] | Callable[[], dict[str, Any]]
@@ -77,7 +77,7 @@ class RunEvents:
             self._wake()
 
     def watch(self) -> None:
-        """Store from now on what happened, from the beginning of the attempt."""
+        """Store the events, from the beginning of the attempt on."""
         self.streamed = True
         self._wake()
 
@@ -138,17 +138,17 @@ class Recorder:
         self._woken = asyncio.Event()
 
     def begin(self, claim: Claim) -> RunRecord:
-        """Take in an attempt, and tell watchers that it begins."""
+        """Begin the record of an attempt, and wake its watchers."""
         run = self._runs[claim.message_id] = RunRecord(claim, wake=self._woken.set)
         if claim.streamed:
             self._news.add(claim.message_id)
             self._woken.set()
-        elif claim.message_id in self._watched:  # somebody was faster than this process
+        elif claim.message_id in self._watched:  # the watcher came before the claim
             run.events.watch()
         return run
 
     def end(self, run: RunRecord, outcome: AttemptOutcome | None) -> None:
-        """Store no more of an attempt: its end did. Without an outcome its message goes on."""
+        """End the record of an attempt, whose end stored the rest; None: its message goes on."""
         if self._runs.get(run.claim.message_id) is run:
             del self._runs[run.claim.message_id]
         if self._telemetry:

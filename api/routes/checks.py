@@ -41,10 +41,10 @@ async def check_session(
 async def repair_session(
     session_id: UUID, services: ServicesDep, owner: Owner, trace_id: TraceId
 ) -> RepairOut:
-    """Repair what a check finds, as far as other rows tell what is right.
+    """Repair the problems of a check where other rows tell the right values.
 
-    Counters and attempts follow the rows, and items move up over lost ones. What stays in
-    `findings` needs a person: `advice` says what to do.
+    Counters and attempts follow the rows, and items move up over lost ones. The problems that stay
+    in `findings` need a person: `advice` says how to go on.
     """
     before, snapshot = await services.database.write(_repair, session_id, owner)
     found = checks.inspect(snapshot)
@@ -64,7 +64,7 @@ async def _read(services: Services, session_id: UUID, owner: str) -> SessionSnap
 async def _repair(
     db: AsyncSession, session_id: UUID, owner: str
 ) -> tuple[list[IntegrityProblem], SessionSnapshot]:
-    """Repair a session; return what was wrong before, and the rows after."""
+    """Repair a session; return its problems before, and its rows after."""
     await sessions.get(db, session_id, owner=owner)
     session = await sessions.lock(db, session_id)
     if session is None:

@@ -179,7 +179,7 @@ async def fork_message(
     response: Response,
     body: Annotated[ForkIn | None, Body()] = None,
 ) -> SessionOut:
-    """Begin a session that remembers exactly what was remembered after an ended message.
+    """Begin a session with the memory of another one as it was after an ended message.
 
     After a message that failed or was cancelled that is what it was before. The new session's
     list of messages is empty: the old ones stay where they were sent, and

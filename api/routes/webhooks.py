@@ -106,7 +106,7 @@ async def get_webhook(
 async def delete_webhook(
     webhook_id: UUID, services: ServicesDep, owner: Owner, trace_id: TraceId
 ) -> WebhookDeleted:
-    """Delete a webhook with its deliveries: what is pending is not sent any more."""
+    """Delete a webhook with its deliveries; pending deliveries are not sent any more."""
     await services.database.write(_delete, webhook_id, owner)
     return WebhookDeleted(id=webhook_id, trace_id=trace_id)
 

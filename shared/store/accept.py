@@ -1,4 +1,4 @@
-"""Accepting a message: what a client sent becomes a row, and its place in the order is settled."""
+"""The acceptance of a message: it becomes a row with its place in the session's order."""
 
 import math
 from dataclasses import dataclass, field
@@ -30,7 +30,7 @@ _FRESH_S = 1.0
 
 
 class OnBusy(StrEnum):
-    """What a new message does when its session has an unfinished one."""
+    """The behaviour of a new message while its session has an unfinished one."""
 
     ENQUEUE = "enqueue"
     REJECT = "reject"
@@ -39,7 +39,7 @@ class OnBusy(StrEnum):
 
 @dataclass(frozen=True)
 class NewMessage:
-    """What a client sent: a message before it is accepted, under the id that it will have."""
+    """A message before its acceptance, with the id that it will have."""
 
     prompt: str
     model: str
@@ -53,7 +53,7 @@ class NewMessage:
 
 @dataclass(frozen=True)
 class Accepted:
-    """A message that is stored, and what to do now that it is.
+    """A stored message, and the work that follows its commit.
 
     `replayed` tells that the idempotency key was known; `ended.ids` are the messages that
     `on_busy=rollback` cancelled.
@@ -67,8 +67,8 @@ class Accepted:
 class UnfinishedCount:
     """How many messages of the whole service are unfinished, as this process knows.
 
-    It is read at most once a second; meanwhile what this process accepts is added. So several
-    processes may together accept somewhat more than the limit.
+    It is read at most once a second; meanwhile the process adds the messages that it accepts. So
+    several processes may together accept somewhat more than the limit.
     """
 
     def __init__(self) -> None:
@@ -76,7 +76,7 @@ class UnfinishedCount:
         self._read_at = -math.inf
 
     async def read(self, db: AsyncSession) -> int:
-        """Return the count, from the database if what is known is a second old."""
+        """Return the count, read from the database again if it is a second old."""
         if monotonic() - self._read_at >= _FRESH_S:
             self._read_at = monotonic()  # at once: one reads, the others go on
             counted = await _COUNT_ALL.first(db, {})
@@ -85,7 +85,7 @@ class UnfinishedCount:
         return self._count
 
     def add(self, messages: int) -> None:
-        """Count what was just accepted; less than none: its rollback ended more."""
+        """Add messages that were just accepted; a negative number where a rollback ended more."""
         self._count += messages
 
 

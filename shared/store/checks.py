@@ -1,6 +1,6 @@
 """Whether a session's rows agree with each other, and their repair from those that are right.
 
-A worker's session file is not looked at: it heals by itself.
+The check does not read session files: each heals when a worker next opens it.
 """
 
 from collections.abc import Iterator, Sequence
@@ -34,7 +34,7 @@ _RECORD = "Nothing has to be done: only the record of what was tried is not whol
 
 @dataclass(frozen=True)
 class IntegrityProblem:
-    """One thing that is wrong, with advice; `repairable`: a repair removes it."""
+    """A problem of a session's rows, with advice; `repairable`: a repair removes it."""
 
     code: str
     detail: str
@@ -113,7 +113,7 @@ async def read(db: AsyncSession, session: VibeSession) -> SessionSnapshot:
 
 
 def inspect(snapshot: SessionSnapshot) -> list[IntegrityProblem]:
-    """List everything that is wrong with a session's rows."""
+    """List the problems of a session's rows."""
     return [problem for rule in _RULES for problem in rule(snapshot)]
 
 
@@ -156,7 +156,7 @@ async def _count(db: AsyncSession, session: VibeSession) -> None:
 
 
 async def _close_attempts(db: AsyncSession, session_id: UUID) -> None:
-    """Close what is open though nothing runs; a completed message's attempt completed it."""
+    """Close open attempts of messages that do not run; that of a completed message completed it."""
     newest = Attempt.number == Message.attempt
     completed = newest & (Message.status == MessageStatus.COMPLETED)
     wrong = or_(
@@ -222,10 +222,13 @@ def _writers(snapshot: SessionSnapshot) -> Iterator[IntegrityProblem]:
     """Compare whose items there are, and in which order, with the messages."""
     own = {message.id: message for message in snapshot.messages}
     writers = [writer for writer, _ in groupby(item.message_id for item in snapshot.items)]
-    for number, writer in enumerate(writers):
+    remembered = set(writers)
+    inherits = snapshot.session.forked_from_message_id is not None
+    inherits = inherits and snapshot.session.generation == 1
+    for writer in writers:
         message = own.get(writer)
         if message is None:
-            if not _inherited(snapshot, writers[: number + 1], own):
+            if not inherits:
                 yield IntegrityProblem(
                     "item_of_nobody",
                     f"There are items of message {writer}, which is none of this session.",
@@ -233,7 +236,9 @@ def _writers(snapshot: SessionSnapshot) -> Iterator[IntegrityProblem]:
                     repairable=False,
                     message_id=writer,
                 )
-        elif message.status != MessageStatus.COMPLETED:
+            continue
+        inherits = False  # a fork's inherited items stand before all of its own
+        if message.status != MessageStatus.COMPLETED:
             yield IntegrityProblem(
                 "item_of_unanswered",
                 f"There are items of message {writer}, which is {message.status}.",
@@ -251,7 +256,7 @@ def _writers(snapshot: SessionSnapshot) -> Iterator[IntegrityProblem]:
         )
     for message in snapshot.messages:
         here = message.generation == snapshot.session.generation
-        if here and message.status == MessageStatus.COMPLETED and message.id not in set(writers):
+        if here and message.status == MessageStatus.COMPLETED and message.id not in remembered:
             yield IntegrityProblem(
                 "message_forgotten",
                 f"Message {message.id} was answered, but the model remembers nothing of it.",
@@ -259,12 +264,6 @@ def _writers(snapshot: SessionSnapshot) -> Iterator[IntegrityProblem]:
                 repairable=False,
                 message_id=message.id,
             )
-
-
-def _inherited(snapshot: SessionSnapshot, writers: list[UUID], own: dict[UUID, Message]) -> bool:
-    """Tell whether these are all of the session that this one is a fork of."""
-    is_fork = snapshot.session.forked_from_message_id is not None
-    return is_fork and snapshot.session.generation == 1 and not own.keys() & set(writers)
 
 
 def _order(snapshot: SessionSnapshot) -> Iterator[IntegrityProblem]:

@@ -1,4 +1,4 @@
-"""Taking a message: the one place that decides which worker answers it."""
+"""The claim of a message: this module alone decides which worker answers it."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -39,7 +39,7 @@ async def claim(
     run_limit_s: float,
     limit: int,
 ) -> Claim | Ended | None:
-    """Take the message for this worker if it is its session's next and no other's: commit 2.
+    """Take a message for this worker if it is its session's next and free: commit 2.
 
     One whose worker's lease has run out is taken over with the next attempt, or failed as
     `worker_lost` if that happened too often: then the answer is what ended. None: the task message
@@ -128,7 +128,7 @@ _CLAIMED = (
     Message.worker_id,
     (Message.claimed_at - Message.queued_at).label("waited_s"),
 )
-"""What a claim says of the message, by the names of its fields."""
+"""The columns of the message in a claim, by the names of its fields."""
 _LOCK_PLACE = CompiledStatement(
     select(
         VibeSession.id.label("session_id"),
@@ -150,7 +150,7 @@ _LOCK_PLACE = CompiledStatement(
     .where(VibeSession.id == select(Message.session_id).where(_OF_MESSAGE).scalar_subquery())
     .with_for_update(of=VibeSession, key_share=True)
 )
-"""Locks the session of a message, and reads what a claim says of it and of its project."""
+"""Locks the session of a message, and reads the columns of session and project in a claim."""
 _TAKE = CompiledStatement(
     update(Message)
     .where(

@@ -1,4 +1,4 @@
-"""The outbox: deliveries written with a message's end, which are due, and what became of each."""
+"""The outbox: deliveries, written with a message's end, and the outcome of each try."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass

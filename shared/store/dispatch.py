@@ -1,4 +1,4 @@
-"""Which messages a worker must be told of: the next of each session, up to a project's cap.
+"""The choice of messages to enqueue: the next of each session, up to a project's cap.
 
 A session's next message is its first unfinished one. A message is marked as enqueued by the
 transaction that makes it the next; a task message that is lost afterwards is sent again by the
@@ -80,7 +80,7 @@ def in_flight() -> ColumnElement[bool]:
 
 
 def count_in_flight(project_id: ColumnElement[UUID]) -> ColumnElement[int]:
-    """Count in SQL what counts against the project's cap."""
+    """Count in SQL the messages that count against the project's cap."""
     here = Message.project_id == project_id
     return select(func.count(Message.id)).where(here, in_flight()).scalar_subquery()
 
@@ -101,7 +101,7 @@ async def mark_enqueued(db: AsyncSession, project_id: UUID, *, limit: int) -> tu
 
 
 async def lead(db: AsyncSession, namespace: str) -> bool:
-    """Try to be the only one who does something for all, until the commit."""
+    """Try to be the only process that works for all of them, until the commit."""
     tried = await _LEAD.first(db, {"key": zlib.crc32(f"sweep {namespace}".encode())})
     return bool(tried and tried.leads)
 
@@ -109,8 +109,8 @@ async def lead(db: AsyncSession, namespace: str) -> bool:
 async def mark_waiting(db: AsyncSession, *, project_limit: int, limit: int) -> tuple[UUID, ...]:
     """Mark and name next messages that no transition enqueued: of all projects in turn.
 
-    They are what waited for the cap while nothing else happened in their project, and what two
-    transitions at once overlooked.
+    Such messages waited for the cap while no other transition happened in their project, or two
+    concurrent transitions overlooked them.
     """
     return await _marked(db, _MARK_WAITING, {"cap": project_limit, "most": limit})
 
@@ -126,8 +126,8 @@ async def mark_lost(
 ) -> tuple[UUID, ...]:
     """Mark and name the oldest messages whose worker is gone, or whose task message seems lost.
 
-    `waiting` task messages were in the broker when they were counted: they are not lost, however
-    long ago they were sent. What was sent since is not among them, and not missing either.
+    `waiting` task messages were in the broker `counted_s_ago`: they are not lost, however old they
+    are. Messages that were enqueued since then are in neither number.
     """
     stale = {"enqueued_before_s": enqueued_before_s}
     orphaned = await _marked(

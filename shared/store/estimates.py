@@ -37,7 +37,7 @@ async def retry_after(db: AsyncSession, unfinished: int) -> int:
 
 @dataclass(frozen=True)
 class Backlog:
-    """What is unfinished at a moment; `oldest_s` is the age of what waits longest to be begun."""
+    """The unfinished messages at a moment; `oldest_s` is the age of the oldest that waits."""
 
     queued: int
     in_progress: int
@@ -46,7 +46,7 @@ class Backlog:
 
 
 async def backlog(db: AsyncSession) -> Backlog:
-    """Count what is unfinished: how much waits, how much of it could be begun now, and how long."""
+    """Count unfinished messages, those that wait, those that could begin now, and their age."""
     counted = await _BACKLOG.first(db, {})
     assert counted is not None, "it counts"
     return Backlog(**counted._asdict())

@@ -1,8 +1,8 @@
-"""What happens to a message while it is answered, numbered without gaps.
+"""The events of a message, numbered without gaps.
 
 Number 1 is that it was queued (`messages`), each claim has a number (`attempts.event`), what a run
 reports are rows of `events`, and the end has the last number (`messages.event_count`). So a message
-that nobody watches costs no row; who reads puts them together.
+that nobody watches costs no row; a reader puts them together.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -32,7 +32,7 @@ from shared.tables import UNFINISHED, Attempt, Event, EventKind, Message
 
 @dataclass(frozen=True)
 class RunEvent:
-    """What a run reports, under the number that it will have; `created_at` in s since 1970."""
+    """A report of a run, under the number that it will have; `created_at` in s since 1970."""
 
     seq: int
     kind: EventKind
@@ -79,7 +79,7 @@ class Page:
 
 
 async def append(db: AsyncSession, batches: Sequence[Batch]) -> None:
-    """Store what attempts report while they run; nothing of one that is no longer its message's.
+    """Store reports of attempts under way; none of an attempt that is no longer its message's.
 
     An attempt's numbers are its own from its claim on, so this tolerates a repetition. In the
     order of the messages' ids, as everyone who locks several of them.
@@ -110,7 +110,7 @@ async def insert(db: AsyncSession, *batches: Batch) -> None:
 
 
 async def want(db: AsyncSession, message_id: UUID) -> bool:
-    """Note that somebody watches an unfinished message; False: that is known, or it ended."""
+    """Mark an unfinished message as watched; False: it was marked already, or it has ended."""
     unknown = (Message.id == message_id) & ~Message.streamed & is_unfinished()
     core = await db.connection()
     return (await core.execute(update(Message).where(unknown).values(streamed=True))).rowcount > 0
@@ -135,7 +135,7 @@ _COUNTS = CompiledStatement(
 async def pages(
     db: AsyncSession, asked: Collection[tuple[UUID, int]], *, limit: int
 ) -> Sequence[Page]:
-    """Read what follows an event of each message, up to `limit` numbers further.
+    """Read the events that follow one of each message, up to `limit` numbers further.
 
     One statement for up to 64 of them, and one for each that begins another attempt than its
     first; the pages are in the order of the question.
@@ -192,11 +192,10 @@ def _queued(state: Any) -> EventRecord:
 
 
 def _claimed(rows: Sequence[Any], place: int) -> EventRecord:
-    """Tell of an attempt's beginning, and what became of the one before."""
+    """Make the event of an attempt's claim, with the outcome of the attempt before."""
     row = rows[place]
     data = {"previous_outcome": rows[place - 1].outcome if place else None}
-    # 0, which nobody asks for: a process of the version before began it
-    return EventRecord(row.event or 0, EventKind.CLAIMED, row.number, data, row.started_at)
+    return EventRecord(row.event, EventKind.CLAIMED, row.number, data, row.started_at)
 
 
 def _counted(given: CTE) -> Executable:

@@ -42,7 +42,7 @@ def read_key(text: str) -> Presented | None:
 
 @dataclass(frozen=True)
 class KnownKey:
-    """What is to know of a key at the moment it is asked for."""
+    """A key as the cache needs it: its hash, its owner, its role, and whether it is valid now."""
 
     id: str
     name: str

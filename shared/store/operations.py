@@ -23,7 +23,7 @@ LATENCIES_S = tuple(round(0.01 * 4 ** (n / 5), 4) for n in range(39))
 
 @dataclass(frozen=True)
 class Queue:
-    """What has not ended; `oldest_s` is how long the oldest queued message has waited."""
+    """Numbers of unfinished messages; `oldest_s` is the age of the oldest that is queued."""
 
     queued: int
     running: int
@@ -104,7 +104,7 @@ async def workers(db: AsyncSession) -> Sequence[Worker]:
 
 
 def _of(statement: Select[Any], owner: str | None) -> Select[Any]:
-    """Leave out what is deleted, and what belongs to others."""
+    """Leave out deleted projects, and those of other owners."""
     joined = statement.join_from(Message, Project, Project.id == Message.project_id).where(
         Project.deleted_at.is_(None)
     )

@@ -16,7 +16,7 @@ from shared.tables import Item, Message, Project, VibeSession
 
 @dataclass(frozen=True)
 class Deleted:
-    """What is gone; `oldest_s` is how long ago the oldest session was used last."""
+    """Numbers of deleted rows; `oldest_s` is how long ago the oldest session was used last."""
 
     sessions: int = 0
     messages: int = 0
@@ -35,7 +35,7 @@ class Deleted:
 async def old_sessions(
     db: AsyncSession, *, unused_s: float, after: UUID | None, limit: int
 ) -> Sequence[UUID]:
-    """List sessions of living projects that nobody used for so long, in the order of their ids.
+    """List sessions of projects that exist, unused for so long, in the order of their ids.
 
     A session was used when its newest message ended, without one when it was made.
     """

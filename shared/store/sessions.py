@@ -163,7 +163,7 @@ async def change(db: AsyncSession, session_id: UUID, values: dict[str, Any]) -> 
 
 
 async def start_generation(db: AsyncSession, session: VibeSession) -> None:
-    """Forget the conversation; the caller holds the lock and has ended what was unfinished."""
+    """Forget the conversation; the caller holds the lock and has ended its unfinished messages."""
     session.generation += 1
     session.item_count = 0
     session.last_message_id = None

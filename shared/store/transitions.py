@@ -1,10 +1,10 @@
-"""How a message's state changes: complete, fail, release, cancel, withdraw, expire.
+"""The transitions of a message: complete, fail, release, cancel, withdraw, expire.
 
-Each verb is called with the transaction that the caller commits, and returns what the caller must
-do after that commit. A verb of a worker names its attempt, which is the fence: it changes nothing
-once the message belongs to another attempt or has ended, and says so. `pending_events` are the
-attempt's events that are not stored yet: they come with its end, before the end's own number;
-`spans` are all of its spans.
+The caller of a verb commits its transaction and then does the work that the returned `Ended` names.
+A verb of a worker names its attempt, which is the fence: it changes nothing once the message
+belongs to another attempt or has ended, and raises `LeaseLost`. `pending_events` are the attempt's
+events that are not stored yet: they come with its end, before the end's own number; `spans` are all
+of its spans.
 
 Every end of a message is a call of `finish`.
 """
@@ -110,7 +110,7 @@ async def finish(
 ) -> Ended:
     """End messages of locked sessions, with their open attempts; name them in their order.
 
-    What webhooks want to know is written, and the next messages are marked as enqueued.
+    It writes the deliveries of webhooks and marks the next messages as enqueued.
     """
     error = failure.to_json() if failure else None
     given = where | values | {"of_project": project_id, "last_event": last_event, "error": error}
@@ -260,7 +260,7 @@ async def cancel_session(
 
 
 async def clear_session(db: AsyncSession, session_id: UUID, *, limit: int) -> Ended:
-    """End what is unfinished and begin a new generation of the conversation."""
+    """End the unfinished messages and begin a new generation of the conversation."""
     session = await sessions.lock(db, session_id)
     if session is None:
         return Ended()
@@ -270,7 +270,7 @@ async def clear_session(db: AsyncSession, session_id: UUID, *, limit: int) -> En
 
 
 async def delete_project(db: AsyncSession, project: Project, *, limit: int) -> Ended:
-    """Hide a locked project with all that is below it, and end what is unfinished there."""
+    """Hide a locked project with all that is below it, and end its unfinished messages."""
     await projects.mark_deleted(db, project)
     await sessions.lock_all(db, project.id)
     return await _cancel(db, _END_PROJECT, {}, project_id=project.id, limit=limit)

@@ -1,4 +1,4 @@
-"""Claims, outcomes and ends: what passes between the transitions and those that ask for them."""
+"""Claims, outcomes and ends: the arguments and results of transitions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from shared.errors import FailureCode
 
 @dataclass(frozen=True)
 class Ended:
-    """What a transition leaves to be done after its commit.
+    """The work that a transition leaves for the time after its commit.
 
     `ids` are the messages that ended (waiting clients want to know), `ready` the next messages that
     were marked as enqueued (a worker must be told of them), `stopped` those of the ended that a
@@ -83,7 +83,7 @@ class Overdue:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run gave: all of it becomes visible with commit 3, or nothing.
+    """The result of a run: all of it becomes visible with commit 3, or nothing.
 
     `diff` leads from the project's code at `base_revision` to `code`; empty: nothing changed.
     """

@@ -12,7 +12,6 @@ from uuid import UUID
 from sqlalchemy import (
     Select,
     and_,
-    bindparam,
     case,
     func,
     insert,
@@ -23,7 +22,6 @@ from sqlalchemy import (
 )
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from shared.store.records import counted
 from shared.tables import Message, ModelCall, UsageDay
 
 _FOREVER = (-(10**9), 10**9)
@@ -86,7 +84,6 @@ async def of_project(
 
 async def keep(db: AsyncSession, session_ids: Sequence[UUID]) -> None:
     """Add the calls of sessions that are about to be deleted to their projects' sums."""
-    await _complete(db, _INCOMPLETE.where(Message.session_id.in_(session_ids)))
     calls = _in_sessions(session_ids).add_columns(Message.project_id).subquery()
     key = (calls.c.project_id, calls.c.day, calls.c.model)
     sums = select(*key, *_sums(calls, _COUNTS)).group_by(*key)
@@ -102,28 +99,6 @@ async def keep(db: AsyncSession, session_ids: Sequence[UUID]) -> None:
             await core.execute(insert(UsageDay), dict(row))
 
 
-async def backfill(db: AsyncSession, *, limit: int) -> int:
-    """Complete calls that a process of an older version recorded; return how many those were."""
-    return await _complete(db, _INCOMPLETE.limit(limit))
-
-
-async def _complete(db: AsyncSession, incomplete: Select[Any]) -> int:
-    core = await db.connection()
-    rows = [
-        {
-            "of_message": row.message_id,
-            "of_attempt": row.attempt,
-            "of_n": row.n,
-            "project_id": row.of_project,
-            **counted(row.usage, row.ended_at),
-        }
-        for row in await core.execute(incomplete)
-    ]
-    if rows:
-        await core.execute(_COMPLETE, rows)
-    return len(rows)
-
-
 def _calls() -> Select[Any]:
     uncounted = case((ModelCall.input_tokens.is_(None), 1), else_=0)
     return select(
@@ -135,7 +110,7 @@ def _calls() -> Select[Any]:
         case((and_(ModelCall.input_tokens.is_(None), ModelCall.error.is_(None)), 1), else_=0).label(
             "unreported_calls"
         ),
-    ).where(ModelCall.day.is_not(None))
+    )
 
 
 def _in_sessions(session_ids: Sequence[UUID]) -> Select[Any]:
@@ -164,22 +139,3 @@ async def _summed(db: AsyncSession, *parts: Select[Any]) -> list[Usage]:
         Usage(row.day, row.model, *(int(getattr(row, name)) for name in names))
         for row in await core.execute(query)
     ]
-
-
-_INCOMPLETE = (
-    select(
-        ModelCall.message_id,
-        ModelCall.attempt,
-        ModelCall.n,
-        ModelCall.usage,
-        ModelCall.ended_at,
-        Message.project_id.label("of_project"),
-    )
-    .join(Message, Message.id == ModelCall.message_id)
-    .where(ModelCall.project_id.is_(None))
-)
-_COMPLETE = update(ModelCall).where(
-    ModelCall.message_id == bindparam("of_message"),
-    ModelCall.attempt == bindparam("of_attempt"),
-    ModelCall.n == bindparam("of_n"),
-)

@@ -165,7 +165,7 @@ class CodeChecker:
             raise InvalidWorkflow(f"This session is only for the agent `{node_id}`: {violation}.")
 
     async def _do(self, function: str, arguments: dict[str, Any]) -> tuple[int, Any]:
-        """Do a job in a child, again if somebody else ended it; return the answer's size and it."""
+        """Do a job in a child, twice if the first was ended; return the size and the answer."""
         job = json.dumps({"function": function, "arguments": arguments}).encode() + b"\n"
         try:
             line = await self._answer(job)

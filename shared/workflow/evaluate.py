@@ -109,7 +109,7 @@ class Source:
 
 
 def cut(text: str, limit: int) -> str:
-    """Return the text, with "..." in place of what is beyond that many characters."""
+    """Return the text, with "..." in place of characters beyond that number."""
     return text if len(text) <= limit else f"{text[: max(0, limit - 3)]}..."
 
 

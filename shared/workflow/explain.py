@@ -264,7 +264,7 @@ def _is_about_agent(item: Finding) -> bool:
 
 
 def _is_known_callee(facts: Facts, item: Finding) -> bool:
-    """Tell whether the SDK or the module defines what is called: of others types may be wrong."""
+    """Tell whether the SDK or the module defines the callee: the types of others may be wrong."""
     argument = facts.argument(item)
     if argument is not None and facts.sdk_name(argument[0].func) is not None:
         return True

@@ -167,7 +167,7 @@ def invalid(errors: list[Error]) -> InvalidWorkflow:
 
 
 def outline_text(workflow: Workflow) -> str:
-    """Return agents, tools and what is not resolved, as a few words each, in bounded length."""
+    """Return agents, tools and unresolved parts, a few words each, in bounded length."""
     uses: dict[str, list[str]] = {}
     for edge in workflow.edges:
         if edge.kind == "tool":

@@ -80,7 +80,7 @@ class Sequence(Value):
 
 
 def copied(expression: ast.expr, value: Value) -> Part:
-    """Return the elements that a list has now: what is added to it later is none of them."""
+    """Return the elements that a list has now, without those that are added later."""
     count = len(value.parts) if isinstance(value, Sequence) else None
     return Part(expression, value, starred=True, count=count)
 

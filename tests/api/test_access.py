@@ -378,7 +378,7 @@ def test_this_machines_own_names_are_served(tmp_path: Path) -> None:
 def test_a_name_that_the_operator_allows_is_served(
     tmp_path: Path, settings: dict[str, Any]
 ) -> None:
-    allowed = {"allowed_hosts": "vibecoder, my.example"}
+    allowed = {"allowed_hosts": "vibecoder, My.example"}
     with idle_service(tmp_path / "data", **settings, **allowed) as client:
         for host in ("vibecoder", "My.Example:8000"):
             assert client.get("/projects", headers={"Host": host}).status_code == 200, host

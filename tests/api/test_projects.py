@@ -119,7 +119,9 @@ def test_a_tag_that_is_no_revision_is_refused(client: TestClient, tag: str) -> N
             "x = 1\ntype Order = str\n",
             2,
             "that needs Python 3.12, and workflows run on Python 3.11 here",
-            marks=pytest.mark.skipif(sys.version_info >= (3, 12), reason="has it"),
+            marks=pytest.mark.skipif(
+                sys.version_info >= (3, 12), reason="this Python reads that syntax"
+            ),
         ),
     ],
     ids=["syntax", "compiler", "newer syntax"],

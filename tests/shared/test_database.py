@@ -226,6 +226,22 @@ async def test_a_pool_is_bounded_and_gives_back_what_was_idle(
     await database.close()
 
 
+async def test_idle_connections_are_closed_while_others_take_them(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("shared.database._IDLE_S", 0.0)
+
+    async def ask() -> None:
+        for turns in range(40):
+            async with database.read() as db:
+                await db.execute(text("SELECT 1"))
+            for _ in range(turns % 4):
+                await asyncio.sleep(0)
+
+    await asyncio.gather(*(ask() for _ in range(4)))
+    assert database.pool.in_use() == 0
+
+
 @ON_POSTGRESQL
 async def test_a_connection_that_was_cut_is_replaced(
     world: World, postgres_server: PostgresServer

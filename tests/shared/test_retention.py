@@ -22,7 +22,7 @@ from shared.tables import (
     VibeSession,
 )
 from shared.workflow.text import EMPTY_WORKFLOW
-from tests.shared.test_usage import as_of_an_older_version, record, spent, sums
+from tests.shared.test_usage import record, spent, sums
 from tests.shared.world import ON_POSTGRESQL, OWNER, World
 
 DAY_S = 86_400
@@ -85,18 +85,6 @@ async def test_the_tokens_of_one_deleted_session_are_added_to_those_of_another(
     async with world.database.read() as db:
         assert await usage.of_project(db, project.id) == [sums(4, uncounted=2)]
         assert await usage.of_project(db, project.id, days=(1, 9)) == []
-
-
-async def test_calls_that_an_older_version_recorded_are_kept_as_well(world: World) -> None:
-    session = await world.session()
-    claim = await world.claimed(session)
-    await record(world, claim, spent(1))
-    await world.cancel(claim.message_id)
-    await as_of_an_older_version(world)
-    await age(world, session, days=31)
-    assert (await delete(world, [session.id])).sessions == 1
-    async with world.database.read() as db:
-        assert await usage.of_project(db, session.project_id) == [sums(1)]
 
 
 async def test_what_was_used_lately_or_is_unfinished_stays(world: World) -> None:

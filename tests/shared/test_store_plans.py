@@ -114,7 +114,6 @@ def verbs(sessions: list[VibeSession]) -> list[Callable[[World], Awaitable[objec
         async with world.database.begin() as db:
             assert await usage.of_project(db, sessions[-1].project_id)
             assert await usage.of_project(db, sessions[0].project_id, days=(7, 7))
-            await usage.backfill(db, limit=1000)
 
     async def deliver(world: World) -> None:
         async with world.database.read() as db:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import select
 
 from shared.store import records, usage
 from shared.store.records import DAY_S
@@ -50,13 +50,6 @@ async def of_project(world: World, claim: Claim, **options: Any) -> list[Usage]:
 async def of_session(world: World, claim: Claim, **options: Any) -> list[Usage]:
     async with world.database.read() as db:
         return await usage.of_session(db, claim.session_id, **options)
-
-
-async def as_of_an_older_version(world: World) -> None:
-    """Let all calls look as if a process of the version before had recorded them."""
-    columns = ("project_id", "day", "input_tokens", "output_tokens", "cached_tokens")
-    async with world.database.begin() as db:
-        await db.execute(update(ModelCall).values(dict.fromkeys(columns)))
 
 
 async def test_calls_are_summed_for_their_message_session_and_project(world: World) -> None:
@@ -143,17 +136,6 @@ async def test_a_call_that_is_recorded_twice_counts_once(world: World) -> None:
     await record(world, claim, spent(1))
     await record(world, claim, spent(1), spent(2))
     assert await of_message(world, claim) == [sums(2)]
-
-
-async def test_calls_that_an_older_version_recorded_are_completed(world: World) -> None:
-    claim = await world.claimed()
-    await record(world, claim, *(spent(n, day=7) for n in range(1, 6)))
-    await as_of_an_older_version(world)
-    assert await of_project(world, claim) == await of_message(world, claim) == []
-    for expected in (3, 2, 0):
-        async with world.database.begin() as db:
-            assert await usage.backfill(db, limit=3) == expected
-    assert await of_project(world, claim) == [sums(5, day=7)]
 
 
 async def test_a_completed_attempt_counts_for_its_project(world: World) -> None:

@@ -37,7 +37,7 @@ _PREFIX: ContextVar[Sequence[Any]] = ContextVar("history_prefix", default=())
 
 @dataclass(frozen=True)
 class Maker:
-    """Who makes items: a model, by the API and the account through which it is asked."""
+    """The maker of items: a model, with the API and the account through which it is asked."""
 
     model: str
     api: Api
@@ -59,7 +59,7 @@ class Maker:
 
 
 class History:
-    """What a conversation remembers, in the forms in which a model may get it."""
+    """The items of a conversation, in the forms in which a model may get them."""
 
     def __init__(self, items: Sequence[Item] = (), *, limit: int | None = None) -> None:
         self._all = items
@@ -103,7 +103,7 @@ def newest_fitting(items: Sequence[Item]) -> Sequence[Item]:
     size = 0
     border = len(items)
     for place in range(len(items) - 1, -1, -1):
-        size += len(repr(items[place]))  # as long as its JSON, and faster than that
+        size += len(repr(items[place]))  # about as long as its JSON, and never an error
         if size > LARGEST_HISTORY and border < len(items):
             return items[border:]
         if _is_prompt(items[place]):

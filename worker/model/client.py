@@ -1,4 +1,4 @@
-"""Which model answers, over which client, and when its calls are tried again."""
+"""The models of a worker, their HTTP client, and the retry policy of their calls."""
 
 import random
 from collections.abc import Mapping

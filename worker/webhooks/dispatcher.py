@@ -35,7 +35,7 @@ _log = get_logger(__name__)
 
 
 class WebhookDispatcher:
-    """Deliver on one event loop what is due, a bounded number at once."""
+    """Make due deliveries on one event loop, a bounded number at once."""
 
     def __init__(self, database: Database, *, private: bool) -> None:
         self._database = database
@@ -59,7 +59,7 @@ class WebhookDispatcher:
             await self._client.aclose()
 
     async def _start_due(self) -> None:
-        """Start a try of all that is due and that there is room for."""
+        """Start a try of each due delivery for which there is room."""
         while ids := await self._choose():
             taken = await self._database.write(deliveries.take, ids, lease_s=_LEASE_S)
             for delivery in taken:
@@ -74,7 +74,7 @@ class WebhookDispatcher:
         self._woken.set()  # there is room again
 
     async def _choose(self) -> Sequence[UUID]:
-        """List what to try next: of failing webhooks one delivery at a time, before the others."""
+        """List the deliveries to try next: one of each failing webhook first, then the others."""
         room = _AT_ONCE - len(self._running)
         if room <= 0:
             return ()

@@ -221,7 +221,7 @@ def upgrade() -> None:
         sa.Column("ended_at", sa.Double(), nullable=True),
         sa.Column("outcome", sa.String(length=20), nullable=True),
         sa.Column("error", sa.JSON(none_as_null=True), nullable=True),
-        sa.Column("event", sa.Integer(), nullable=True),
+        sa.Column("event", sa.Integer(), nullable=False),
         sa.Column("spans", sa.JSON(none_as_null=True), nullable=True),
         sa.ForeignKeyConstraint(
             ["message_id"], ["messages.id"], name=op.f("fk_attempts_message_id"), ondelete="CASCADE"
@@ -307,8 +307,8 @@ def upgrade() -> None:
         sa.Column("error", sa.Text(), nullable=True),
         sa.Column("started_at", sa.Double(), nullable=False),
         sa.Column("ended_at", sa.Double(), nullable=False),
-        sa.Column("project_id", sa.Uuid(), nullable=True),
-        sa.Column("day", sa.Integer(), nullable=True),
+        sa.Column("project_id", sa.Uuid(), nullable=False),
+        sa.Column("day", sa.Integer(), nullable=False),
         sa.Column("input_tokens", sa.BigInteger(), nullable=True),
         sa.Column("cached_tokens", sa.BigInteger(), nullable=True),
         sa.Column("output_tokens", sa.BigInteger(), nullable=True),
